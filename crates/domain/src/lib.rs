@@ -1,0 +1,22 @@
+//! The vocabulary of Heats: ids, values, the search space, the sweep file, outcomes.
+//!
+//! Parses and validates; decides nothing. No clock, no file system, no network: text comes in, values go out.
+
+pub mod expr;
+pub mod ids;
+pub mod metrics;
+pub mod outcome;
+pub mod params;
+pub mod resources;
+pub mod space;
+pub mod spec;
+pub mod units;
+
+pub use expr::Expr;
+pub use ids::{AgentId, SweepId, TrialId};
+pub use metrics::{Direction, Metric, Metrics};
+pub use outcome::{FailureKind, StopReason, TrialState};
+pub use params::{Params, Value};
+pub use resources::{Grant, Inventory};
+pub use space::{Domain, Parameter, Space};
+pub use spec::SweepSpec;

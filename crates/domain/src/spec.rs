@@ -1,0 +1,542 @@
+//! The sweep file, field by field. These types are the file: YAML, TOML and JSON read into them, the
+//! published JSON schema is made from them, and the log keeps them as JSON.
+//!
+//! They say what may be written, not whether it makes sense together: see `check`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, Span};
+use crate::{Direction, Domain, Expr, Parameter, Params, Space, Value};
+
+/// A map of plug parameters: whatever stands beside `algorithm`. The plug itself refuses what it does not know.
+pub type PlugParams = BTreeMap<String, serde_json::Value>;
+
+/// A sweep: what to run, over which space, for which objective, within which limits.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SweepSpec {
+    /// The version of this format: 1.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// What the sweep is called. Letters, digits, `-`, `_` and `.`; unique among live sweeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The program and its arguments. `${args}` is every parameter as `--name=value`; `${name}` one
+    /// value; also `${args_json_file}`, `${trial.number}`, `${seed}`; `$$` is a dollar sign. No shell is involved.
+    pub command: Vec<String>,
+    /// The code that the command needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// The environment that the command runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Env>,
+    /// Data whose fingerprint becomes part of the provenance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Data>,
+    /// The parameters, by name.
+    #[serde(default)]
+    pub space: SpaceSpec,
+    /// What every configuration must satisfy, in CEL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<Expr>,
+    /// What to make small or large. Without it, the sweep runs its trials and ranks none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objectives>,
+    /// How configurations are proposed.
+    #[serde(default)]
+    pub search: Search,
+    /// When a trial is stopped before its end.
+    #[serde(default)]
+    pub early_stop: EarlyStop,
+    /// How much the sweep may use.
+    #[serde(default)]
+    pub budget: Budget,
+    /// What one trial needs of a machine.
+    #[serde(default)]
+    pub resources: Resources,
+    /// How a trial's process is treated.
+    #[serde(default)]
+    pub run: Run,
+    /// Who is told about what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Notify>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The folder that the command runs in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Code {
+    /// The folder, relative to the sweep file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A git revision to check out instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
+    /// Patterns to leave out, as in `.gitignore`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+}
+
+/// The environment that the command runs in: one of these.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Env {
+    /// A Python virtual environment with the packages of this requirements file, relative to the sweep
+    /// file; made once per agent and cached by the file's hash.
+    Python(String),
+    /// An environment that is there already: its `bin` comes first on the path.
+    Prefix(String),
+    /// A container image.
+    Container(String),
+}
+
+/// A named input.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// What it is called.
+    pub name: String,
+    /// Where it is, relative to the sweep file.
+    pub path: String,
+}
+
+/// The parameters in the file's order.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SpaceSpec {
+    /// Name and domain.
+    pub parameters: Vec<(String, ParameterSpec)>,
+}
+
+impl Serialize for SpaceSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.parameters.iter().map(|(name, spec)| (name, spec)))
+    }
+}
+
+impl<'de> Deserialize<'de> for SpaceSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> serde::de::Visitor<'de> for InOrder {
+            type Value = SpaceSpec;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a mapping from parameter names to domains")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<SpaceSpec, A::Error> {
+                let mut parameters = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    parameters.push(entry);
+                }
+                Ok(SpaceSpec { parameters })
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl JsonSchema for SpaceSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Space".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, ParameterSpec>::json_schema(generator)
+    }
+}
+
+/// What one parameter can be: a range, a choice, or a constant.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ParameterSpec {
+    /// Real numbers.
+    Float(FloatSpec),
+    /// Whole numbers.
+    Int(IntSpec),
+    /// One of a list.
+    Choice(ChoiceSpec),
+    /// Always the same.
+    Const(Value),
+}
+
+/// Real numbers from the first to the second, both included.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FloatSpec {
+    /// The smallest and the largest value.
+    pub float: [f64; 2],
+    /// Uniform in the logarithm.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub log: bool,
+    /// Only multiples of this above the smallest; it must divide the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// A CEL condition over other parameters; where it does not hold, this one has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
+}
+
+/// Whole numbers from the first to the second, both included.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntSpec {
+    /// The smallest and the largest value.
+    pub int: [i64; 2],
+    /// Uniform in the logarithm.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub log: bool,
+    /// Only multiples of this above the smallest; it must divide the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i64>,
+    /// A CEL condition over other parameters; where it does not hold, this one has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
+}
+
+/// One of a list of scalars, in no order.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChoiceSpec {
+    /// The values.
+    pub choice: Vec<Value>,
+    /// A CEL condition over other parameters; where it does not hold, this one has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
+}
+
+/// One objective, or several.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Objectives {
+    /// One.
+    One(Objective),
+    /// Several: the sweep looks for the Pareto front.
+    Several(Vec<Objective>),
+}
+
+/// What to make small or large: exactly one of `minimize` and `maximize`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// The name of a metric of which small values are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimize: Option<String>,
+    /// The name of a metric of which large values are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximize: Option<String>,
+    /// End the sweep once a trial reports a value at least as good as this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_at: Option<f64>,
+    /// Run the leaders again on fresh seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+}
+
+impl Objective {
+    /// The metric's name.
+    pub fn metric(&self) -> &str {
+        self.minimize.as_deref().or(self.maximize.as_deref()).unwrap_or_default()
+    }
+
+    /// Which way is better.
+    pub const fn direction(&self) -> Direction {
+        if self.maximize.is_some() { Direction::Maximize } else { Direction::Minimize }
+    }
+}
+
+/// How the winner is confirmed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// How many of the best trials are run again.
+    pub top: u32,
+    /// With how many fresh seeds each.
+    pub seeds: u32,
+}
+
+/// How configurations are proposed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Search {
+    /// The searcher: `random`, `grid`, `sobol`, `tpe`.
+    pub algorithm: String,
+    /// What every random choice of the sweep follows from; drawn at submission where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Configurations to try first; what one leaves open, the searcher fills in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enqueue: Vec<Params>,
+    /// Earlier sweeps to learn from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// The searcher's own parameters.
+    #[serde(flatten)]
+    pub params: PlugParams,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { algorithm: "tpe".into(), seed: None, enqueue: Vec::new(), from: Vec::new(), params: PlugParams::new() }
+    }
+}
+
+/// When a trial is stopped before its end.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EarlyStop {
+    /// The stopper: `none`, `asha`, `median`, `threshold`, `patience`.
+    pub algorithm: String,
+    /// What a step counts, for people: `epoch`, `iteration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The share of doomed trials that run on as a control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<f64>,
+    /// The stopper's own parameters.
+    #[serde(flatten)]
+    pub params: PlugParams,
+}
+
+impl Default for EarlyStop {
+    fn default() -> Self {
+        Self { algorithm: "none".into(), resource: None, audit: None, params: PlugParams::new() }
+    }
+}
+
+/// How much the sweep may use.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// How many trials are created. Without it, a grid runs to its end, and everything else needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trials: Option<u32>,
+    /// How many may run at once; as many as fit where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<u32>,
+    /// How long the sweep may take; running trials are then stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Span>,
+    /// How many GPU-hours its attempts may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_hours: Option<f64>,
+    /// The sweep fails once this many trials have failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u32>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { trials: None, parallel: None, wall: None, gpu_hours: None, max_failures: None }
+    }
+}
+
+/// What one trial needs of a machine.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// GPUs.
+    #[serde(default)]
+    pub gpus: f64,
+    /// Processors.
+    #[serde(default = "one")]
+    pub cpus: u32,
+    /// Memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// A CEL condition over an agent's facts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<String>,
+    /// Machines that one trial spans.
+    #[serde(default = "one")]
+    pub nodes: u32,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { gpus: 0.0, cpus: 1, memory: None, require: None, nodes: 1 }
+    }
+}
+
+/// How a trial's process is treated.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The longest that one attempt may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How often a trial that failed is tried again.
+    #[serde(default = "two")]
+    pub retries: u32,
+    /// The time between SIGTERM and SIGKILL.
+    #[serde(default = "stop_grace")]
+    pub stop_grace: Span,
+    /// Pay the imports of a Python script once per agent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub warm: bool,
+    /// What an exit code means.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exit_codes: BTreeMap<String, ExitMeaning>,
+    /// More environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            retries: two(),
+            stop_grace: stop_grace(),
+            warm: false,
+            exit_codes: BTreeMap::new(),
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+const fn two() -> u32 {
+    2
+}
+
+const fn stop_grace() -> Span {
+    Span { ms: 10_000 }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// What an exit code means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitMeaning {
+    /// Try again; does not use up a retry. Code 75 has this meaning by default.
+    Retry,
+    /// The configuration cannot be run. Code 65 has this meaning by default.
+    Infeasible,
+    /// Failed, and not to be tried again.
+    Fail,
+}
+
+/// Who is told about what.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// What happened: `finished`, `failed`, `new_best`.
+    pub on: Vec<String>,
+    /// Where to post it.
+    pub webhook: String,
+}
+
+impl SweepSpec {
+    /// The first objective, where there is one.
+    pub fn objective(&self) -> Option<&Objective> {
+        match self.objective.as_ref()? {
+            Objectives::One(objective) => Some(objective),
+            Objectives::Several(list) => list.first(),
+        }
+    }
+
+    /// The search space, each parameter after those that its condition mentions. A parameter whose
+    /// condition mentions itself, directly or by way of others, is left out; `check` reports it.
+    pub fn space(&self) -> Space {
+        let mut waiting: Vec<Parameter> =
+            self.space.parameters.iter().map(|(name, spec)| spec.parameter(name)).collect();
+        let mut parameters: Vec<Parameter> = Vec::new();
+        loop {
+            // In the file's order: the first whose condition mentions none that still waits.
+            let ready = waiting.iter().position(|candidate| {
+                candidate.when.as_ref().is_none_or(|when| {
+                    let mentions = when.mentions();
+                    !waiting.iter().any(|other| mentions.contains(&other.name))
+                })
+            });
+            match ready {
+                Some(i) => parameters.push(waiting.remove(i)),
+                None => break,
+            }
+        }
+        Space { parameters, constraints: self.constraints.clone() }
+    }
+}
+
+impl ParameterSpec {
+    /// The condition, where there is one.
+    pub const fn when(&self) -> Option<&Expr> {
+        match self {
+            Self::Float(spec) => spec.when.as_ref(),
+            Self::Int(spec) => spec.when.as_ref(),
+            Self::Choice(spec) => spec.when.as_ref(),
+            Self::Const(_) => None,
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Parameter {
+        let domain = match self {
+            Self::Float(FloatSpec { float: [low, high], log, step, when: _ }) => {
+                Domain::Float { low: *low, high: *high, log: *log, step: *step }
+            }
+            Self::Int(IntSpec { int: [low, high], log, step, when: _ }) => {
+                Domain::Int { low: *low, high: *high, log: *log, step: step.unwrap_or(1) }
+            }
+            Self::Choice(ChoiceSpec { choice, when: _ }) => Domain::Choice(choice.clone()),
+            Self::Const(value) => Domain::Const(value.clone()),
+        };
+        Parameter { name: name.to_owned(), domain, when: self.when().cloned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> SweepSpec {
+        serde_json::from_value(json).expect("a valid spec")
+    }
+
+    #[test]
+    fn a_spec_survives_its_own_json() {
+        let spec = spec(serde_json::json!({
+            "command": ["python", "train.py", "${args}"],
+            "env": {"python": "requirements.txt"},
+            "space": {
+                "lr": {"float": [1e-5, 0.1], "log": true},
+                "width": {"int": [32, 512], "step": 32},
+                "opt": {"choice": ["sgd", "adamw", 3, 1.5, true]},
+                "momentum": {"float": [0.0, 0.99], "when": "opt == \"sgd\""},
+                "epochs": 27
+            },
+            "objective": {"minimize": "val_loss", "stop_at": 0.05},
+            "search": {"algorithm": "tpe", "seed": 7, "n_startup_trials": 20},
+            "early_stop": {"algorithm": "asha", "min": 1, "max": 27, "eta": 3},
+            "run": {"timeout": "2h", "exit_codes": {"75": "retry"}}
+        }));
+        let text = serde_json::to_string(&spec).expect("serialises");
+        assert_eq!(serde_json::from_str::<SweepSpec>(&text).expect("parses"), spec);
+        assert_eq!(spec.search.params["n_startup_trials"], 20);
+        let names: Vec<&str> = spec.space.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["lr", "width", "opt", "momentum", "epochs"], "the file's order");
+    }
+
+    #[test]
+    fn a_parameter_comes_after_those_that_its_condition_mentions() {
+        let spec = spec(serde_json::json!({
+            "command": ["true"],
+            "space": {
+                "b": {"int": [1, 2], "when": "c > 0"},
+                "a": {"int": [1, 2]},
+                "c": {"int": [0, 2], "when": "a == 1"},
+                "x": {"int": [0, 2], "when": "y == 1"},
+                "y": {"int": [0, 2], "when": "x == 1"}
+            }
+        }));
+        let names: Vec<String> = spec.space().parameters.into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["a", "c", "b"], "the cycle of x and y is left out");
+    }
+}

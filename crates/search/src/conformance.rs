@@ -1,0 +1,1 @@
+//! What every searcher and every stopper must satisfy.

@@ -1,0 +1,45 @@
+//! What happened in a sweep, as far as searching and stopping are concerned.
+
+use heats_domain::Params;
+
+/// One thing that happened, in log order. Losses are the objective's values turned so that smaller is
+/// better; a value that is not a number, and an objective missing from a report, are `+inf`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event<'a> {
+    /// A trial came to be, with this configuration.
+    Created {
+        /// The trial's number.
+        trial: u32,
+        /// Its configuration.
+        params: &'a Params,
+    },
+    /// A trial reported at a step that it had not reported before; steps of one trial increase.
+    Reported {
+        /// The trial's number.
+        trial: u32,
+        /// How much of the resource it has used.
+        step: u64,
+        /// The loss at that step.
+        loss: f64,
+    },
+    /// A trial ended for good.
+    Ended {
+        /// The trial's number.
+        trial: u32,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Outcome {
+    /// It ran to its end; its final loss.
+    Completed(f64),
+    /// A stopper ended it; the loss of its last report.
+    Stopped(f64),
+    /// It failed, or was cancelled: nothing is known about its configuration.
+    Failed,
+    /// Its configuration cannot be run.
+    Infeasible,
+}

@@ -1,0 +1,1 @@
+//! The registry of searchers: one line each.

@@ -1,0 +1,45 @@
+//! What an early-stopping rule is.
+
+use heats_domain::{Direction, StopReason};
+
+use crate::Event;
+
+/// The report that is judged.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Judged {
+    /// The trial's number.
+    pub trial: u32,
+    /// The step of the report.
+    pub step: u64,
+    /// Its loss, as in [`Event::Reported`].
+    pub loss: f64,
+}
+
+/// What becomes of the trial.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// It goes on.
+    Continue,
+    /// It ends here, for this reason.
+    Stop(StopReason),
+}
+
+/// An early-stopping rule: a fold over the events of its sweep.
+pub trait Stopper: Send {
+    /// Takes one event in.
+    fn observe(&mut self, event: &Event<'_>);
+
+    /// Judges a report that has **not** been observed yet: it is observed right after, whatever the verdict.
+    fn judge(&self, report: Judged) -> Verdict;
+}
+
+/// What a stopper is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// The objective's direction, so that reasons can show values as they were reported.
+    pub direction: Direction,
+    /// How many trials the sweep may create, where it has a limit.
+    pub trials: Option<u32>,
+    /// The sweep's seed.
+    pub seed: u64,
+}

@@ -1,0 +1,1 @@
+//! The registry of stoppers: one line each.
