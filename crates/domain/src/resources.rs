@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A GPU that an agent offers.
-#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Gpu {
     /// The index that the driver's visibility variable takes.
     #[prost(uint32, tag = "1")]
@@ -17,7 +17,7 @@ pub struct Gpu {
 }
 
 /// Everything that an agent offers.
-#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Inventory {
     /// Processors.
     #[prost(uint32, tag = "1")]
@@ -31,7 +31,7 @@ pub struct Inventory {
 }
 
 /// What one lease holds of one agent's inventory.
-#[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Grant {
     /// Processors.
     #[prost(uint32, tag = "1")]

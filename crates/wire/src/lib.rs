@@ -1,1 +1,16 @@
-//! heats-wire
+//! The gRPC services and messages of `proto/heats/v1`, and every conversion between them and the domain.
+//!
+//! Holds no logic: nothing is decided or checked here beyond what a conversion needs.
+
+#[expect(
+    missing_docs,
+    clippy::doc_markdown,
+    clippy::allow_attributes,
+    reason = "generated from proto/, which carries the documentation"
+)]
+pub mod v1 {
+    tonic::include_proto!("heats.v1");
+}
+
+/// The encoded file descriptors of `proto/heats/v1`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/heats.v1.bin"));

@@ -1,0 +1,31 @@
+//! Compiles `proto/` without protoc. Messages that are the domain's own types are mapped to them, so that
+//! the wire has no second copy of a configuration, a metric or an id.
+
+use std::path::PathBuf;
+
+const FILES: [&str; 3] = ["heats/v1/common.proto", "heats/v1/agents.proto", "heats/v1/sweeps.proto"];
+const DOMAIN: [(&str, &str); 9] = [
+    ("SweepId", "ids::SweepId"),
+    ("AgentId", "ids::AgentId"),
+    ("Params", "params::Params"),
+    ("Metric", "metrics::Metric"),
+    ("Metrics", "metrics::Metrics"),
+    ("Gpu", "resources::Gpu"),
+    ("Inventory", "resources::Inventory"),
+    ("Grant", "resources::Grant"),
+    ("StopReason", "outcome::StopReason"),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(FILES, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("heats.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut build = tonic_prost_build::configure();
+    for (message, path) in DOMAIN {
+        build = build.extern_path(format!(".heats.v1.{message}"), format!("::heats_domain::{path}"));
+    }
+    build.compile_fds(descriptors)?;
+    Ok(())
+}
