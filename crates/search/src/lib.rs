@@ -4,13 +4,23 @@
 //! verdict comes out, and the same events and seed always give the same answer. Neither knows of
 //! agents, leases, attempts or time, and neither is ever stored: a new leader folds the history again.
 
+#[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+pub mod deck;
+pub mod draw;
 pub mod event;
+pub mod lattice;
+pub mod plug;
+pub mod ranked;
+pub mod rng;
 pub mod searcher;
 pub mod searchers;
 pub mod stopper;
 pub mod stoppers;
 
 pub use event::{Event, Outcome};
+pub use plug::{Complaint, PlugError};
 pub use searcher::{Ask, Problem, Searcher, Suggestion};
+pub use searchers::build_searcher;
 pub use stopper::{Judged, Setting, Stopper, Verdict};
+pub use stoppers::build_stopper;

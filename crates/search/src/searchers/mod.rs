@@ -1,1 +1,48 @@
-//! The registry of searchers: one line each.
+//! The searchers' registry. A new one is its file and one line in [`ALL`].
+
+pub mod grid;
+pub mod random;
+pub mod sobol;
+
+use heats_domain::Space;
+use heats_domain::spec::PlugParams;
+
+use crate::plug::{Built, PlugError};
+use crate::{Problem, Searcher};
+
+/// One searcher as the registry knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name in the sweep file.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Whether it learns from losses, and so makes no sense without an objective.
+    pub needs_objective: bool,
+    /// Whether it runs out of configurations in a space, so that no budget of trials is needed.
+    pub ends: fn(&Space) -> bool,
+    /// The JSON schema of its parameters.
+    pub schema: fn() -> schemars::Schema,
+    /// Makes one; everything that is wrong with the parameters, or with the space for this searcher, at once.
+    pub build: fn(&Problem, &PlugParams) -> Built<dyn Searcher>,
+}
+
+/// Every searcher, in the order in which they are listed to users.
+pub const ALL: &[Entry] = &[random::ENTRY, grid::ENTRY, sobol::ENTRY];
+
+/// The searcher called `name`.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|entry| entry.name == name)
+}
+
+/// Makes the searcher called `algorithm`.
+///
+/// # Errors
+/// An unknown name, unknown or unreadable parameters, or a space that it cannot search.
+pub fn build_searcher(problem: &Problem, algorithm: &str, params: &PlugParams) -> Result<Box<dyn Searcher>, PlugError> {
+    let Some(entry) = find(algorithm) else {
+        let known: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
+        return Err(PlugError::unknown_algorithm("searcher", algorithm, &known));
+    };
+    (entry.build)(problem, params).map_err(|complaints| PlugError { algorithm: algorithm.to_owned(), complaints })
+}

@@ -1,1 +1,57 @@
-//! The registry of stoppers: one line each.
+//! The stoppers' registry. A new one is its file and one line in [`ALL`].
+
+pub mod asha;
+pub mod none;
+
+use heats_domain::spec::PlugParams;
+
+use crate::plug::{Built, PlugError};
+use crate::{Setting, Stopper};
+
+/// One stopper as the registry knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name in the sweep file, and in the reasons that it gives.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Whether it looks at losses, and so makes no sense without an objective.
+    pub needs_objective: bool,
+    /// The JSON schema of its parameters.
+    pub schema: fn() -> schemars::Schema,
+    /// Makes one; everything that is wrong with the parameters at once.
+    pub build: fn(&Setting, &PlugParams) -> Built<dyn Stopper>,
+}
+
+/// Every stopper, in the order in which they are listed to users.
+pub const ALL: &[Entry] = &[none::ENTRY, asha::ENTRY];
+
+/// The stopper called `name`.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|entry| entry.name == name)
+}
+
+/// Makes the stopper called `algorithm`.
+///
+/// # Errors
+/// An unknown name, or unknown or unreadable parameters, or parameters that make no sense together.
+pub fn build_stopper(setting: &Setting, algorithm: &str, params: &PlugParams) -> Result<Box<dyn Stopper>, PlugError> {
+    let Some(entry) = find(algorithm) else {
+        let known: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
+        return Err(PlugError::unknown_algorithm("stopper", algorithm, &known));
+    };
+    (entry.build)(setting, params).map_err(|complaints| PlugError { algorithm: algorithm.to_owned(), complaints })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heats_domain::Direction;
+
+    #[test]
+    fn an_unknown_stopper_is_refused_with_the_nearest_name() {
+        let setting = Setting { direction: Direction::Minimize, trials: None, seed: 0 };
+        let error = build_stopper(&setting, "ahsa", &PlugParams::new()).err().expect("is refused");
+        assert_eq!(error.to_string(), "cannot use `ahsa`: there is no stopper called `ahsa` (did you mean `asha`?)");
+    }
+}
