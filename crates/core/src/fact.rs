@@ -1,0 +1,463 @@
+//! What the log records: facts, in the past tense, complete in themselves.
+//!
+//! A fact says what happened, never what somebody asked for; nothing has to be looked up or computed to
+//! apply it. These types are the log's format as well: tags are never used twice, and a new field is
+//! optional. A fact that this version does not know decodes to `None` and stops the node (see `state`).
+
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId};
+
+/// What one log entry carries: everything that was decided in one turn of the leader.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    /// The term that the deciding leader led in; an entry of another term records nothing.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// The leader's clock, milliseconds since the Unix epoch; never decreases along the log.
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    /// What happened, in order.
+    #[prost(message, repeated, tag = "3")]
+    pub facts: Vec<FactCell>,
+}
+
+/// The box that a fact travels in: empty when a newer version wrote a fact that this one does not know.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FactCell {
+    /// The fact.
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    pub fact: Option<Fact>,
+}
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Fact {
+    /// A sweep came to be.
+    #[prost(message, tag = "1")]
+    SweepSubmitted(SweepSubmitted),
+    /// A user paused a sweep: nothing more is leased.
+    #[prost(message, tag = "2")]
+    SweepPaused(SweepPaused),
+    /// A user resumed a sweep.
+    #[prost(message, tag = "3")]
+    SweepResumed(SweepResumed),
+    /// A sweep creates nothing more, for this reason.
+    #[prost(message, tag = "4")]
+    SweepDrained(SweepDrained),
+    /// A user changed a sweep's limits.
+    #[prost(message, tag = "5")]
+    SweepEdited(SweepEdited),
+    /// A sweep is over: all its trials are terminal and none holds a lease.
+    #[prost(message, tag = "6")]
+    SweepEnded(SweepEnded),
+    /// A sweep that was over goes on: a user raised its budget or asked for failed trials again.
+    #[prost(message, tag = "7")]
+    SweepReopened(SweepReopened),
+    /// A sweep and everything that it knew is gone.
+    #[prost(message, tag = "8")]
+    SweepRemoved(SweepRemoved),
+    /// A user asked for a point to be tried next.
+    #[prost(message, tag = "9")]
+    PointEnqueued(PointEnqueued),
+    /// A trial came to be.
+    #[prost(message, tag = "10")]
+    TrialCreated(TrialCreated),
+    /// An agent got a trial.
+    #[prost(message, tag = "11")]
+    TrialLeased(TrialLeased),
+    /// The attempt's process was started.
+    #[prost(message, tag = "12")]
+    TrialStarted(TrialStarted),
+    /// A trial reported at a step that it had not reached before.
+    #[prost(message, tag = "13")]
+    TrialReported(TrialReported),
+    /// A trial reached a state that is not that of a live lease.
+    #[prost(message, tag = "14")]
+    TrialSettled(TrialSettled),
+    /// An attempt is over and its lease with it.
+    #[prost(message, tag = "15")]
+    AttemptEnded(AttemptEnded),
+    /// An agent attached with this inventory, for the first time or with a changed one.
+    #[prost(message, tag = "16")]
+    AgentAttached(AgentAttached),
+}
+
+/// See [`Fact::SweepSubmitted`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepSubmitted {
+    /// The new sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The specification as JSON: self-describing, so that an old one reads in a new version.
+    #[prost(string, tag = "3")]
+    pub spec: String,
+    /// What every random choice of the sweep follows from.
+    #[prost(fixed64, tag = "4")]
+    pub seed: u64,
+    /// The client's request, so that a repeated one makes no second sweep.
+    #[prost(fixed64, tag = "5")]
+    pub request: u64,
+    /// The folder of the sweep file on the machine that submitted it.
+    #[prost(string, tag = "6")]
+    pub base_dir: String,
+    /// JSON: who submitted it, from where, fingerprints of code and data.
+    #[prost(string, tag = "7")]
+    pub provenance: String,
+}
+
+/// See [`Fact::SweepPaused`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepPaused {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+}
+
+/// See [`Fact::SweepResumed`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepResumed {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+}
+
+/// See [`Fact::SweepDrained`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepDrained {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// How the sweep will have ended once nothing runs any more.
+    #[prost(enumeration = "Ending", tag = "2")]
+    pub ending: i32,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub why: String,
+}
+
+/// How a sweep ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub enum Ending {
+    /// It used its budget, exhausted its space, or reached its target.
+    Finished = 0,
+    /// A user, or a limit of time or money, stopped it.
+    Stopped = 1,
+    /// Too many of its trials failed, or it could not go on.
+    Failed = 2,
+    /// A user cancelled it.
+    Cancelled = 3,
+}
+
+/// See [`Fact::SweepEdited`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepEdited {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The new number of trials, where it changed.
+    #[prost(uint32, optional, tag = "2")]
+    pub trials: Option<u32>,
+    /// The new number of trials at once, where it changed.
+    #[prost(uint32, optional, tag = "3")]
+    pub parallel: Option<u32>,
+}
+
+/// See [`Fact::SweepEnded`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepEnded {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// How.
+    #[prost(enumeration = "Ending", tag = "2")]
+    pub ending: i32,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub why: String,
+}
+
+/// See [`Fact::SweepReopened`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepReopened {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+}
+
+/// See [`Fact::SweepRemoved`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SweepRemoved {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+}
+
+/// See [`Fact::PointEnqueued`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PointEnqueued {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The values that the user gave; the searcher fills in the rest.
+    #[prost(message, required, tag = "2")]
+    pub params: Params,
+}
+
+/// See [`Fact::TrialCreated`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialCreated {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial's number: the number of trials before it.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// Its configuration.
+    #[prost(message, required, tag = "3")]
+    pub params: Params,
+    /// The log index up to which the searcher had seen the history.
+    #[prost(uint64, tag = "4")]
+    pub saw_index: u64,
+    /// It took the oldest enqueued point with it.
+    #[prost(bool, tag = "5")]
+    pub enqueued: bool,
+}
+
+/// See [`Fact::TrialLeased`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialLeased {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt, from 1: the fencing token.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// Who got it.
+    #[prost(message, required, tag = "4")]
+    pub agent: AgentId,
+    /// What it holds of the agent's inventory.
+    #[prost(message, required, tag = "5")]
+    pub grant: Grant,
+}
+
+/// See [`Fact::TrialStarted`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialStarted {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// What the environment was found to be.
+    #[prost(string, tag = "4")]
+    pub environment: String,
+}
+
+/// See [`Fact::TrialReported`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialReported {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// How much of the resource the trial has used.
+    #[prost(uint64, tag = "4")]
+    pub step: u64,
+    /// What was measured.
+    #[prost(message, required, tag = "5")]
+    pub metrics: Metrics,
+}
+
+/// See [`Fact::TrialSettled`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialSettled {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// Waiting (it will be tried again), or a terminal state.
+    #[prost(enumeration = "heats_domain::TrialState", tag = "3")]
+    pub state: i32,
+    /// The verdict, where a rule stopped it.
+    #[prost(message, optional, tag = "4")]
+    pub reason: Option<StopReason>,
+    /// The failure used up one of the trial's retries.
+    #[prost(bool, tag = "5")]
+    pub retry_used: bool,
+    /// For people, where there is no verdict.
+    #[prost(string, tag = "6")]
+    pub why: String,
+}
+
+/// See [`Fact::AttemptEnded`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AttemptEnded {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// Why it failed, where it did.
+    #[prost(enumeration = "FailureKind", optional, tag = "4")]
+    pub failure: Option<i32>,
+    /// Wall time of the process.
+    #[prost(uint64, tag = "5")]
+    pub ran_ms: u64,
+    /// Processor time of the process and its children.
+    #[prost(uint64, tag = "6")]
+    pub cpu_ms: u64,
+    /// The largest resident memory, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub max_rss: u64,
+    /// For people: how it ended, with its last lines where it failed.
+    #[prost(string, tag = "8")]
+    pub detail: String,
+}
+
+/// See [`Fact::AgentAttached`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AgentAttached {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// The machine's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// What it offers.
+    #[prost(message, required, tag = "3")]
+    pub inventory: Inventory,
+    /// The version of Heats that it runs.
+    #[prost(string, tag = "4")]
+    pub version: String,
+}
+
+impl Fact {
+    /// The sweep that the fact is about, where it is about one.
+    pub const fn sweep(&self) -> Option<SweepId> {
+        Some(match self {
+            Self::SweepSubmitted(f) => f.sweep,
+            Self::SweepPaused(f) => f.sweep,
+            Self::SweepResumed(f) => f.sweep,
+            Self::SweepDrained(f) => f.sweep,
+            Self::SweepEdited(f) => f.sweep,
+            Self::SweepEnded(f) => f.sweep,
+            Self::SweepReopened(f) => f.sweep,
+            Self::SweepRemoved(f) => f.sweep,
+            Self::PointEnqueued(f) => f.sweep,
+            Self::TrialCreated(f) => f.sweep,
+            Self::TrialLeased(f) => f.sweep,
+            Self::TrialStarted(f) => f.sweep,
+            Self::TrialReported(f) => f.sweep,
+            Self::TrialSettled(f) => f.sweep,
+            Self::AttemptEnded(f) => f.sweep,
+            Self::AgentAttached(_) => return None,
+        })
+    }
+
+    /// The trial that the fact is about, where it is about one.
+    pub const fn trial(&self) -> Option<u32> {
+        match self {
+            Self::TrialCreated(f) => Some(f.trial),
+            Self::TrialLeased(f) => Some(f.trial),
+            Self::TrialStarted(f) => Some(f.trial),
+            Self::TrialReported(f) => Some(f.trial),
+            Self::TrialSettled(f) => Some(f.trial),
+            Self::AttemptEnded(f) => Some(f.trial),
+            Self::SweepSubmitted(_)
+            | Self::SweepPaused(_)
+            | Self::SweepResumed(_)
+            | Self::SweepDrained(_)
+            | Self::SweepEdited(_)
+            | Self::SweepEnded(_)
+            | Self::SweepReopened(_)
+            | Self::SweepRemoved(_)
+            | Self::PointEnqueued(_)
+            | Self::AgentAttached(_) => None,
+        }
+    }
+
+    /// The attempt that the fact is about, where it is about one.
+    pub const fn attempt(&self) -> Option<u32> {
+        match self {
+            Self::TrialLeased(f) => Some(f.attempt),
+            Self::TrialStarted(f) => Some(f.attempt),
+            Self::TrialReported(f) => Some(f.attempt),
+            Self::AttemptEnded(f) => Some(f.attempt),
+            Self::SweepSubmitted(_)
+            | Self::SweepPaused(_)
+            | Self::SweepResumed(_)
+            | Self::SweepDrained(_)
+            | Self::SweepEdited(_)
+            | Self::SweepEnded(_)
+            | Self::SweepReopened(_)
+            | Self::SweepRemoved(_)
+            | Self::PointEnqueued(_)
+            | Self::TrialCreated(_)
+            | Self::TrialSettled(_)
+            | Self::AgentAttached(_) => None,
+        }
+    }
+
+    /// The fact's name in event lists: `trial_leased`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SweepSubmitted(_) => "sweep_submitted",
+            Self::SweepPaused(_) => "sweep_paused",
+            Self::SweepResumed(_) => "sweep_resumed",
+            Self::SweepDrained(_) => "sweep_drained",
+            Self::SweepEdited(_) => "sweep_edited",
+            Self::SweepEnded(_) => "sweep_ended",
+            Self::SweepReopened(_) => "sweep_reopened",
+            Self::SweepRemoved(_) => "sweep_removed",
+            Self::PointEnqueued(_) => "point_enqueued",
+            Self::TrialCreated(_) => "trial_created",
+            Self::TrialLeased(_) => "trial_leased",
+            Self::TrialStarted(_) => "trial_started",
+            Self::TrialReported(_) => "trial_reported",
+            Self::TrialSettled(_) => "trial_settled",
+            Self::AttemptEnded(_) => "attempt_ended",
+            Self::AgentAttached(_) => "agent_attached",
+        }
+    }
+}
+
+impl From<Fact> for FactCell {
+    fn from(fact: Fact) -> Self {
+        Self { fact: Some(fact) }
+    }
+}
+
+/// A fact with its place in the log: what histories and snapshots are made of.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Record {
+    /// The index of the log entry that carried it.
+    #[prost(uint64, tag = "1")]
+    pub log_index: u64,
+    /// The leader's clock then, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+    /// The fact.
+    #[prost(message, required, tag = "3")]
+    pub cell: FactCell,
+}

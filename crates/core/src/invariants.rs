@@ -1,0 +1,160 @@
+//! What is always true, each written down once with its id.
+//!
+//! Checked in debug builds after every fact (for what the fact touched), and as a whole by the model
+//! tests, the simulation and the failover tests on the survivors' state.
+
+use heats_domain::TrialState;
+
+use crate::state::State;
+use crate::sweep::{Ledger, Sweep};
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{id} is broken: {what} ({where_})")]
+pub struct Violation {
+    /// The invariant's id, as in `docs/ARCHITECTURE.md`.
+    pub id: &'static str,
+    /// What must be true.
+    pub what: &'static str,
+    /// Where it is not.
+    pub where_: String,
+}
+
+/// Every invariant that does not hold in `state`; empty for a sound one.
+///
+/// T1, T2, T3, S2 and A2 are also enforced by `apply`, which refuses the fact that would break them.
+pub fn violations(state: &State) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for sweep in state.sweeps.values() {
+        check_sweep(sweep, &mut found);
+        for trial in &sweep.trials {
+            check_trial(state, sweep, trial.number, &mut found);
+        }
+    }
+    check_agents(state, &mut found);
+    found
+}
+
+/// Panics when what `fact` touched breaks an invariant; for debug builds.
+#[cfg(debug_assertions)]
+pub(crate) fn assert_touched(state: &State, sweep: &Sweep, fact: &crate::Fact) {
+    let mut found = Vec::new();
+    check_totals(sweep, &mut found);
+    if let Some(trial) = fact.trial() {
+        check_trial(state, sweep, trial, &mut found);
+    }
+    if let crate::Fact::TrialLeased(leased) = fact
+        && state.agents.contains_key(&leased.agent)
+    {
+        check_agent(state, leased.agent, &mut found);
+    }
+    assert!(found.is_empty(), "after `{}`: {found:?}", fact.name());
+}
+
+fn violation(
+    found: &mut Vec<Violation>,
+    holds: bool,
+    id: &'static str,
+    what: &'static str,
+    place: impl Fn() -> String,
+) {
+    if !holds {
+        found.push(Violation { id, what, where_: place() });
+    }
+}
+
+fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violation>) {
+    let place = || format!("{}/{number}", sweep.id);
+    let Some(trial) = sweep.trial(number) else { return };
+    let live = trial.attempts.iter().filter(|a| a.end.is_none()).count();
+    violation(found, live <= 1, "T1", "a trial has at most one live lease", place);
+    violation(found, live == 1 || !trial.state.is_live(), "T1", "a leased or running trial has a lease", place);
+    violation(
+        found,
+        (live == 1) == sweep.live.contains(&number),
+        "T1",
+        "the live set names the trials with a lease",
+        place,
+    );
+    let waits = trial.state == TrialState::Waiting;
+    violation(found, waits == sweep.waiting.contains(&number), "T4", "the queue names the waiting trials", place);
+    if let Some((attempt, lease)) = trial.live() {
+        let held = state.leases.get(&lease.agent).and_then(|held| held.get(&(sweep.id, number)));
+        violation(found, held.is_some_and(|held| held.attempt == attempt), "T1", "a lease is held by its agent", place);
+    }
+}
+
+/// What can be checked without a walk over the trials.
+fn check_totals(sweep: &Sweep, found: &mut Vec<Violation>) {
+    let place = || sweep.id.to_string();
+    let total: u32 = TrialState::ALL.into_iter().map(|s| sweep.counts.of(s)).sum();
+    violation(found, total == sweep.created(), "S1", "every trial is counted once", place);
+    if sweep.is_ended() {
+        violation(
+            found,
+            sweep.counts.terminal() == total,
+            "T4",
+            "every trial of a sweep that ended is terminal",
+            place,
+        );
+        violation(found, sweep.live.is_empty(), "T4", "a sweep that ended holds no lease", place);
+    }
+    if let Some(max) = sweep.trials_max {
+        violation(found, total <= max, "S1", "created trials never exceed the budget", place);
+    }
+}
+
+fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
+    let place = || sweep.id.to_string();
+    check_totals(sweep, found);
+    for state in TrialState::ALL {
+        let count = sweep.trials.iter().filter(|t| t.state == state).count() as u32;
+        violation(found, count == sweep.counts.of(state), "S1", "the counts are those of the trials", place);
+    }
+    let direction = sweep.direction();
+    let ranked = |t: &crate::trial::Trial| {
+        !matches!(t.state, TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled)
+    };
+    let best = sweep
+        .trials
+        .iter()
+        .filter(|t| ranked(t))
+        .filter_map(|t| t.best)
+        .map(|b| direction.loss(b.value))
+        .min_by(f64::total_cmp);
+    violation(
+        found,
+        best == sweep.ranking.get_min().map(|r| r.loss),
+        "S2",
+        "the best trial has the best recorded value",
+        place,
+    );
+    let ledger = sweep.trials.iter().flat_map(|t| &t.attempts).fold(Ledger::default(), |mut sum, attempt| {
+        if let Some(end) = attempt.end {
+            sum.attempt_ms += end.ran_ms;
+            sum.cpu_ms += end.cpu_ms;
+            sum.gpu_ms += end.ran_ms * attempt.grant.gpus.len() as u64;
+        }
+        sum
+    });
+    violation(found, ledger == sweep.ledger, "S3", "the ledger is the sum of the attempts", place);
+}
+
+fn check_agents(state: &State, found: &mut Vec<Violation>) {
+    for agent in state.agents.keys() {
+        check_agent(state, *agent, found);
+    }
+}
+
+fn check_agent(state: &State, agent: heats_domain::AgentId, found: &mut Vec<Violation>) {
+    let Some(attached) = state.agent(agent) else { return };
+    let held = state.leases.get(&agent);
+    let leases = || held.into_iter().flat_map(imbl::OrdMap::values);
+    let cpus: u64 = leases().map(|l| u64::from(l.grant.cpus)).sum();
+    let mut gpus: Vec<u32> = leases().flat_map(|l| l.grant.gpus.iter().copied()).collect();
+    let count = gpus.len();
+    gpus.sort_unstable();
+    gpus.dedup();
+    let within = cpus <= u64::from(attached.inventory.cpus) && gpus.len() == count;
+    violation(found, within, "A1", "the resources leased on an agent never exceed its inventory", || agent.to_string());
+}

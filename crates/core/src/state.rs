@@ -1,0 +1,455 @@
+//! The replicated state: a fold over the log. `apply` reads no clock, draws no number and knows no
+//! algorithm, so that replicas that applied the same entries are equal.
+//!
+//! All maps are persistent: a clone costs the same at any size, which gives the leader its draft, readers
+//! their view and snapshots their source without a lock.
+
+use std::sync::Arc;
+
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TrialState};
+use imbl::{OrdMap, OrdSet};
+use prost::Message;
+
+use crate::fact::{
+    AgentAttached, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted, TrialCreated,
+    TrialLeased, TrialReported, TrialSettled, TrialStarted,
+};
+use crate::sweep::{Ranked, Status, Sweep};
+use crate::trial::{Attempt, AttemptEnd, Best, Trial};
+
+/// Why an entry cannot be applied. None of these can come from a leader of this version: the node stops,
+/// and says so, rather than go on with a state that differs from its peers'.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A newer version wrote the entry.
+    #[error("entry {index} holds a fact that this version does not know: upgrade this node")]
+    UnknownFact {
+        /// The log index.
+        index: u64,
+    },
+    /// A specification does not read.
+    #[error("entry {index} submits sweep `{sweep}` with a specification that this version does not read: {why}")]
+    Spec {
+        /// The log index.
+        index: u64,
+        /// The sweep.
+        sweep: SweepId,
+        /// Why.
+        why: String,
+    },
+    /// A fact contradicts the state.
+    #[error("entry {index} says `{fact}`, which contradicts the state: {why}; the log or the snapshot is damaged")]
+    Contradiction {
+        /// The log index.
+        index: u64,
+        /// The fact's name.
+        fact: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// What one agent holds: a grant for each trial that is leased to it.
+pub type Held = OrdMap<(SweepId, u32), Lease>;
+
+/// A live lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The attempt: the fencing token.
+    pub attempt: u32,
+    /// What it holds.
+    pub grant: Grant,
+}
+
+/// Everything that the cluster knows.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The index of the last entry that was applied.
+    pub applied: u64,
+    /// The leader's clock in the last entry that recorded something.
+    pub at_ms: u64,
+    /// The sweeps, oldest first.
+    pub sweeps: OrdMap<SweepId, Arc<Sweep>>,
+    /// The agents that ever attached: the record of each one's last inventory.
+    pub agents: OrdMap<AgentId, Arc<Record>>,
+    /// The live leases, by agent.
+    pub leases: OrdMap<AgentId, Held>,
+    names: OrdSet<(String, SweepId)>,
+    requests: OrdMap<u64, SweepId>,
+}
+
+impl State {
+    /// Records the facts of the log entry at `index`, which was proposed in `log_term`.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the state is then half changed and must not be used any more.
+    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<(), ApplyError> {
+        self.applied = index;
+        // A leader that was deposed between deciding and proposing decided on a state that is not this one.
+        if entry.term != log_term {
+            return Ok(());
+        }
+        self.at_ms = self.at_ms.max(entry.at_ms);
+        for cell in &entry.facts {
+            self.record(Arc::new(Record { log_index: index, at_ms: entry.at_ms, cell: cell.clone() }))?;
+        }
+        Ok(())
+    }
+
+    /// Records one fact at its place in the log.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub fn record(&mut self, record: Arc<Record>) -> Result<(), ApplyError> {
+        let index = record.log_index;
+        self.at_ms = self.at_ms.max(record.at_ms);
+        let Some(fact) = record.cell.fact.as_ref() else {
+            return Err(ApplyError::UnknownFact { index });
+        };
+        match fact {
+            Fact::SweepSubmitted(fact) => self.submitted(fact, &record)?,
+            Fact::SweepRemoved(fact) => {
+                if let Some(sweep) = self.sweeps.remove(&fact.sweep) {
+                    self.names.remove(&(sweep.name.clone(), sweep.id));
+                    if let Some((submitted, _)) = sweep.submitted() {
+                        self.requests.remove(&submitted.request);
+                    }
+                }
+            }
+            Fact::AgentAttached(fact) => {
+                self.agents.insert(fact.agent, Arc::clone(&record));
+            }
+            Fact::SweepPaused(_)
+            | Fact::SweepResumed(_)
+            | Fact::SweepDrained(_)
+            | Fact::SweepEdited(_)
+            | Fact::SweepEnded(_)
+            | Fact::SweepReopened(_)
+            | Fact::PointEnqueued(_)
+            | Fact::TrialCreated(_)
+            | Fact::TrialLeased(_)
+            | Fact::TrialStarted(_)
+            | Fact::TrialReported(_)
+            | Fact::TrialSettled(_)
+            | Fact::AttemptEnded(_) => {
+                let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
+                let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
+                let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
+                let sweep = Arc::make_mut(sweep);
+                sweep.journal.push_back(Arc::clone(&record));
+                sweep.record(fact, record.at_ms).map_err(contradiction)?;
+                match fact {
+                    Fact::TrialLeased(fact) => {
+                        let lease = Lease { attempt: fact.attempt, grant: fact.grant.clone() };
+                        self.leases.entry(fact.agent).or_default().insert((fact.sweep, fact.trial), lease);
+                    }
+                    Fact::AttemptEnded(fact) => {
+                        let agent = sweep.trial(fact.trial).and_then(|t| t.attempts.last()).map(|a| a.agent);
+                        if let Some(held) = agent.and_then(|agent| self.leases.get_mut(&agent)) {
+                            held.remove(&(fact.sweep, fact.trial));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        #[cfg(debug_assertions)]
+        if let Some(sweep) = record.cell.fact.as_ref().and_then(Fact::sweep).and_then(|id| self.sweeps.get(&id)) {
+            crate::invariants::assert_touched(self, sweep, fact);
+        }
+        Ok(())
+    }
+
+    fn submitted(&mut self, fact: &SweepSubmitted, record: &Arc<Record>) -> Result<(), ApplyError> {
+        let index = record.log_index;
+        if self.sweeps.contains_key(&fact.sweep) {
+            return Err(ApplyError::Contradiction { index, fact: "sweep_submitted", why: "the sweep exists" });
+        }
+        let spec: SweepSpec = serde_json::from_str(&fact.spec).map_err(|error| ApplyError::Spec {
+            index,
+            sweep: fact.sweep,
+            why: error.to_string(),
+        })?;
+        self.names.insert((fact.name.clone(), fact.sweep));
+        self.requests.insert(fact.request, fact.sweep);
+        self.sweeps.insert(fact.sweep, Arc::new(Sweep::new(fact, spec, Arc::clone(record))));
+        Ok(())
+    }
+
+    /// The sweep that a user means by a name, an id, or `last`.
+    pub fn find(&self, text: &str) -> Option<&Arc<Sweep>> {
+        if let Ok(id) = text.parse::<SweepId>() {
+            return self.sweeps.get(&id);
+        }
+        let newest = (text.to_owned(), SweepId { bits: u64::MAX });
+        let named = self.names.range((text.to_owned(), SweepId { bits: 0 })..=newest).next_back();
+        match named {
+            Some((_, id)) => self.sweeps.get(id),
+            None if text == "last" => self.sweeps.get_max().map(|(_, sweep)| sweep),
+            None => None,
+        }
+    }
+
+    /// The sweep that a submit request made, where it was carried out before.
+    pub fn by_request(&self, request: u64) -> Option<&Arc<Sweep>> {
+        self.requests.get(&request).and_then(|id| self.sweeps.get(id))
+    }
+
+    /// An agent's last attachment.
+    pub fn agent(&self, agent: AgentId) -> Option<&AgentAttached> {
+        match self.agents.get(&agent)?.cell.fact.as_ref()? {
+            Fact::AgentAttached(fact) => Some(fact),
+            _ => None,
+        }
+    }
+
+    /// What an agent has that no lease holds.
+    pub fn free(&self, agent: AgentId) -> Inventory {
+        let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
+        for lease in self.leases.get(&agent).into_iter().flat_map(OrdMap::values) {
+            free.cpus = free.cpus.saturating_sub(lease.grant.cpus);
+            free.memory = free.memory.saturating_sub(lease.grant.memory);
+            free.gpus.retain(|gpu| !lease.grant.gpus.contains(&gpu.index));
+        }
+        free
+    }
+
+    /// Everything that the state follows from, in an order that depends on nothing but its content:
+    /// agents, then sweeps with their journals. A snapshot is this list.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.agents.values().chain(self.sweeps.values().flat_map(|sweep| sweep.journal.iter()))
+    }
+
+    /// The state that these records make, as it was after the entry at `applied`.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub fn from_records(applied: u64, records: impl IntoIterator<Item = Record>) -> Result<Self, ApplyError> {
+        let mut state = Self::default();
+        for record in records {
+            state.record(Arc::new(record))?;
+        }
+        state.applied = applied;
+        Ok(state)
+    }
+
+    /// Equal for states that applied the same entries (invariant R1).
+    pub fn hash(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.applied.to_le_bytes());
+        for record in self.records() {
+            hasher.update(&record.encode_length_delimited_to_vec());
+        }
+        hasher.finalize()
+    }
+}
+
+impl Sweep {
+    /// Folds one fact in; it is the last of the journal already.
+    fn record(&mut self, fact: &Fact, at_ms: u64) -> Result<(), &'static str> {
+        match fact {
+            Fact::SweepPaused(_) => self.status = Status::Paused,
+            Fact::SweepResumed(_) | Fact::SweepReopened(_) => self.status = Status::Running,
+            Fact::SweepDrained(fact) => self.status = Status::Draining(fact.ending(), fact.why.clone()),
+            Fact::SweepEnded(fact) => self.ended(fact, at_ms),
+            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel }) => {
+                self.trials_max = trials.or(self.trials_max);
+                self.parallel = parallel.or(self.parallel);
+            }
+            Fact::PointEnqueued(fact) => self.queue.push_back(fact.params.clone()),
+            Fact::TrialCreated(fact) => self.trial_created(fact)?,
+            Fact::TrialLeased(fact) => self.trial_leased(fact, at_ms)?,
+            Fact::TrialStarted(fact) => self.trial_started(fact, at_ms)?,
+            Fact::TrialReported(fact) => self.trial_reported(fact)?,
+            Fact::TrialSettled(fact) => self.trial_settled(fact)?,
+            Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
+            Fact::SweepSubmitted(_) | Fact::SweepRemoved(_) | Fact::AgentAttached(_) => {
+                return Err("it is not a sweep's own");
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, fact: &SweepEnded, at_ms: u64) {
+        self.status = Status::Ended { ending: fact.ending(), why: fact.why.clone(), at_ms };
+    }
+
+    fn trial_created(&mut self, fact: &TrialCreated) -> Result<(), &'static str> {
+        if fact.trial as usize != self.trials.len() {
+            return Err("trials are numbered without gaps");
+        }
+        if fact.enqueued {
+            self.queue.pop_front().ok_or("no point is enqueued")?;
+        }
+        self.trials.push_back(Arc::new(Trial {
+            number: fact.trial,
+            state: TrialState::Waiting,
+            records: std::iter::once(self.last_record()).collect(),
+            attempts: Vec::new(),
+            retries_used: 0,
+            last_step: None,
+            reports: 0,
+            last_value: None,
+            best: None,
+        }));
+        self.counts.enter(TrialState::Waiting);
+        self.waiting.insert(fact.trial);
+        Ok(())
+    }
+
+    fn trial_leased(&mut self, fact: &TrialLeased, at_ms: u64) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.live().is_some() {
+            return Err("the trial has a live lease");
+        }
+        if fact.attempt != trial.attempt() + 1 {
+            return Err("attempts are numbered without gaps");
+        }
+        let (agent, grant) = (fact.agent, fact.grant.clone());
+        trial.attempts.push(Attempt { agent, grant, leased_ms: at_ms, started_ms: None, end: None });
+        self.live.insert(fact.trial);
+        self.enter(fact.trial, TrialState::Leased)
+    }
+
+    fn trial_started(&mut self, fact: &TrialStarted, at_ms: u64) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        let state = trial.state;
+        live_attempt(trial, fact.attempt)?.started_ms = Some(at_ms);
+        if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+    }
+
+    fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
+        let direction = self.direction();
+        let metric = self.objective().map(|objective| objective.metric().to_owned());
+        let trial = self.touch(fact.trial)?;
+        live_attempt(trial, fact.attempt)?;
+        if trial.state.is_terminal() {
+            return Err("the trial is terminal");
+        }
+        if trial.last_step.is_some_and(|last| fact.step <= last) {
+            return Err("the step was reported before");
+        }
+        trial.last_step = Some(fact.step);
+        trial.reports += 1;
+        let value = metric.and_then(|metric| fact.metrics.get(&metric));
+        trial.last_value = value;
+        let before = trial.best;
+        if let Some(value) = value.filter(|value| !value.is_nan())
+            && before.is_none_or(|best| direction.better(value, best.value))
+        {
+            trial.best = Some(Best { value, step: fact.step });
+            let loss = |best: Best| Ranked { loss: direction.loss(best.value), trial: fact.trial };
+            if let Some(before) = before {
+                self.ranking.remove(&loss(before));
+            }
+            self.ranking.insert(loss(Best { value, step: fact.step }));
+        }
+        let state = self.trials[fact.trial as usize].state;
+        if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+    }
+
+    fn trial_settled(&mut self, fact: &TrialSettled) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        trial.retries_used += u32::from(fact.retry_used);
+        let best = trial.best;
+        match fact.state() {
+            TrialState::Leased | TrialState::Running | TrialState::Paused => {
+                return Err("a trial does not settle there");
+            }
+            TrialState::Waiting => {
+                if trial.live().is_some() {
+                    return Err("a trial with a live lease does not wait");
+                }
+            }
+            TrialState::Completed => {}
+            TrialState::Stopped => {
+                if let Some(reason) = &fact.reason {
+                    *self.stopped_by.entry((reason.rule.clone(), reason.rung.unwrap_or(0))).or_insert(0) += 1;
+                }
+            }
+            TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled => {
+                // What did not end well is not offered as the best.
+                if let Some(best) = best {
+                    let loss = self.direction().loss(best.value);
+                    self.ranking.remove(&Ranked { loss, trial: fact.trial });
+                }
+            }
+        }
+        self.enter(fact.trial, fact.state())
+    }
+
+    fn attempt_ended(&mut self, fact: &AttemptEnded, at_ms: u64) -> Result<(), &'static str> {
+        let failure = match fact.failure {
+            Some(code) => {
+                Some(FailureKind::try_from(code).map_err(|_| "this version does not know the kind of failure")?)
+            }
+            None => None,
+        };
+        let trial = self.touch(fact.trial)?;
+        let attempt = live_attempt(trial, fact.attempt)?;
+        attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms: fact.ran_ms, cpu_ms: fact.cpu_ms });
+        let gpus = attempt.grant.gpus.len() as u64;
+        self.live.remove(&fact.trial);
+        self.ledger.attempt_ms += fact.ran_ms;
+        self.ledger.cpu_ms += fact.cpu_ms;
+        self.ledger.gpu_ms += fact.ran_ms * gpus;
+        Ok(())
+    }
+
+    /// The trial, with the fact that is folded in added to its records.
+    fn touch(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
+        let place = self.last_record();
+        let trial = Arc::make_mut(self.trials.get_mut(number as usize).ok_or("there is no such trial")?);
+        trial.records.push_back(place);
+        Ok(trial)
+    }
+
+    fn last_record(&self) -> u32 {
+        self.journal.len() as u32 - 1
+    }
+
+    /// Moves a trial to `state`, and the counts and queues with it.
+    fn enter(&mut self, number: u32, state: TrialState) -> Result<(), &'static str> {
+        let trial = Arc::make_mut(self.trials.get_mut(number as usize).ok_or("there is no such trial")?);
+        let before = trial.state;
+        // Failed trials may be asked for again; every other end is final (T2).
+        if before.is_terminal() && !(before == TrialState::Failed && state == TrialState::Waiting) {
+            return Err("the trial is terminal");
+        }
+        trial.state = state;
+        self.counts.leave(before);
+        self.counts.enter(state);
+        if state == TrialState::Waiting {
+            self.waiting.insert(number);
+            // A trial that is tried again is ranked by what it reported before.
+            if let Some(best) = self.trials[number as usize].best {
+                let loss = self.direction().loss(best.value);
+                self.ranking.insert(Ranked { loss, trial: number });
+            }
+        } else {
+            self.waiting.remove(&number);
+        }
+        Ok(())
+    }
+}
+
+/// The live attempt of `trial`, if it is `number`.
+fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Attempt, &'static str> {
+    if trial.attempt() != number {
+        return Err("the attempt is not the trial's last");
+    }
+    match trial.attempts.last_mut() {
+        Some(attempt) if attempt.end.is_none() => Ok(attempt),
+        _ => Err("the attempt has ended"),
+    }
+}
+
+impl Status {
+    /// How the sweep ended, where it did.
+    pub const fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::Ended { ending, .. } => Some(*ending),
+            Self::Running | Self::Paused | Self::Draining(..) => None,
+        }
+    }
+}

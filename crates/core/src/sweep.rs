@@ -1,0 +1,267 @@
+//! One sweep as the state keeps it: its journal, and everything that follows from it.
+//!
+//! A sweep is a fold over its own journal and nothing else, so that a snapshot is the journals, and any
+//! sweep can be replayed or forked alone.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use heats_domain::spec::Objective;
+use heats_domain::{Direction, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
+use imbl::{OrdMap, OrdSet, Vector};
+
+use crate::fact::{Ending, Fact, Record, SweepSubmitted};
+use crate::trial::Trial;
+
+/// A sweep.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// Who it is.
+    pub id: SweepId,
+    /// What it is called; the newest sweep of a name is the one that the name means.
+    pub name: String,
+    /// What it was submitted as.
+    pub spec: Arc<SweepSpec>,
+    /// Its search space, ordered for assembly.
+    pub space: Arc<Space>,
+    /// What every random choice follows from.
+    pub seed: u64,
+    /// Everything that happened to it, in log order.
+    pub journal: Vector<Arc<Record>>,
+    /// Its trials, by number.
+    pub trials: Vector<Arc<Trial>>,
+    /// Where it stands.
+    pub status: Status,
+    /// How many trials it may create.
+    pub trials_max: Option<u32>,
+    /// How many may hold leases at once.
+    pub parallel: Option<u32>,
+    /// Points that users asked for and that are not trials yet, oldest first.
+    pub queue: Vector<Params>,
+    /// Trials that wait for an agent.
+    pub waiting: OrdSet<u32>,
+    /// Trials that hold a lease.
+    pub live: OrdSet<u32>,
+    /// Trials per state.
+    pub counts: Counts,
+    /// Trials with a value, best first.
+    pub ranking: OrdSet<Ranked>,
+    /// What it has used.
+    pub ledger: Ledger,
+    /// How many trials each rule stopped, by rung (0 for rules without rungs).
+    pub stopped_by: OrdMap<(String, u64), u32>,
+}
+
+/// Where a sweep stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// It creates and leases trials.
+    Running,
+    /// It leases nothing until it is resumed; running trials go on.
+    Paused,
+    /// It creates and leases nothing more; once no trial is live it will have ended so.
+    Draining(Ending, String),
+    /// It is over.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// For people.
+        why: String,
+        /// When.
+        at_ms: u64,
+    },
+}
+
+/// Trials per state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    by_state: [u32; TrialState::ALL.len()],
+}
+
+impl Counts {
+    /// How many trials are in `state`.
+    pub const fn of(&self, state: TrialState) -> u32 {
+        self.by_state[state as usize]
+    }
+
+    /// How many trials are terminal.
+    pub fn terminal(&self) -> u32 {
+        TrialState::ALL.into_iter().filter(|s| s.is_terminal()).map(|s| self.of(s)).sum()
+    }
+
+    pub(crate) const fn enter(&mut self, state: TrialState) {
+        self.by_state[state as usize] += 1;
+    }
+
+    pub(crate) const fn leave(&mut self, state: TrialState) {
+        self.by_state[state as usize] -= 1;
+    }
+}
+
+/// What a sweep has used: the sums over its ended attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ledger {
+    /// Wall time of the processes, in milliseconds.
+    pub attempt_ms: u64,
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+    /// Wall time times GPUs, in milliseconds.
+    pub gpu_ms: u64,
+}
+
+/// A place in the ranking: better values first, then earlier trials.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ranked {
+    /// The value as a loss; never NaN.
+    pub loss: f64,
+    /// Whose it is.
+    pub trial: u32,
+}
+
+impl Eq for Ranked {}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.loss.total_cmp(&other.loss).then(self.trial.cmp(&other.trial))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What early stopping saved, in the units of the reports: an estimate, see [`Sweep::savings`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Savings {
+    /// Steps that trials reported.
+    pub steps: u64,
+    /// Steps that stopped trials did not run.
+    pub steps_saved: u64,
+    /// The time that these would have taken, in milliseconds.
+    pub ms_saved: u64,
+}
+
+impl Sweep {
+    pub(crate) fn new(fact: &SweepSubmitted, spec: SweepSpec, record: Arc<Record>) -> Self {
+        let space = spec.space();
+        Self {
+            id: fact.sweep,
+            name: fact.name.clone(),
+            space: Arc::new(space),
+            seed: fact.seed,
+            journal: Vector::unit(record),
+            trials: Vector::new(),
+            status: Status::Running,
+            trials_max: spec.budget.trials,
+            parallel: spec.budget.parallel,
+            queue: spec.search.enqueue.iter().cloned().collect(),
+            waiting: OrdSet::new(),
+            live: OrdSet::new(),
+            counts: Counts::default(),
+            ranking: OrdSet::new(),
+            ledger: Ledger::default(),
+            stopped_by: OrdMap::new(),
+            spec: Arc::new(spec),
+        }
+    }
+
+    /// The fact that made it.
+    pub fn submitted(&self) -> Option<(&SweepSubmitted, u64)> {
+        let record = self.journal.front()?;
+        match record.cell.fact.as_ref()? {
+            Fact::SweepSubmitted(fact) => Some((fact, record.at_ms)),
+            _ => None,
+        }
+    }
+
+    /// The trial with this number.
+    pub fn trial(&self, number: u32) -> Option<&Trial> {
+        self.trials.get(number as usize).map(Arc::as_ref)
+    }
+
+    /// The facts about a trial, in order.
+    pub fn records(&self, trial: &Trial) -> impl DoubleEndedIterator<Item = &Record> {
+        trial.records.iter().filter_map(|&place| self.journal.get(place as usize)).map(Arc::as_ref)
+    }
+
+    /// The configuration of a trial.
+    pub fn params(&self, trial: &Trial) -> Option<&Params> {
+        self.records(trial).find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::TrialCreated(fact) => Some(&fact.params),
+            _ => None,
+        })
+    }
+
+    /// The verdict that stopped a trial, where a rule did.
+    pub fn verdict(&self, trial: &Trial) -> Option<&StopReason> {
+        self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::TrialSettled(fact) => fact.reason.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// What people should know about the last end of the trial.
+    pub fn detail(&self, trial: &Trial) -> &str {
+        self.records(trial)
+            .rev()
+            .find_map(|record| match record.cell.fact.as_ref()? {
+                Fact::AttemptEnded(fact) if !fact.detail.is_empty() => Some(fact.detail.as_str()),
+                Fact::TrialSettled(fact) if !fact.why.is_empty() => Some(fact.why.as_str()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// The objective that ranks the trials.
+    pub fn objective(&self) -> Option<&Objective> {
+        self.spec.objective()
+    }
+
+    /// Which way is better; without an objective it does not matter.
+    pub fn direction(&self) -> Direction {
+        self.objective().map_or(Direction::Minimize, Objective::direction)
+    }
+
+    /// The best trial: the one with the best value that any trial reported, the earliest where several did.
+    pub fn best(&self) -> Option<&Trial> {
+        self.ranking.get_min().and_then(|ranked| self.trial(ranked.trial))
+    }
+
+    /// How many trials exist.
+    pub fn created(&self) -> u32 {
+        self.trials.len() as u32
+    }
+
+    /// Whether the budget allows another trial.
+    pub fn may_create(&self) -> bool {
+        self.trials_max.is_none_or(|max| self.created() < max)
+    }
+
+    /// Whether another lease would keep within `budget.parallel`.
+    pub fn may_lease(&self) -> bool {
+        self.status == Status::Running && self.parallel.is_none_or(|max| (self.live.len() as u32) < max)
+    }
+
+    /// Whether it is over.
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.status, Status::Ended { .. })
+    }
+
+    /// What early stopping saved so far. A stopped trial would have run to the step that the longest trial
+    /// reached, each step taking as long as its own steps took; both are estimates, and said to be.
+    pub fn savings(&self) -> Savings {
+        let longest = self.trials.iter().filter_map(|t| t.last_step).max().unwrap_or(0);
+        let mut savings = Savings::default();
+        for trial in &self.trials {
+            savings.steps += u64::from(trial.reports);
+            let (TrialState::Stopped, Some(last)) = (trial.state, trial.last_step) else { continue };
+            let missing = longest.saturating_sub(last);
+            savings.steps_saved += missing;
+            let ran_ms: u64 = trial.attempts.iter().filter_map(|a| a.end).map(|end| end.ran_ms).sum();
+            savings.ms_saved += ran_ms * missing / u64::from(trial.reports).max(1);
+        }
+        savings
+    }
+}

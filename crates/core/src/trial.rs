@@ -1,0 +1,78 @@
+//! One trial as the state keeps it: where it stands and what its attempts did. Its configuration, its
+//! metric series and its verdicts are in the sweep's journal; `records` says where.
+
+use heats_domain::{AgentId, FailureKind, Grant, TrialState};
+use imbl::Vector;
+
+/// A trial.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trial {
+    /// Its number within the sweep.
+    pub number: u32,
+    /// Where it stands.
+    pub state: TrialState,
+    /// The places of its facts in the sweep's journal, in order; the first is its creation.
+    pub records: Vector<u32>,
+    /// Its attempts so far; attempt `n` is at `n - 1`, and only the last can be live.
+    pub attempts: Vec<Attempt>,
+    /// How many of `run.retries` its failures have used up.
+    pub retries_used: u32,
+    /// The last step that it reported: the high-water mark below which reports are repetitions.
+    pub last_step: Option<u64>,
+    /// How many steps it reported.
+    pub reports: u32,
+    /// The objective's value in the report at `last_step`.
+    pub last_value: Option<f64>,
+    /// The best value of the objective that it reported, and its step; NaN is never the best.
+    pub best: Option<Best>,
+}
+
+/// The best value of a trial.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Best {
+    /// As reported.
+    pub value: f64,
+    /// The step that it was reported at.
+    pub step: u64,
+}
+
+/// One attempt at a trial: one process on one agent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Attempt {
+    /// Who got it.
+    pub agent: AgentId,
+    /// What it holds of the agent's inventory while it is live.
+    pub grant: Grant,
+    /// When it was leased, by the leader's clock.
+    pub leased_ms: u64,
+    /// When its process was started, as far as the leader heard.
+    pub started_ms: Option<u64>,
+    /// When and how it ended; it is live until then.
+    pub end: Option<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AttemptEnd {
+    /// When, by the leader's clock.
+    pub at_ms: u64,
+    /// Why it failed, where it did.
+    pub failure: Option<FailureKind>,
+    /// Wall time of its process.
+    pub ran_ms: u64,
+    /// Processor time of its process.
+    pub cpu_ms: u64,
+}
+
+impl Trial {
+    /// The number of the last attempt; 0 where there was none.
+    pub const fn attempt(&self) -> u32 {
+        self.attempts.len() as u32
+    }
+
+    /// The attempt that holds a lease now, with its number.
+    pub fn live(&self) -> Option<(u32, &Attempt)> {
+        let attempt = self.attempts.last()?;
+        attempt.end.is_none().then_some((self.attempt(), attempt))
+    }
+}
