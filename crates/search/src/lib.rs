@@ -10,6 +10,7 @@ pub mod deck;
 pub mod draw;
 pub mod event;
 pub mod lattice;
+pub mod parzen;
 pub mod plug;
 pub mod ranked;
 pub mod rng;

@@ -3,6 +3,7 @@
 pub mod grid;
 pub mod random;
 pub mod sobol;
+pub mod tpe;
 
 use heats_domain::Space;
 use heats_domain::spec::PlugParams;
@@ -28,7 +29,7 @@ pub struct Entry {
 }
 
 /// Every searcher, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[random::ENTRY, grid::ENTRY, sobol::ENTRY];
+pub const ALL: &[Entry] = &[random::ENTRY, grid::ENTRY, sobol::ENTRY, tpe::ENTRY];
 
 /// The searcher called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

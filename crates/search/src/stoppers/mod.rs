@@ -1,7 +1,10 @@
 //! The stoppers' registry. A new one is its file and one line in [`ALL`].
 
 pub mod asha;
+pub mod median;
 pub mod none;
+pub mod patience;
+pub mod threshold;
 
 use heats_domain::spec::PlugParams;
 
@@ -24,7 +27,7 @@ pub struct Entry {
 }
 
 /// Every stopper, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[none::ENTRY, asha::ENTRY];
+pub const ALL: &[Entry] = &[none::ENTRY, asha::ENTRY, median::ENTRY, threshold::ENTRY, patience::ENTRY];
 
 /// The stopper called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -1,0 +1,279 @@
+//! What is known of a sweep's trials, kept in the orders that an estimator reads: by creation, by merit,
+//! and along each axis by place. An event costs a binary search and a move per axis; nothing is sorted again.
+
+use std::collections::{BTreeSet, HashMap};
+
+use heats_domain::{Parameter, Params};
+
+use super::axis::{Axis, Kind};
+use super::normal::ln_mass;
+use crate::ranked::tidy;
+use crate::{Event, Outcome};
+
+/// The narrowest kernel of an estimator with many observations: a hundredth of the range.
+pub const SIGMA_FLOOR: f64 = 0.01;
+
+/// The trials of one sweep along the axes of its space.
+#[derive(Debug)]
+pub struct History {
+    tracks: Vec<Track>,
+    trials: Vec<Past>,
+    slots: HashMap<u32, usize>,
+    standings: BTreeSet<Standing>,
+}
+
+/// One axis and every trial's place on it.
+#[derive(Debug)]
+pub struct Track {
+    /// The parameter's name.
+    pub name: String,
+    /// Its axis.
+    pub axis: Axis,
+    /// By slot; NaN for a trial that has no value here.
+    pub places: Vec<f64>,
+    /// Place and slot of every trial that may teach something, ascending. Empty for a choice.
+    pub ascending: Vec<(f64, u32)>,
+    /// By slot, `ln` of the mass that a kernel of [`SIGMA_FLOOR`] has inside of the interval.
+    pub floor_mass: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    trial: u32,
+    status: Status,
+    /// The last step that it reported.
+    step: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Status {
+    Running,
+    Known,
+    /// Nothing can be learned from it.
+    Forgotten,
+}
+
+/// A trial's place among those that ended, best first: completed ones by loss, then stopped ones by how far
+/// they came and then by loss, then those without a number, then infeasible ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Standing {
+    class: Class,
+    steps_short: u64,
+    loss_order: u64,
+    slot: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Class {
+    Completed,
+    Stopped,
+    NoNumber,
+    Infeasible,
+}
+
+/// Which estimator a trial belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Neither.
+    Out,
+    /// The estimator of good configurations.
+    Below,
+    /// That of the others.
+    Above,
+}
+
+impl History {
+    /// No trials yet, along the axes of `parameters`.
+    pub fn new<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> Self {
+        let tracks = parameters
+            .into_iter()
+            .filter_map(|parameter| {
+                Some(Track {
+                    name: parameter.name.clone(),
+                    axis: Axis::new(&parameter.domain)?,
+                    places: Vec::new(),
+                    ascending: Vec::new(),
+                    floor_mass: Vec::new(),
+                })
+            })
+            .collect();
+        Self { tracks, trials: Vec::new(), slots: HashMap::new(), standings: BTreeSet::new() }
+    }
+
+    /// The axes.
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    /// Takes one event in.
+    pub fn observe(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::Created { trial, params } => self.create(trial, params),
+            Event::Reported { trial, step, loss: _ } => {
+                if let Some(past) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) {
+                    past.step = past.step.max(Some(step));
+                }
+            }
+            Event::Ended { trial, outcome } => self.end(trial, outcome),
+        }
+    }
+
+    fn create(&mut self, trial: u32, params: &Params) {
+        if self.slots.contains_key(&trial) {
+            return;
+        }
+        let slot = self.trials.len();
+        self.slots.insert(trial, slot);
+        self.trials.push(Past { trial, status: Status::Running, step: None });
+        for track in &mut self.tracks {
+            let place = params.get(&track.name).and_then(|value| track.axis.place(value));
+            track.add(slot as u32, place);
+        }
+    }
+
+    fn end(&mut self, trial: u32, outcome: Outcome) {
+        let Some(slot) = self.slots.get(&trial).copied() else { return };
+        let past = &mut self.trials[slot];
+        if past.status != Status::Running {
+            return;
+        }
+        let (class, loss) = match outcome {
+            Outcome::Failed => {
+                past.status = Status::Forgotten;
+                self.tracks.iter_mut().for_each(|track| track.remove(slot as u32));
+                return;
+            }
+            Outcome::Infeasible => (Class::Infeasible, 0.0),
+            Outcome::Completed(loss) if tidy(loss) == f64::INFINITY => (Class::NoNumber, loss),
+            Outcome::Completed(loss) => (Class::Completed, loss),
+            Outcome::Stopped(loss) if tidy(loss) == f64::INFINITY => (Class::NoNumber, loss),
+            Outcome::Stopped(loss) => (Class::Stopped, loss),
+        };
+        past.status = Status::Known;
+        let steps_short = match class {
+            Class::Completed | Class::NoNumber | Class::Infeasible => 0,
+            Class::Stopped => past.step.map_or(u64::MAX, |step| u64::MAX - step),
+        };
+        self.standings.insert(Standing { class, steps_short, loss_order: order(tidy(loss)), slot: slot as u32 });
+    }
+
+    /// How many trials ended with something to learn from.
+    pub fn known(&self) -> usize {
+        self.standings.len()
+    }
+
+    /// The side of each slot when the best `below` are set apart. `asking` is on neither side, nor are
+    /// running trials unless `liar`. One without a number, or infeasible, is never among the best.
+    pub fn split(&self, below: usize, liar: bool, asking: u32) -> Vec<Side> {
+        let mut sides: Vec<Side> = self
+            .trials
+            .iter()
+            .map(|past| match past.status {
+                _ if past.trial == asking => Side::Out,
+                Status::Known => Side::Above,
+                Status::Running if liar => Side::Above,
+                Status::Running | Status::Forgotten => Side::Out,
+            })
+            .collect();
+        for standing in self.standings.iter().take(below) {
+            let side = &mut sides[standing.slot as usize];
+            let teaches = matches!(standing.class, Class::Completed | Class::Stopped);
+            if teaches && *side == Side::Above {
+                *side = Side::Below;
+            }
+        }
+        sides
+    }
+}
+
+impl Track {
+    fn add(&mut self, slot: u32, place: Option<f64>) {
+        self.places.push(place.unwrap_or(f64::NAN));
+        let (Some(place), false) = (place, matches!(self.axis.kind, Kind::Choice(_))) else {
+            self.floor_mass.push(0.0);
+            return;
+        };
+        self.floor_mass.push(ln_mass(-place / SIGMA_FLOOR, (1.0 - place) / SIGMA_FLOOR));
+        // Slots ascend, so that a newcomer comes after those at the same place.
+        let at = self.ascending.partition_point(|(other, _)| *other <= place);
+        self.ascending.insert(at, (place, slot));
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Some(place) = self.places.get(slot as usize).copied() else { return };
+        let from = self.ascending.partition_point(|(other, _)| *other < place);
+        if let Some(offset) = self.ascending[from..].iter().position(|(_, other)| *other == slot) {
+            self.ascending.remove(from + offset);
+        }
+    }
+}
+
+/// A number that orders as `x` does.
+fn order(x: f64) -> u64 {
+    let bits = x.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heats_domain::{Domain, Value};
+
+    fn history(outcomes: &[(Option<u64>, Option<Outcome>)]) -> History {
+        let x = Parameter {
+            name: "x".into(),
+            domain: Domain::Float { low: 0.0, high: 1.0, log: false, step: None },
+            when: None,
+        };
+        let mut history = History::new([&x]);
+        for (trial, (step, outcome)) in outcomes.iter().enumerate() {
+            let trial = trial as u32;
+            let params: Params = [("x", Value::Float(0.5))].into_iter().collect();
+            history.observe(&Event::Created { trial, params: &params });
+            if let Some(step) = *step {
+                history.observe(&Event::Reported { trial, step, loss: 0.0 });
+            }
+            if let Some(outcome) = *outcome {
+                history.observe(&Event::Ended { trial, outcome });
+            }
+        }
+        history
+    }
+
+    #[test]
+    fn merit_is_completed_by_loss_then_stopped_by_step_then_by_loss() {
+        let history = history(&[
+            (Some(9), Some(Outcome::Stopped(0.1))),
+            (Some(3), Some(Outcome::Stopped(-5.0))),
+            (Some(9), Some(Outcome::Stopped(-1.0))),
+            (None, Some(Outcome::Infeasible)),
+            (Some(27), Some(Outcome::Completed(2.0))),
+            (Some(27), Some(Outcome::Completed(f64::INFINITY))),
+            (Some(27), Some(Outcome::Completed(-0.5))),
+            (Some(1), Some(Outcome::Failed)),
+            (Some(1), None),
+            (None, Some(Outcome::Stopped(-9.0))),
+        ]);
+        assert_eq!(history.known(), 8);
+        let order: Vec<u32> = history.standings.iter().map(|s| s.slot).collect();
+        assert_eq!(order, [6, 4, 2, 0, 1, 9, 5, 3]);
+        use Side::{Above, Below, Out};
+        assert_eq!(history.split(3, true, 99), [Above, Above, Below, Above, Below, Above, Below, Out, Above, Above]);
+        assert_eq!(history.split(0, false, 0)[..2], [Out, Above], "the asking trial teaches nothing");
+        assert_eq!(history.split(0, false, 99)[8], Out, "without the liar a running trial teaches nothing");
+        let all = history.split(8, true, 99);
+        assert_eq!((all[5], all[3]), (Above, Above), "no number and infeasible are never among the best");
+    }
+
+    #[test]
+    fn a_failed_trial_leaves_its_place() {
+        let history = history(&[(None, Some(Outcome::Failed)), (None, None)]);
+        assert_eq!(history.tracks()[0].ascending, [(0.5, 1)]);
+    }
+
+    #[test]
+    fn losses_order_as_numbers_do() {
+        let ascending = [f64::NEG_INFINITY, -2.0, -1e-300, 0.0, 1e-300, 3.0, f64::INFINITY];
+        assert!(ascending.windows(2).all(|pair| order(pair[0]) < order(pair[1])));
+    }
+}

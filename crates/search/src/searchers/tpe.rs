@@ -1,0 +1,245 @@
+//! The tree-structured Parzen estimator: proposes what is likely among good configurations and unlikely
+//! among the others.
+//!
+//! Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011, with the semantics of
+//! Optuna 5's `TPESampler` (multivariate, constant liar). On purpose different from Optuna:
+//! * Parameters are estimated jointly with those that have the same `when`, as Optuna's `group=True` does,
+//!   but read off the conditions instead of discovered from trials.
+//! * A candidate that breaks a constraint, or that a finite space of up to [`deck::EXACT_POINTS_MAX`] points
+//!   has suggested already, makes way for the next best one.
+//! * A trial without a number (NaN) teaches the estimator of bad configurations, where Optuna leaves it out;
+//!   neither it nor an infeasible one ever counts as good.
+//! * Every trial has its own random stream, so that a suggestion is a function of events, seed and number.
+
+use std::collections::HashMap;
+
+use heats_domain::spec::PlugParams;
+use heats_domain::{Params, Value};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Entry;
+use crate::deck::{self, Deck, Order};
+use crate::draw;
+use crate::parzen::history::{History, Side, Track};
+use crate::parzen::mixture::{Mixture, Place};
+use crate::plug::{self, Built, Complaint};
+use crate::rng::{Purpose, stream};
+use crate::{Ask, Event, Problem, Searcher, Suggestion};
+
+/// How the registry lists it.
+pub const ENTRY: Entry = Entry {
+    name: "tpe",
+    summary: "tree-structured Parzen estimator: learns from losses which regions are good",
+    needs_objective: true,
+    ends: deck::ends,
+    schema: || schemars::schema_for!(TpeParams),
+    build,
+};
+
+/// How often new candidates are drawn when none of the last could be used.
+const WAVES: u32 = 4;
+
+/// The parameters of `tpe`.
+#[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TpeParams {
+    /// How many trials must have ended (completed, stopped or infeasible) before anything is learned: until
+    /// then configurations are drawn at random.
+    pub n_startup_trials: u32,
+    /// How many candidates are drawn for one suggestion.
+    pub n_ei_candidates: u32,
+    /// Estimate parameters jointly, so that their interactions count; otherwise each by itself.
+    pub multivariate: bool,
+    /// Count trials that still run among the bad ones, so that parallel suggestions keep apart.
+    pub constant_liar: bool,
+    /// The weight of the uniform prior beside one observation's.
+    pub prior_weight: f64,
+}
+
+impl Default for TpeParams {
+    fn default() -> Self {
+        Self { n_startup_trials: 10, n_ei_candidates: 24, multivariate: true, constant_liar: true, prior_weight: 1.0 }
+    }
+}
+
+fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
+    let params: TpeParams = plug::read(params)?;
+    let mut complaints = Vec::new();
+    if !(1..=10_000).contains(&params.n_ei_candidates) {
+        complaints.push(Complaint::about("n_ei_candidates", "`n_ei_candidates` must be between 1 and 10000"));
+    }
+    if !(params.prior_weight > 0.0 && params.prior_weight.is_finite()) {
+        complaints.push(Complaint::about("prior_weight", "`prior_weight` must be above 0"));
+    }
+    if !complaints.is_empty() {
+        return Err(complaints);
+    }
+    let history = History::new(&problem.space.parameters);
+    let mut groups: Vec<(Option<String>, Group)> = Vec::new();
+    for (place, track) in history.tracks().iter().enumerate() {
+        let when = problem.space.get(&track.name).and_then(|p| p.when.as_ref()).map(|when| when.source().to_owned());
+        match groups.iter_mut().find(|(other, _)| params.multivariate && *other == when) {
+            Some((_, group)) => group.tracks.push(place),
+            None => groups.push((when, Group { tracks: vec![place] })),
+        }
+    }
+    Ok(Box::new(Tpe {
+        problem: problem.clone(),
+        deck: Deck::exact(problem, Order::Shuffled),
+        groups: groups.into_iter().map(|(_, group)| group).collect(),
+        params,
+        history,
+    }))
+}
+
+/// How many of `known` trials count as good.
+fn good(known: usize) -> usize {
+    known.div_ceil(10).min(25)
+}
+
+struct Tpe {
+    params: TpeParams,
+    problem: Problem,
+    /// Where the space is finite: what was suggested, and what is left when the estimator has no new idea.
+    deck: Option<Deck>,
+    history: History,
+    groups: Vec<Group>,
+}
+
+/// Parameters that are active together and estimated together.
+struct Group {
+    /// Which of the history's tracks.
+    tracks: Vec<usize>,
+}
+
+impl Searcher for Tpe {
+    fn observe(&mut self, event: &Event<'_>) {
+        if let (Event::Created { trial, params }, Some(deck)) = (event, &mut self.deck) {
+            deck.note(*trial, params);
+        }
+        self.history.observe(event);
+    }
+
+    fn suggest(&self, Ask { trial }: Ask, fixed: &Params) -> Suggestion {
+        let space = &self.problem.space;
+        if space.check_partial(fixed).is_err() {
+            return Suggestion::Infeasible { draws: 0 };
+        }
+        let mut rng = stream(self.problem.seed, trial, Purpose::Configuration);
+        if self.history.known() >= self.params.n_startup_trials as usize
+            && let Some(params) = self.estimate(trial, fixed, &mut rng)
+        {
+            return Suggestion::Try(params);
+        }
+        match &self.deck {
+            Some(deck) if fixed.is_empty() => deck.deal(trial),
+            Some(deck) => draw::configuration(space, fixed, &mut rng, |params| deck.knows(params, trial)),
+            None => draw::configuration(space, fixed, &mut rng, |_| false),
+        }
+    }
+}
+
+impl Tpe {
+    /// The best of the candidates that is new, feasible and keeps `fixed`; `None` where there is none.
+    fn estimate(&self, trial: u32, fixed: &Params, rng: &mut ChaCha8Rng) -> Option<Params> {
+        let space = &self.problem.space;
+        let sides = self.history.split(good(self.history.known()), self.params.constant_liar, trial);
+        let mut estimates: Vec<Estimate<'_>> =
+            self.groups.iter().map(|group| self.group_estimate(group, &sides, fixed)).collect();
+        for _ in 0..WAVES {
+            estimates.iter_mut().for_each(|estimate| estimate.ranked = None);
+            for rank in 0..self.params.n_ei_candidates as usize {
+                let mut chosen: HashMap<&str, Value> = HashMap::new();
+                let params = space.assemble(|parameter, so_far| {
+                    if let Some(value) = fixed.get(&parameter.name) {
+                        return value.clone();
+                    }
+                    if let Some(value) = chosen.get(parameter.name.as_str()) {
+                        return value.clone();
+                    }
+                    let estimate = estimates.iter_mut().find(|e| e.tracks.iter().any(|t| t.name == parameter.name));
+                    if let Some(estimate) = estimate {
+                        estimate.rank_candidates(self.params.n_ei_candidates, rng);
+                        chosen.extend(estimate.choose(rank, space, so_far));
+                    }
+                    // A parameter of one value belongs to no group.
+                    chosen.get(parameter.name.as_str()).cloned().unwrap_or_else(|| parameter.domain.at(0.5))
+                });
+                let known = self.deck.as_ref().is_some_and(|deck| deck.knows(&params, trial));
+                if !known && draw::keeps(&params, fixed) && space.is_feasible(&params) {
+                    return Some(params);
+                }
+            }
+        }
+        None
+    }
+
+    fn group_estimate<'a>(&'a self, group: &Group, sides: &[Side], fixed: &Params) -> Estimate<'a> {
+        let tracks: Vec<&Track> = group
+            .tracks
+            .iter()
+            .map(|place| &self.history.tracks()[*place])
+            .filter(|track| fixed.get(&track.name).is_none())
+            .collect();
+        let below = Mixture::new(&tracks, sides, Side::Below, self.params.prior_weight);
+        let above = Mixture::new(&tracks, sides, Side::Above, self.params.prior_weight);
+        Estimate { tracks, below, above, ranked: None }
+    }
+}
+
+/// The two estimators of one group.
+struct Estimate<'a> {
+    tracks: Vec<&'a Track>,
+    below: Mixture<'a>,
+    above: Mixture<'a>,
+    /// Candidates, the most promising first; `None` until they are needed.
+    ranked: Option<Vec<Place>>,
+}
+
+impl<'a> Estimate<'a> {
+    fn rank_candidates(&mut self, count: u32, rng: &mut ChaCha8Rng) {
+        if self.ranked.is_some() {
+            return;
+        }
+        let points: Vec<Place> = (0..count).map(|_| self.below.sample(rng)).collect();
+        let below = self.below.ln_density(&points);
+        let above = self.above.ln_density(&points);
+        let gain: Vec<f64> = below.iter().zip(&above).map(|(below, above)| below - above).collect();
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by(|a, b| gain[*b].total_cmp(&gain[*a]));
+        self.ranked = Some(order.into_iter().map(|i| points[i].clone()).collect());
+    }
+
+    /// The values of the candidate at `rank`, or of the first after it that breaks no constraint beside
+    /// `so_far` (one that mentions parameters still to come does not count yet).
+    fn choose(&self, rank: usize, space: &heats_domain::Space, so_far: &Params) -> Vec<(&'a str, Value)> {
+        let candidates = self.ranked.as_deref().unwrap_or_default();
+        let values = |point: &Place| -> Vec<(&'a str, Value)> {
+            self.tracks.iter().zip(point).map(|(track, x)| (track.name.as_str(), track.axis.value(*x))).collect()
+        };
+        let feasible = |point: &&Place| {
+            let mut params = so_far.clone();
+            for (name, value) in values(point) {
+                params.insert(name, value);
+            }
+            space.is_feasible(&params)
+        };
+        let rest = candidates.get(rank..).unwrap_or_default();
+        match rest.iter().find(|point| space.constraints.is_empty() || feasible(point)) {
+            Some(point) => values(point),
+            None => rest.first().map(values).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_counts_as_good_and_never_more_than_25() {
+        assert_eq!([0, 1, 10, 11, 250, 10_000].map(good), [0, 1, 1, 2, 25, 25]);
+    }
+}
