@@ -43,7 +43,7 @@ pub enum Fact {
     /// A sweep creates nothing more, for this reason.
     #[prost(message, tag = "4")]
     SweepDrained(SweepDrained),
-    /// A user changed a sweep's limits.
+    /// A sweep's limits changed.
     #[prost(message, tag = "5")]
     SweepEdited(SweepEdited),
     /// A sweep is over: all its trials are terminal and none holds a lease.
@@ -151,6 +151,18 @@ pub enum Ending {
     Cancelled = 3,
 }
 
+impl Ending {
+    /// The name that users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// See [`Fact::SweepEdited`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SweepEdited {
@@ -163,6 +175,9 @@ pub struct SweepEdited {
     /// The new number of trials at once, where it changed.
     #[prost(uint32, optional, tag = "3")]
     pub parallel: Option<u32>,
+    /// Why, for people; empty where a user asked for it.
+    #[prost(string, tag = "4")]
+    pub why: String,
 }
 
 /// See [`Fact::SweepEnded`].

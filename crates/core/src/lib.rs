@@ -2,13 +2,20 @@
 //!
 //! No tokio, no file system, no network, no clock: time is passed in, and everything is a function.
 
+pub mod dispatch;
 pub mod fact;
+pub mod history;
 pub mod invariants;
+pub mod leading;
+pub mod ops;
+pub mod refusal;
 pub mod state;
 pub mod sweep;
 pub mod trial;
 
-pub use fact::{Entry, Fact, FactCell, Record};
+pub use fact::{Ending, Entry, Fact, FactCell, Record};
+pub use leading::{Leading, Op, Reply, TurnError};
+pub use refusal::Refusal;
 pub use state::{ApplyError, State};
 pub use sweep::{Status, Sweep};
 pub use trial::Trial;

@@ -252,9 +252,10 @@ impl Sweep {
             Fact::SweepResumed(_) | Fact::SweepReopened(_) => self.status = Status::Running,
             Fact::SweepDrained(fact) => self.status = Status::Draining(fact.ending(), fact.why.clone()),
             Fact::SweepEnded(fact) => self.ended(fact, at_ms),
-            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel }) => {
+            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel, why }) => {
                 self.trials_max = trials.or(self.trials_max);
                 self.parallel = parallel.or(self.parallel);
+                self.limit_why.clone_from(why);
             }
             Fact::PointEnqueued(fact) => self.queue.push_back(fact.params.clone()),
             Fact::TrialCreated(fact) => self.trial_created(fact)?,

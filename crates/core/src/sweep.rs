@@ -34,6 +34,8 @@ pub struct Sweep {
     pub status: Status,
     /// How many trials it may create.
     pub trials_max: Option<u32>,
+    /// Why that many, for people, where it is not what a user asked for.
+    pub limit_why: String,
     /// How many may hold leases at once.
     pub parallel: Option<u32>,
     /// Points that users asked for and that are not trials yet, oldest first.
@@ -155,6 +157,7 @@ impl Sweep {
             trials: Vector::new(),
             status: Status::Running,
             trials_max: spec.budget.trials,
+            limit_why: String::new(),
             parallel: spec.budget.parallel,
             queue: spec.search.enqueue.iter().cloned().collect(),
             waiting: OrdSet::new(),

@@ -2,6 +2,10 @@
 //!
 //! Holds no logic: nothing is decided or checked here beyond what a conversion needs.
 
+pub mod convert;
+pub mod sentence;
+pub mod views;
+
 #[expect(
     missing_docs,
     clippy::doc_markdown,

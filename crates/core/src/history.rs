@@ -1,0 +1,93 @@
+//! The history of a sweep as its searcher and stopper see it.
+
+use heats_domain::TrialState;
+use heats_search::{Event, Outcome, Problem, Searcher, Setting, Stopper, build_searcher, build_stopper};
+
+use crate::fact::Fact;
+use crate::refusal::Refusal;
+use crate::sweep::Sweep;
+
+/// What `fact` means to a searcher or a stopper; `sweep` has it in its journal already.
+///
+/// Facts about leases mean nothing to them. A report without the objective is not an event: a script may
+/// measure its validation loss less often than it reports.
+pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
+    let direction = sweep.direction();
+    match fact {
+        Fact::TrialCreated(fact) => Some(Event::Created { trial: fact.trial, params: &fact.params }),
+        Fact::TrialReported(fact) => {
+            let value = fact.metrics.get(sweep.objective()?.metric())?;
+            Some(Event::Reported { trial: fact.trial, step: fact.step, loss: direction.loss(value) })
+        }
+        Fact::TrialSettled(fact) => {
+            let trial = sweep.trial(fact.trial)?;
+            let outcome = match fact.state() {
+                TrialState::Completed => {
+                    Outcome::Completed(trial.best.map_or(f64::INFINITY, |best| direction.loss(best.value)))
+                }
+                TrialState::Stopped => {
+                    Outcome::Stopped(trial.last_value.map_or(f64::INFINITY, |value| direction.loss(value)))
+                }
+                TrialState::Failed | TrialState::Cancelled => Outcome::Failed,
+                TrialState::Infeasible => Outcome::Infeasible,
+                TrialState::Waiting | TrialState::Leased | TrialState::Running | TrialState::Paused => return None,
+            };
+            Some(Event::Ended { trial: fact.trial, outcome })
+        }
+        Fact::SweepSubmitted(_)
+        | Fact::SweepPaused(_)
+        | Fact::SweepResumed(_)
+        | Fact::SweepDrained(_)
+        | Fact::SweepEdited(_)
+        | Fact::SweepEnded(_)
+        | Fact::SweepReopened(_)
+        | Fact::SweepRemoved(_)
+        | Fact::PointEnqueued(_)
+        | Fact::TrialLeased(_)
+        | Fact::TrialStarted(_)
+        | Fact::AttemptEnded(_)
+        | Fact::AgentAttached(_) => None,
+    }
+}
+
+/// The seed that a trial's process gets: the same for every attempt, different for every trial.
+///
+/// SplitMix64's output function (Steele, Lea and Flood 2014) over the sweep's seed and the trial's number,
+/// cut to 32 bits, which is what numpy and scikit-learn take.
+pub const fn trial_seed(sweep_seed: u64, trial: u32) -> u64 {
+    let mut z = sweep_seed.wrapping_add((trial as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) >> 32
+}
+
+/// The events of a sweep from a place in its journal on.
+pub fn events_from(sweep: &Sweep, place: usize) -> impl Iterator<Item = Event<'_>> {
+    sweep.journal.iter().skip(place).filter_map(|record| event(sweep, record.cell.fact.as_ref()?))
+}
+
+/// The sweep's searcher, before it has seen any of the history.
+///
+/// # Errors
+/// [`Refusal::Spec`] when the specification's algorithm or its parameters are not valid.
+pub fn searcher(sweep: &Sweep) -> Result<Box<dyn Searcher>, Refusal> {
+    let problem = Problem { space: (*sweep.space).clone(), seed: sweep.seed, trials: sweep.spec.budget.trials };
+    let search = &sweep.spec.search;
+    build_searcher(&problem, &search.algorithm, &search.params).map_err(|error| Refusal::Spec(error.to_string()))
+}
+
+/// The sweep's stopper with the whole history folded in; `None` for a sweep without an objective.
+///
+/// # Errors
+/// As [`searcher`].
+pub fn stopper(sweep: &Sweep) -> Result<Option<Box<dyn Stopper>>, Refusal> {
+    let Some(objective) = sweep.objective() else { return Ok(None) };
+    let setting = Setting { direction: objective.direction(), trials: sweep.spec.budget.trials, seed: sweep.seed };
+    let early_stop = &sweep.spec.early_stop;
+    let mut stopper = build_stopper(&setting, &early_stop.algorithm, &early_stop.params)
+        .map_err(|error| Refusal::Spec(error.to_string()))?;
+    for event in events_from(sweep, 0) {
+        stopper.observe(&event);
+    }
+    Ok(Some(stopper))
+}

@@ -1,0 +1,316 @@
+//! The leader's turn: requests in, one log entry and the replies out.
+//!
+//! A `Leading` is made when a node is elected and dropped whole when it steps down. It decides on a draft,
+//! which is the applied state plus what it has decided itself, so that entries can be in flight. Pure: the
+//! coordinator gives it the time, the suggestions and the requests; the simulation does the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use heats_domain::{AgentId, Inventory, Metrics, Params, SweepId};
+use heats_search::Stopper;
+
+use crate::dispatch::{self, Offer, Suggestions};
+use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited};
+use crate::history;
+use crate::ops::Decision;
+use crate::ops::agents::{Attach, Attached, expire};
+use crate::ops::attempts::{self, Finish, Key};
+use crate::ops::control::{self, Edit, Verb};
+use crate::ops::drain::{self, Running};
+use crate::ops::submit::{self, Submit, Submitted};
+use crate::refusal::Refusal;
+use crate::state::{ApplyError, State};
+use crate::sweep::Sweep;
+
+/// Why a turn could not be taken: the leader must step down and the node stop.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TurnError {
+    /// What was decided contradicts the state that it was decided on.
+    #[error("a decision contradicts the state: {0}")]
+    Contradiction(#[from] ApplyError),
+}
+
+/// A request to the leader.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    /// Make a sweep.
+    Submit(Box<Submit>),
+    /// Forget a sweep that has ended.
+    Remove(SweepId),
+    /// Pause, resume, stop or cancel a sweep.
+    Control(SweepId, Verb),
+    /// Cancel one trial.
+    CancelTrial(SweepId, u32),
+    /// Change a sweep's limits.
+    Edit(SweepId, Edit),
+    /// Put a point at the end of a sweep's queue.
+    Enqueue(SweepId, Params),
+    /// Have failed trials tried again; none named means all.
+    Retry(SweepId, Vec<u32>),
+    /// An agent attaches.
+    Attach(Attach),
+    /// An attempt's process was started, in this environment.
+    Start(Key, String),
+    /// An attempt reports at a step.
+    Report(Key, u64, Metrics),
+    /// An attempt is over.
+    Finish(Finish),
+    /// An agent was silent for this many milliseconds, longer than a lease lasts.
+    Expire(AgentId, u64),
+}
+
+/// What a request is answered with once the entry is applied.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// It was carried out.
+    Done,
+    /// To [`Op::Submit`].
+    Submitted(Submitted),
+    /// To [`Op::Enqueue`]: how many points wait.
+    Enqueued(u32),
+    /// To [`Op::Retry`]: which trials.
+    Retried(Vec<u32>),
+    /// To [`Op::Attach`].
+    Attached(Attached),
+}
+
+/// The leader's session.
+pub struct Leading {
+    term: u64,
+    draft: State,
+    now_ms: u64,
+    facts: Vec<FactCell>,
+    stoppers: BTreeMap<SweepId, Option<Box<dyn Stopper>>>,
+    /// The sweeps that have not ended.
+    active: BTreeSet<SweepId>,
+    /// The agents that are attached to this leader, with what no lease holds.
+    free: BTreeMap<AgentId, Inventory>,
+}
+
+impl Leading {
+    /// Starts to lead in `term`. `state` has applied every entry of earlier terms.
+    pub fn new(term: u64, state: State) -> Self {
+        let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
+        let now_ms = state.at_ms;
+        Self { term, draft: state, now_ms, facts: Vec::new(), stoppers: BTreeMap::new(), active, free: BTreeMap::new() }
+    }
+
+    /// The state with everything that was decided so far.
+    pub const fn draft(&self) -> &State {
+        &self.draft
+    }
+
+    /// The sweeps that have not ended.
+    pub fn active(&self) -> impl Iterator<Item = &Arc<Sweep>> {
+        self.active.iter().filter_map(|id| self.draft.sweeps.get(id))
+    }
+
+    /// Begins a turn at `now_ms` (milliseconds since the Unix epoch), which is clamped to never go back.
+    pub fn begin(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// Decides one request on the draft.
+    ///
+    /// # Errors
+    /// The inner result is the refusal, which records nothing; the outer one is a [`TurnError`].
+    pub fn decide(&mut self, op: Op) -> Result<Result<Reply, Refusal>, TurnError> {
+        match op {
+            Op::Submit(submit) => {
+                let decision = submit.decide(&self.draft);
+                self.record(decision, Reply::Submitted)
+            }
+            Op::Remove(sweep) => self.record(submit::remove(&self.draft, sweep), |()| Reply::Done),
+            Op::Control(sweep, verb) => self.record(control::control(&self.draft, sweep, verb), |()| Reply::Done),
+            Op::CancelTrial(sweep, trial) => {
+                self.record(control::cancel_trial(&self.draft, sweep, trial), |()| Reply::Done)
+            }
+            Op::Edit(sweep, edit) => self.record(control::edit(&self.draft, sweep, edit), |()| Reply::Done),
+            Op::Enqueue(sweep, params) => self.record(control::enqueue(&self.draft, sweep, params), Reply::Enqueued),
+            Op::Retry(sweep, trials) => self.record(control::retry(&self.draft, sweep, &trials), Reply::Retried),
+            Op::Attach(attach) => {
+                let agent = attach.agent;
+                let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
+                self.free.insert(agent, self.draft.free(agent));
+                decided
+            }
+            Op::Start(key, environment) => {
+                self.record(attempts::start(&self.draft, key, environment), |()| Reply::Done)
+            }
+            Op::Report(key, step, metrics) => {
+                let decision = match self.stopper(key.sweep) {
+                    Ok(()) => {
+                        let stopper = self.stoppers.get(&key.sweep).and_then(Option::as_deref);
+                        attempts::report(&self.draft, stopper, key, step, metrics)
+                    }
+                    Err(refusal) => Err(refusal),
+                };
+                self.record(decision, |()| Reply::Done)
+            }
+            Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
+            Op::Expire(agent, silent_ms) => {
+                self.free.remove(&agent);
+                let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
+                self.record(Ok((facts, ())), |()| Reply::Done)
+            }
+        }
+    }
+
+    /// An agent's stream was cut: nothing new is leased to it, and its leases stay until they expire.
+    pub fn detach(&mut self, agent: AgentId) {
+        self.free.remove(&agent);
+    }
+
+    /// Ends the sweeps whose time or GPU-hours are over.
+    ///
+    /// # Errors
+    /// See [`TurnError`].
+    pub fn limits(&mut self) -> Result<(), TurnError> {
+        for id in self.active.clone() {
+            let Some(sweep) = self.draft.sweeps.get(&id) else { continue };
+            let facts = drain::limits(sweep, self.now_ms);
+            self.record_all(facts)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the free places of the attached agents to the sweeps that can use them.
+    ///
+    /// # Errors
+    /// See [`TurnError`].
+    pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
+        let mut queue: BTreeSet<(usize, SweepId)> =
+            self.active().filter(|s| dispatch::is_hungry(s)).map(|s| dispatch::turn(s)).collect();
+        while let Some((_, id)) = queue.pop_first() {
+            let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| dispatch::is_hungry(s)) else { continue };
+            let place = self.free.iter().find_map(|(agent, free)| Some((*agent, dispatch::fit(&sweep.spec, free)?)));
+            // A sweep that fits nowhere now leaves the rest to the others.
+            let Some((agent, grant)) = place else { continue };
+            match dispatch::next(sweep, agent, grant, suggestions) {
+                Ok(facts) => {
+                    self.record_all(facts)?;
+                    if let Some(sweep) = self.draft.sweeps.get(&id) {
+                        queue.insert(dispatch::turn(sweep));
+                    }
+                }
+                Err(Offer::Exhausted) => {
+                    let (trials, why) = (
+                        Some(sweep.created()),
+                        format!("every configuration of the space was tried, {} in all", sweep.created()),
+                    );
+                    self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
+                }
+                Err(Offer::Infeasible { draws }) => {
+                    let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
+                    let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
+                    self.record_all(facts)?;
+                }
+                Err(Offer::Later | Offer::Ready { .. }) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the turn: everything that was decided since the last one, as one entry; `None` where nothing was.
+    pub fn finish(&mut self) -> Option<Entry> {
+        let facts = std::mem::take(&mut self.facts);
+        (!facts.is_empty()).then_some(Entry { term: self.term, at_ms: self.now_ms, facts })
+    }
+
+    fn record<R>(
+        &mut self,
+        decision: Decision<R>,
+        reply: impl FnOnce(R) -> Reply,
+    ) -> Result<Result<Reply, Refusal>, TurnError> {
+        match decision {
+            Ok((facts, answer)) => {
+                self.record_all(facts)?;
+                Ok(Ok(reply(answer)))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Adds facts to the draft and the entry, and then what follows from them for their sweeps.
+    fn record_all(&mut self, facts: Vec<Fact>) -> Result<(), TurnError> {
+        let touched: BTreeSet<SweepId> = facts.iter().filter_map(Fact::sweep).collect();
+        for fact in facts {
+            self.record_one(fact)?;
+        }
+        for id in touched {
+            // Each round ends or drains the sweep, so there are at most three.
+            while let Some(sweep) = self.draft.sweeps.get(&id) {
+                let follow = drain::settle(sweep);
+                if follow.is_empty() {
+                    break;
+                }
+                for fact in follow {
+                    self.record_one(fact)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record_one(&mut self, fact: Fact) -> Result<(), TurnError> {
+        // The index is that of the next entry if nothing else gets in between; the draft needs no better one.
+        let record = Record { log_index: self.draft.applied + 1, at_ms: self.now_ms, cell: fact.clone().into() };
+        let holder = fact.trial().zip(fact.sweep()).and_then(|(trial, sweep)| {
+            let (_, attempt) = self.draft.sweeps.get(&sweep)?.trial(trial)?.live()?;
+            Some(attempt.agent)
+        });
+        self.draft.record(Arc::new(record))?;
+        if let Some((sweep, stopper)) =
+            fact.sweep().and_then(|id| Some((self.draft.sweeps.get(&id)?, self.stoppers.get_mut(&id)?.as_mut()?)))
+            && let Some(event) = history::event(sweep, &fact)
+        {
+            stopper.observe(&event);
+        }
+        match &fact {
+            Fact::SweepSubmitted(fact) => {
+                self.active.insert(fact.sweep);
+            }
+            Fact::SweepReopened(fact) => {
+                self.active.insert(fact.sweep);
+            }
+            Fact::SweepEnded(fact) => {
+                self.active.remove(&fact.sweep);
+                self.stoppers.remove(&fact.sweep);
+            }
+            Fact::TrialLeased(fact) => self.recount(fact.agent),
+            Fact::AttemptEnded(_) => {
+                if let Some(agent) = holder {
+                    self.recount(agent);
+                }
+            }
+            Fact::SweepPaused(_)
+            | Fact::SweepResumed(_)
+            | Fact::SweepDrained(_)
+            | Fact::SweepEdited(_)
+            | Fact::SweepRemoved(_)
+            | Fact::PointEnqueued(_)
+            | Fact::TrialCreated(_)
+            | Fact::TrialStarted(_)
+            | Fact::TrialReported(_)
+            | Fact::TrialSettled(_)
+            | Fact::AgentAttached(_) => {}
+        }
+        self.facts.push(fact.into());
+        Ok(())
+    }
+
+    fn recount(&mut self, agent: AgentId) {
+        if let Some(free) = self.free.get_mut(&agent) {
+            *free = self.draft.free(agent);
+        }
+    }
+
+    /// Makes the sweep's stopper by folding its history, where this leader has none yet.
+    fn stopper(&mut self, id: SweepId) -> Result<(), Refusal> {
+        if let (false, Some(sweep)) = (self.stoppers.contains_key(&id), self.draft.sweeps.get(&id)) {
+            self.stoppers.insert(id, history::stopper(sweep)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Why an operation is not carried out. Each refusal has a stable code with a page in `docs/errors/`.
+
+use heats_domain::SweepId;
+use heats_domain::space::ParamError;
+
+/// A refused operation: nothing was recorded.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No sweep has this name or id.
+    #[error("there is no sweep `{0}`")]
+    NoSuchSweep(String),
+    /// The sweep has no trial of this number.
+    #[error("sweep `{sweep}` has no trial {trial}")]
+    NoSuchTrial {
+        /// The sweep's name.
+        sweep: String,
+        /// The trial.
+        trial: u32,
+    },
+    /// A live sweep has the name.
+    #[error("a sweep named `{name}` is running: `{sweep}`")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        sweep: SweepId,
+    },
+    /// The sweep is over.
+    #[error("sweep `{0}` has ended")]
+    Ended(String),
+    /// The sweep is still going.
+    #[error("sweep `{0}` has not ended")]
+    NotEnded(String),
+    /// The caller does not hold the trial.
+    #[error("attempt {attempt} of trial {sweep}/{trial} is not live")]
+    Stale {
+        /// The sweep.
+        sweep: SweepId,
+        /// The trial.
+        trial: u32,
+        /// What the caller named.
+        attempt: u32,
+    },
+    /// The new budget is below what exists.
+    #[error("sweep `{name}` has {created} trials: its budget cannot become {asked}")]
+    BelowCreated {
+        /// The sweep's name.
+        name: String,
+        /// Its trials.
+        created: u32,
+        /// What was asked for.
+        asked: u32,
+    },
+    /// A point does not fit the space.
+    #[error("the point does not fit the space: {0}")]
+    Point(#[from] ParamError),
+    /// As many points wait as may.
+    #[error("{0} points are enqueued already, which is the limit")]
+    QueueFull(usize),
+    /// The budget leaves no trial for the point.
+    #[error("sweep `{name}` has created all of its {max} trials")]
+    BudgetUsed {
+        /// The sweep's name.
+        name: String,
+        /// Its budget.
+        max: u32,
+    },
+    /// There is nothing to try again.
+    #[error("sweep `{0}` has no failed trial among those named")]
+    NothingFailed(String),
+    /// A report is larger than a report may be.
+    #[error("a report holds at most {limit} metrics with names of at most {name_limit} bytes")]
+    ReportTooLarge {
+        /// The most metrics.
+        limit: usize,
+        /// The longest name.
+        name_limit: usize,
+    },
+    /// A text is larger than the log takes.
+    #[error("{what} is {bytes} bytes long: at most {limit} are kept")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The specification is not a valid one.
+    #[error("the specification is not valid: {0}")]
+    Spec(String),
+    /// An id was minted twice; the caller mints another.
+    #[error("the id `{0}` is taken")]
+    IdTaken(SweepId),
+}
+
+impl Refusal {
+    /// The stable code, the name of its page in `docs/errors/`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchSweep(_) => "H0001",
+            Self::NoSuchTrial { .. } => "H0002",
+            Self::NameTaken { .. } => "H0003",
+            Self::Ended(_) => "H0004",
+            Self::NotEnded(_) => "H0005",
+            Self::Stale { .. } => "H0006",
+            Self::BelowCreated { .. } => "H0007",
+            Self::Point(_) => "H0008",
+            Self::QueueFull(_) => "H0009",
+            Self::BudgetUsed { .. } => "H0010",
+            Self::NothingFailed(_) => "H0011",
+            Self::ReportTooLarge { .. } => "H0012",
+            Self::TooLarge { .. } => "H0013",
+            Self::Spec(_) => "H0014",
+            Self::IdTaken(_) => "H0015",
+        }
+    }
+
+    /// What the caller can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoSuchSweep(_) => "`heats ls --all` lists every sweep",
+            Self::NoSuchTrial { .. } => "`heats trials SWEEP` lists its trials",
+            Self::NameTaken { .. } => {
+                "choose another with --name, or end that sweep with `heats stop` or `heats cancel`"
+            }
+            Self::Ended(_) => "raise its budget with `heats edit SWEEP --trials +N`, or submit it again",
+            Self::NotEnded(_) => "end it first with `heats stop` or `heats cancel`",
+            Self::Stale { .. } => "the lease is over: stop this process",
+            Self::BelowCreated { .. } => "trials that exist are never taken back; `heats stop` ends the sweep early",
+            Self::Point(_) => "`heats show SWEEP` prints the space",
+            Self::QueueFull(_) => "wait until some have become trials",
+            Self::BudgetUsed { .. } => "raise it with `heats edit SWEEP --trials +N` first",
+            Self::NothingFailed(_) => "`heats trials SWEEP --where 'state == \"failed\"'` lists them",
+            Self::ReportTooLarge { .. } => "report fewer metrics, or write them to a file",
+            Self::TooLarge { .. } => "make it smaller",
+            Self::Spec(_) => "`heats check FILE` shows every error with its line",
+            Self::IdTaken(_) => "try again",
+        }
+    }
+}

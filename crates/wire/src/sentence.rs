@@ -1,0 +1,91 @@
+//! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
+
+use heats_core::Fact;
+use heats_domain::{FailureKind, Metrics};
+use serde_json::{Value, json};
+
+/// One sentence about the fact.
+pub fn sentence(fact: &Fact) -> String {
+    match fact {
+        Fact::SweepSubmitted(f) => format!("sweep `{}` was submitted with seed {}", f.name, f.seed),
+        Fact::SweepPaused(_) => "a user paused the sweep".into(),
+        Fact::SweepResumed(_) => "a user resumed the sweep".into(),
+        Fact::SweepDrained(f) => format!("no more trials are created: {}", f.why),
+        Fact::SweepEdited(f) if !f.why.is_empty() => f.why.clone(),
+        Fact::SweepEdited(f) => {
+            let limit = |name, value: Option<u32>| value.map(|value| format!("{name} = {value}"));
+            let limits: Vec<String> =
+                [limit("trials", f.trials), limit("parallel", f.parallel)].into_iter().flatten().collect();
+            format!("a user set {}", limits.join(", "))
+        }
+        Fact::SweepEnded(f) => format!("the sweep ended ({}): {}", f.ending().name(), f.why),
+        Fact::SweepReopened(_) => "the sweep goes on".into(),
+        Fact::SweepRemoved(_) => "the sweep was removed".into(),
+        Fact::PointEnqueued(f) => format!("a user enqueued {}", f.params),
+        Fact::TrialCreated(f) => {
+            let whose = if f.enqueued { "from an enqueued point" } else { "by the searcher" };
+            format!("trial {} was created {whose}: {}", f.trial, f.params)
+        }
+        Fact::TrialLeased(f) => format!("trial {} was leased to `{}` as attempt {}", f.trial, f.agent, f.attempt),
+        Fact::TrialStarted(f) => format!("trial {} started (attempt {})", f.trial, f.attempt),
+        Fact::TrialReported(f) => format!("trial {} reported at step {}: {}", f.trial, f.step, pairs(&f.metrics)),
+        Fact::TrialSettled(f) => match &f.reason {
+            Some(reason) => format!("trial {} was {} by {reason}", f.trial, f.state()),
+            None if f.why.is_empty() => format!("trial {} is {}", f.trial, f.state()),
+            None => format!("trial {} is {}: {}", f.trial, f.state(), f.why),
+        },
+        Fact::AttemptEnded(f) => {
+            let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
+                Some(kind) => format!("failed ({kind})"),
+                None => "ended".into(),
+            };
+            format!("attempt {} of trial {} {how} after {:.3} s", f.attempt, f.trial, f.ran_ms as f64 / 1_000.0)
+        }
+        Fact::AgentAttached(f) => format!("agent `{}` ({}) attached", f.agent, f.name),
+    }
+}
+
+fn pairs(metrics: &Metrics) -> String {
+    metrics.list.iter().map(|m| format!("{}={}", m.name, m.value)).collect::<Vec<_>>().join(" ")
+}
+
+/// A number as JSON has it; what is not finite becomes a text, so that it is not lost.
+pub fn number(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+/// The fact's fields.
+pub fn fields(fact: &Fact) -> Value {
+    match fact {
+        Fact::SweepSubmitted(f) => json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir}),
+        Fact::SweepPaused(_) | Fact::SweepResumed(_) | Fact::SweepReopened(_) | Fact::SweepRemoved(_) => json!({}),
+        Fact::SweepDrained(f) => json!({"ending": f.ending().name(), "why": f.why}),
+        Fact::SweepEdited(f) => json!({"trials": f.trials, "parallel": f.parallel, "why": f.why}),
+        Fact::SweepEnded(f) => json!({"ending": f.ending().name(), "why": f.why}),
+        Fact::PointEnqueued(f) => json!({"params": f.params}),
+        Fact::TrialCreated(f) => json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued}),
+        Fact::TrialLeased(f) => {
+            json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus})
+        }
+        Fact::TrialStarted(f) => json!({"environment": f.environment}),
+        Fact::TrialReported(f) => {
+            let metrics: serde_json::Map<String, Value> =
+                f.metrics.list.iter().map(|m| (m.name.clone(), number(m.value))).collect();
+            json!({"step": f.step, "metrics": metrics})
+        }
+        Fact::TrialSettled(f) => {
+            let reason = f.reason.as_ref().map(|r| {
+                json!({"rule": r.rule, "step": r.step, "value": number(r.value), "rung": r.rung, "rank": r.rank,
+                       "peers": r.peers, "cutoff": r.cutoff.map(number)})
+            });
+            json!({"state": f.state().name(), "reason": reason, "retry_used": f.retry_used, "why": f.why})
+        }
+        Fact::AttemptEnded(f) => {
+            let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
+            json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})
+        }
+        Fact::AgentAttached(f) => {
+            json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
+        }
+    }
+}

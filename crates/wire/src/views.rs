@@ -1,0 +1,172 @@
+//! What users see of the state, as messages.
+
+use heats_core::trial::{Attempt, Trial};
+use heats_core::{Ending, Fact, Record, State, Status, Sweep};
+use heats_domain::TrialState;
+
+use crate::v1;
+
+/// A sweep's summary. `savings` walks over the trials; leave it out where the summary is made often.
+pub fn sweep(sweep: &Sweep) -> v1::Sweep {
+    let (submitted, submitted_ms) = sweep.submitted().map_or((None, 0), |(fact, at_ms)| (Some(fact), at_ms));
+    let (status, why, ended_ms) = match &sweep.status {
+        Status::Running => (v1::SweepStatus::Running, String::new(), None),
+        Status::Paused => (v1::SweepStatus::Paused, String::new(), None),
+        Status::Draining(_, why) => (v1::SweepStatus::Draining, why.clone(), None),
+        Status::Ended { ending, why, at_ms } => (ended(*ending), why.clone(), Some(*at_ms)),
+    };
+    let savings = sweep.savings();
+    v1::Sweep {
+        id: Some(sweep.id),
+        name: sweep.name.clone(),
+        status: status.into(),
+        why,
+        submitted_ms,
+        ended_ms,
+        seed: sweep.seed,
+        spec: submitted.map(|s| s.spec.clone()).unwrap_or_default(),
+        provenance: submitted.map(|s| s.provenance.clone()).unwrap_or_default(),
+        trials_max: sweep.trials_max,
+        counts: Some(counts(sweep)),
+        best: sweep.best().map(|trial| summary(sweep, trial)).into_iter().collect(),
+        ledger: Some(v1::Ledger {
+            attempt_ms: sweep.ledger.attempt_ms,
+            cpu_ms: sweep.ledger.cpu_ms,
+            gpu_ms: sweep.ledger.gpu_ms,
+            steps: savings.steps,
+            steps_saved: savings.steps_saved,
+            ms_saved: savings.ms_saved,
+        }),
+        live_leases: sweep.live.len() as u32,
+        base_dir: submitted.map(|s| s.base_dir.clone()).unwrap_or_default(),
+        stopped_by: sweep
+            .stopped_by
+            .iter()
+            .map(|((rule, rung), trials)| v1::RuleCount { rule: rule.clone(), rung: *rung, trials: *trials })
+            .collect(),
+    }
+}
+
+const fn ended(ending: Ending) -> v1::SweepStatus {
+    match ending {
+        Ending::Finished => v1::SweepStatus::Finished,
+        Ending::Stopped => v1::SweepStatus::Stopped,
+        Ending::Failed => v1::SweepStatus::Failed,
+        Ending::Cancelled => v1::SweepStatus::Cancelled,
+    }
+}
+
+fn counts(sweep: &Sweep) -> v1::Counts {
+    let of = |state| sweep.counts.of(state);
+    v1::Counts {
+        created: sweep.created(),
+        waiting: of(TrialState::Waiting),
+        leased: of(TrialState::Leased),
+        running: of(TrialState::Running),
+        paused: of(TrialState::Paused),
+        completed: of(TrialState::Completed),
+        stopped: of(TrialState::Stopped),
+        failed: of(TrialState::Failed),
+        infeasible: of(TrialState::Infeasible),
+        cancelled: of(TrialState::Cancelled),
+        enqueued: sweep.queue.len() as u32,
+    }
+}
+
+/// A trial's summary.
+pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
+    let ends = || trial.attempts.iter().filter_map(|attempt| attempt.end);
+    v1::TrialSummary {
+        number: trial.number,
+        state: trial.state.into(),
+        params: sweep.params(trial).cloned(),
+        value: trial.best.map(|best| best.value),
+        value_step: trial.best.map(|best| best.step),
+        last_step: trial.last_step,
+        last_value: trial.last_value,
+        attempts: trial.attempt(),
+        created_ms: sweep.records(trial).next().map_or(0, |record| record.at_ms),
+        started_ms: trial.attempts.iter().find_map(|attempt| attempt.started_ms),
+        ended_ms: trial.state.is_terminal().then(|| ends().last().map(|end| end.at_ms)).flatten(),
+        ran_ms: ends().map(|end| end.ran_ms).sum(),
+        stopped: sweep.verdict(trial).cloned(),
+        failure: ends().last().and_then(|end| end.failure).map(i32::from),
+        detail: sweep.detail(trial).to_owned(),
+        agent: trial.attempts.last().map(|attempt| attempt.agent),
+        ending: trial.state.is_terminal() && trial.live().is_some(),
+    }
+}
+
+/// A trial with its attempts and its metric series.
+pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
+    let mut response = v1::TrialResponse {
+        log_index: state.applied,
+        trial: Some(summary(sweep, trial)),
+        attempts: (1..).zip(&trial.attempts).map(|(number, a)| attempt(state, sweep, trial, number, a)).collect(),
+        series: Vec::new(),
+        seed: heats_core::history::trial_seed(sweep.seed, trial.number),
+        saw_index: 0,
+        enqueued: false,
+    };
+    for record in sweep.records(trial) {
+        match record.cell.fact.as_ref() {
+            Some(Fact::TrialReported(fact)) => response.series.push(v1::Point {
+                step: fact.step,
+                metrics: Some(fact.metrics.clone()),
+                at_ms: record.at_ms,
+                attempt: fact.attempt,
+            }),
+            Some(Fact::TrialCreated(fact)) => {
+                response.saw_index = fact.saw_index;
+                response.enqueued = fact.enqueued;
+            }
+            _ => {}
+        }
+    }
+    response
+}
+
+fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &Attempt) -> v1::Attempt {
+    let mut message = v1::Attempt {
+        number,
+        agent: Some(attempt.agent),
+        agent_name: state.agent(attempt.agent).map(|a| a.name.clone()).unwrap_or_default(),
+        grant: Some(attempt.grant.clone()),
+        leased_ms: attempt.leased_ms,
+        started_ms: attempt.started_ms,
+        ended_ms: attempt.end.map(|end| end.at_ms),
+        failure: attempt.end.and_then(|end| end.failure).map(i32::from),
+        ran_ms: attempt.end.map_or(0, |end| end.ran_ms),
+        cpu_ms: attempt.end.map_or(0, |end| end.cpu_ms),
+        max_rss: 0,
+        detail: String::new(),
+        environment: String::new(),
+    };
+    for record in sweep.records(trial) {
+        match record.cell.fact.as_ref() {
+            Some(Fact::TrialStarted(fact)) if fact.attempt == number => {
+                message.environment.clone_from(&fact.environment)
+            }
+            Some(Fact::AttemptEnded(fact)) if fact.attempt == number => {
+                message.detail.clone_from(&fact.detail);
+                message.max_rss = fact.max_rss;
+            }
+            _ => {}
+        }
+    }
+    message
+}
+
+/// A fact as an event: a sentence for people, the fields for programs.
+pub fn event(record: &Record) -> Option<v1::Event> {
+    let fact = record.cell.fact.as_ref()?;
+    Some(v1::Event {
+        log_index: record.log_index,
+        at_ms: record.at_ms,
+        kind: fact.name().to_owned(),
+        trial: fact.trial(),
+        attempt: fact.attempt(),
+        text: crate::sentence::sentence(fact),
+        json: crate::sentence::fields(fact).to_string(),
+    })
+}
