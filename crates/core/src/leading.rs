@@ -215,7 +215,11 @@ impl Leading {
     /// Ends the turn: everything that was decided since the last one, as one entry; `None` where nothing was.
     pub fn finish(&mut self) -> Option<Entry> {
         let facts = std::mem::take(&mut self.facts);
-        (!facts.is_empty()).then_some(Entry { term: self.term, at_ms: self.now_ms, facts })
+        if facts.is_empty() {
+            return None;
+        }
+        self.draft.applied += 1;
+        Some(Entry { term: self.term, at_ms: self.now_ms, facts })
     }
 
     fn record<R>(
