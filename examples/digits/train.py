@@ -74,7 +74,7 @@ def main():
             probabilities = model.predict_proba(x_val)
             accuracy = accuracy_score(y_val, classes[probabilities.argmax(axis=1)])
             loss = log_loss(y_val, probabilities, labels=classes)
-            print(f"epoch {epoch:2d}  train loss {model.loss_:.4f}  val loss {loss:.4f}  val accuracy {accuracy:.4f}")
+            print(f"epoch {epoch:2d}  train loss {model.loss_:.4g}  val loss {loss:.4g}  val accuracy {accuracy:.4f}")
 
             with trial.checkpoint(epoch) as folder:
                 (folder / "model.pkl").write_bytes(pickle.dumps(model))

@@ -72,7 +72,7 @@ class Reports:
         try:
             # One write of one line: the agent never sees half of it unless it looks right then.
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": body["step"], **body["metrics"]}, allow_nan=False) + "\n")
+                file.write(json.dumps(body, allow_nan=False) + "\n")
         except OSError as error:
             warnings.warn(f"cannot write to `{self._file}`: {error}", AgentWarning, stacklevel=2)
 

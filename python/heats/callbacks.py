@@ -53,7 +53,11 @@ def _xgboost_callback() -> Any:
                 if source not in metrics:
                     raise ValueError(f"XGBoost has no metric `{source}`; there are: {', '.join(metrics)}")
                 metrics[name] = metrics[source]
-            return self._trial.report(_rounds(model, epoch), metrics).should_stop
+            should_stop = self._trial.report(_rounds(model, epoch), metrics).should_stop
+            if should_stop and hasattr(model, "cvfolds"):
+                # Cross-validation that is stopped reads this, and fails where it is not set.
+                model.set_attr(best_iteration=str(epoch))
+            return should_stop
 
     return HeatsCallback
 

@@ -1,0 +1,160 @@
+"""Checkpoints: whole or absent, announced, superseded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import World
+from fake_agent import running
+
+import heats
+
+PACKAGE = Path(heats.__file__).parent.parent
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_checkpoint_is_published_whole_and_announced(agent: World) -> None:
+    with heats.trial() as t, t.checkpoint(3) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "weights").write_text("w")
+        assert [name for name in names(folder.parent) if not name.startswith(".")] == [], "not there yet"
+    final = agent.folder / "checkpoints" / "step-00000003"
+    assert (final / "sub" / "weights").read_text() == "w"
+    assert agent.record.bodies("/v1/checkpoint") == [{"step": 3, "path": str(final)}]
+    assert names(final.parent) == ["step-00000003"]
+
+
+def test_an_exception_in_the_block_leaves_the_checkpoint_before(agent: World) -> None:
+    with heats.trial() as t:
+        with t.checkpoint(1) as folder:
+            (folder / "w").write_text("1")
+        with pytest.raises(FileNotFoundError), t.checkpoint(2) as folder:
+            (folder / "no folder" / "w").write_text("2")
+    assert names(agent.folder / "checkpoints") == ["step-00000001"]
+    assert len(agent.record.bodies("/v1/checkpoint")) == 1
+
+
+def test_a_kill_while_writing_leaves_the_checkpoint_before_and_the_next_attempt_clears_up(
+    agent: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+import heats, os, signal
+with heats.trial() as t:
+    with t.checkpoint(1) as folder:
+        (folder / "w").write_text("1")
+    with t.checkpoint(2) as folder:
+        (folder / "w").write_text("2")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE), "HEATS_ATTEMPT": "1"}
+    killed = subprocess.run([sys.executable, "-c", script], env=env, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    root = agent.folder / "checkpoints"
+    draft, whole = names(root)
+    assert draft.startswith(".draft-1-")
+    assert (root / whole / "w").read_text() == "1"
+
+    monkeypatch.setenv("HEATS_RESUME_FROM", str(root / whole))
+    monkeypatch.setenv("HEATS_RESUME_STEP", "1")
+    with heats.trial() as t:
+        assert t.resume == heats.Resume(root / whole, 1)
+        with t.checkpoint(2) as folder:
+            (folder / "w").write_text("2")
+    assert names(root) == ["step-00000001", "step-00000002"]
+
+
+def test_a_kill_before_the_rename_leaves_the_checkpoint_before(agent: World) -> None:
+    script = """
+import heats, os, signal
+from heats import _checkpoint
+with heats.trial() as t:
+    with t.checkpoint(1) as folder:
+        (folder / "w").write_text("1")
+    synced = _checkpoint._sync_tree
+    def then_die(path):
+        synced(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    _checkpoint._sync_tree = then_die
+    with t.checkpoint(1) as folder:
+        (folder / "w").write_text("another")
+"""
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    killed = subprocess.run([sys.executable, "-c", script], env=env, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    root = agent.folder / "checkpoints"
+    assert [name for name in names(root) if not name.startswith(".")] == ["step-00000001"]
+    assert (root / "step-00000001" / "w").read_text() == "1"
+    assert len(agent.record.bodies("/v1/checkpoint")) == 1
+
+
+def test_a_second_checkpoint_of_a_step_replaces_none(agent: World) -> None:
+    with heats.trial(keep_checkpoints=None) as t:
+        for text in "abc":
+            with t.checkpoint(1) as folder:
+                (folder / "w").write_text(text)
+    root = agent.folder / "checkpoints"
+    assert {name: (root / name / "w").read_text() for name in names(root)} == {
+        "step-00000001": "a",
+        "step-00000001.1": "b",
+        "step-00000001.2": "c",
+    }
+    assert agent.record.bodies("/v1/checkpoint")[-1]["path"] == str(root / "step-00000001.2")
+
+
+def test_the_last_two_stay(agent: World) -> None:
+    with heats.trial() as t:
+        for step in range(5):
+            with t.checkpoint(step):
+                pass
+    assert names(agent.folder / "checkpoints") == ["step-00000003", "step-00000004"]
+
+
+def test_what_an_attempt_resumes_from_goes_when_it_is_superseded(agent: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = agent.folder / "checkpoints"
+    (root / "step-00000001").mkdir(parents=True)
+    elsewhere = agent.folder / "other" / "step-00000001"
+    elsewhere.mkdir(parents=True)
+    for start in (root / "step-00000001", elsewhere):
+        monkeypatch.setenv("HEATS_RESUME_FROM", str(start))
+        with heats.trial() as t:
+            for step in (2, 3):
+                with t.checkpoint(step):
+                    pass
+    assert not (root / "step-00000001").exists()
+    assert elsewhere.exists(), "another trial's checkpoint is not ours to remove"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nothing_is_removed_while_the_agent_does_not_know_of_what_is_newer(world: World) -> None:
+    with heats.trial() as t:
+        for step in range(4):
+            with t.checkpoint(step):
+                pass
+        root = world.folder / "checkpoints"
+        assert len(names(root)) == 4
+        with running(world.socket, world.record):
+            t.report(4, loss=0.1)
+    assert world.record.bodies("/v1/checkpoint") == [{"step": 3, "path": str(root / "step-00000003")}]
+    assert names(root) == ["step-00000002", "step-00000003"]
+
+
+def test_a_checkpoint_that_is_gone_means_a_fresh_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATS_RESUME_FROM", str(world.folder / "gone"))
+    with pytest.warns(heats.AgentWarning, match="is gone"):
+        t = heats.trial()
+    assert t.resume is None
+
+
+def test_outside_heats_checkpoints_stay_in_a_folder_of_the_run(tmp_path: Path) -> None:
+    with heats.trial() as t, t.checkpoint(7) as folder:
+        (folder / "w").write_text("7")
+    (written,) = tmp_path.glob("heats-local/*/checkpoints/step-00000007/w")
+    assert written.read_text() == "7"
