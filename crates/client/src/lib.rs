@@ -1,1 +1,15 @@
-//! heats-client
+//! A user's way to a Heats cluster: finds the leader, follows it, retries what may be retried.
+//!
+//! Knows the calls and nothing about what they mean: reading files, printing and exit codes are the command's.
+
+mod address;
+mod backoff;
+mod client;
+mod error;
+mod pool;
+mod stream;
+
+pub use address::AddressError;
+pub use client::{Client, Options};
+pub use error::{ClientError, Refusal};
+pub use stream::Resumed;

@@ -1,0 +1,260 @@
+//! The calls of `proto/heats/v1/sweeps.proto`, each with a deadline and the retries that it allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heats_wire::v1;
+use heats_wire::v1::sweeps_client::SweepsClient;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+use tracing::debug;
+
+use crate::backoff::{Backoff, random};
+use crate::error::{ClientError, Verdict, judge};
+use crate::pool::{Node, Pool};
+use crate::stream::{self, Resumed};
+
+/// A page of 10,000 trials with long parameters fits; a peer that sends more is not one of ours.
+const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+/// How patient a client is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// How long one call may take, its retries included, before the cluster counts as unavailable.
+    pub patience: Duration,
+    /// How long one try may take.
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(30), deadline: Duration::from_secs(10) }
+    }
+}
+
+/// Whether a request that may have been carried out may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeat {
+    /// Twice is the same as once.
+    Safe,
+    /// Twice is more than once.
+    Never,
+}
+
+/// A connection to a cluster: any number of coordinators, of which one leads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: Arc<Pool>,
+    options: Options,
+}
+
+impl Client {
+    /// A client of the coordinators at `addresses` (`HOST:PORT`). Connects when it is first used, so it has
+    /// to be made within a tokio runtime, and an address where nobody listens shows at the first call.
+    ///
+    /// # Errors
+    /// A text that is not an address.
+    pub fn connect(addresses: Vec<String>) -> Result<Self, ClientError> {
+        Self::connect_with(addresses, Options::default())
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// A text that is not an address.
+    pub fn connect_with(addresses: Vec<String>, options: Options) -> Result<Self, ClientError> {
+        Ok(Self { pool: Arc::new(Pool::new(&addresses)?), options })
+    }
+
+    /// How patient it is.
+    pub const fn options(&self) -> Options {
+        self.options
+    }
+
+    /// Submits a sweep, once: a `request` of 0 is replaced by a random one, and retries carry the same.
+    pub async fn submit(&self, mut request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ClientError> {
+        let mut repeat = Repeat::Safe;
+        if request.request == 0 {
+            match random() {
+                Some(id) => request.request = id.max(1),
+                // Without an id of its own the request cannot be told from another one.
+                None => repeat = Repeat::Never,
+            }
+        }
+        self.call(repeat, request, |mut to, request| async move { to.submit(request).await }).await
+    }
+
+    /// Sweeps, newest first.
+    pub async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, ClientError> {
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.list(request).await }).await
+    }
+
+    /// One sweep, by name, by id, or `last`.
+    pub async fn get(&self, sweep: impl Into<String>) -> Result<v1::GetResponse, ClientError> {
+        let request = v1::GetRequest { sweep: sweep.into() };
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.get(request).await }).await
+    }
+
+    /// One page of trials.
+    pub async fn trials(&self, request: v1::TrialsRequest) -> Result<v1::TrialsResponse, ClientError> {
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.trials(request).await }).await
+    }
+
+    /// Every trial of a sweep, by number, page after page.
+    pub async fn all_trials(&self, sweep: impl Into<String>) -> Result<Vec<v1::TrialSummary>, ClientError> {
+        let mut request = v1::TrialsRequest { sweep: sweep.into(), ..Default::default() };
+        let mut trials = Vec::new();
+        loop {
+            let page = self.trials(request.clone()).await?;
+            trials.extend(page.trials);
+            match page.next.filter(|next| *next > request.from) {
+                Some(next) => request.from = next,
+                None => return Ok(trials),
+            }
+        }
+    }
+
+    /// One trial with its metric series and attempts.
+    pub async fn trial(&self, sweep: impl Into<String>, trial: u32) -> Result<v1::TrialResponse, ClientError> {
+        let request = v1::TrialRequest { sweep: sweep.into(), trial };
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.trial(request).await }).await
+    }
+
+    /// Pauses, resumes, stops or cancels. Each says where the sweep shall stand, so twice is as good as once.
+    pub async fn control(&self, request: v1::ControlRequest) -> Result<v1::ControlResponse, ClientError> {
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.control(request).await }).await
+    }
+
+    /// Changes a sweep's limits. A relative change is sent once only.
+    pub async fn edit(&self, request: v1::EditRequest) -> Result<v1::EditResponse, ClientError> {
+        let repeat = if request.more_trials.is_some() { Repeat::Never } else { Repeat::Safe };
+        self.call(repeat, request, |mut to, request| async move { to.edit(request).await }).await
+    }
+
+    /// Asks for a point to be tried next. Sent once only: a second copy would be a second trial.
+    pub async fn enqueue(&self, request: v1::EnqueueRequest) -> Result<v1::EnqueueResponse, ClientError> {
+        self.call(Repeat::Never, request, |mut to, request| async move { to.enqueue(request).await }).await
+    }
+
+    /// Tries failed trials again. Sent once only: a trial may fail again between two copies.
+    pub async fn retry(&self, request: v1::RetryRequest) -> Result<v1::RetryResponse, ClientError> {
+        self.call(Repeat::Never, request, |mut to, request| async move { to.retry(request).await }).await
+    }
+
+    /// Removes an ended sweep. Sent once only: the name may mean an older sweep afterwards.
+    pub async fn remove(&self, sweep: impl Into<String>) -> Result<v1::RemoveResponse, ClientError> {
+        let request = v1::RemoveRequest { sweep: sweep.into() };
+        self.call(Repeat::Never, request, |mut to, request| async move { to.remove(request).await }).await
+    }
+
+    /// The cluster and its agents.
+    pub async fn status(&self) -> Result<v1::StatusResponse, ClientError> {
+        let request = v1::StatusRequest {};
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.status(request).await }).await
+    }
+
+    /// What happened, batch by batch. A cut stream goes on after the last index that was received.
+    pub fn events(&self, request: v1::EventsRequest) -> Resumed<v1::EventBatch> {
+        stream::events(self.clone(), request)
+    }
+
+    /// Summaries of a sweep whenever it changed, until it has ended.
+    pub fn watch(&self, request: v1::WatchRequest) -> Resumed<v1::GetResponse> {
+        stream::watch(self.clone(), request)
+    }
+
+    /// Log lines. A cut stream goes on after the last byte that was received of each attempt.
+    pub fn logs(&self, request: v1::LogsRequest) -> Resumed<v1::LogLine> {
+        stream::logs(self.clone(), request)
+    }
+
+    async fn call<Req, Resp, Send, Answer>(&self, repeat: Repeat, request: Req, send: Send) -> Result<Resp, ClientError>
+    where
+        Req: Clone,
+        Send: Fn(SweepsClient<Channel>, Request<Req>) -> Answer,
+        Answer: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        let mut tries = self.tries();
+        loop {
+            let node = self.node()?;
+            let mut message = Request::new(request.clone());
+            let deadline = self.options.deadline.min(tries.left().max(Duration::from_millis(100)));
+            message.set_timeout(deadline);
+            let answer = tokio::time::timeout(deadline, send(sweeps(&node), message)).await;
+            let status = match answer {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_elapsed) => Status::deadline_exceeded(format!("no answer within {deadline:?}")),
+            };
+            tries.after(self, &node.address, &status, repeat == Repeat::Safe).await?;
+        }
+    }
+
+    pub(crate) fn node(&self) -> Result<Node, ClientError> {
+        self.pool
+            .current()
+            .ok_or_else(|| ClientError::Unavailable { addresses: Vec::new(), why: "no address is known".to_owned() })
+    }
+
+    pub(crate) fn tries(&self) -> Tries {
+        Tries { until: Instant::now() + self.options.patience, backoff: Backoff::new(), redirects: 0 }
+    }
+}
+
+pub(crate) fn sweeps(node: &Node) -> SweepsClient<Channel> {
+    SweepsClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The patience that is left for one call.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    until: Instant,
+    backoff: Backoff,
+    redirects: u32,
+}
+
+/// Two nodes that name each other are waited for like nodes that name nobody.
+const REDIRECTS_AT_ONCE: u32 = 3;
+
+impl Tries {
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits until the next try, or says why there is none.
+    pub(crate) async fn after(
+        &mut self,
+        client: &Client,
+        address: &str,
+        status: &Status,
+        repeatable: bool,
+    ) -> Result<(), ClientError> {
+        let why = match judge(status, address) {
+            Verdict::Final(error) => return Err(error),
+            Verdict::Broken(why) if !repeatable => {
+                return Err(ClientError::Unknown { address: address.to_owned(), why });
+            }
+            Verdict::Redirect(leader) => {
+                debug!(address, %leader, "redirected to the leader");
+                client.pool.follow(&leader)?;
+                self.redirects += 1;
+                if self.redirects <= REDIRECTS_AT_ONCE {
+                    return Ok(());
+                }
+                format!("it names {leader} as the leader, which does not lead")
+            }
+            Verdict::NotSent(why) | Verdict::Broken(why) => {
+                client.pool.move_on(address);
+                why
+            }
+        };
+        let wait = self.backoff.next();
+        if self.left() <= wait {
+            return Err(ClientError::Unavailable { addresses: client.pool.addresses(), why });
+        }
+        debug!(address, %why, wait_ms = wait.as_millis() as u64, "trying again");
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}

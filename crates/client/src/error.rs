@@ -1,0 +1,198 @@
+//! Why a call did not succeed, by what the caller can do about it. The command maps these to exit codes.
+
+use std::error::Error as _;
+
+use tonic::{Code, ConnectError, Status};
+
+use crate::AddressError;
+
+/// The metadata keys of a refusal; `proto/heats/v1/sweeps.proto` names them.
+const CODE: &str = "heats-code";
+const HINT: &str = "heats-hint";
+const LEADER: &str = "heats-leader";
+
+/// What a coordinator said when it refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusal {
+    /// The stable code, `H0007`, where there is one.
+    pub code: Option<String>,
+    /// What is wrong, as a fragment.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// No coordinator answered, or none that leads, for as long as the client was to wait. Nothing was changed.
+    #[error("no coordinator answers at {}: {why}", tried(.addresses))]
+    Unavailable {
+        /// Where it was tried.
+        addresses: Vec<String>,
+        /// What the last try said.
+        why: String,
+    },
+    /// The connection broke after the request was sent: it may have been carried out or not, and doing it
+    /// twice would not be the same as doing it once.
+    #[error("the connection to {address} broke before the answer: {why}; whether it was carried out is not known")]
+    Unknown {
+        /// Where it was sent.
+        address: String,
+        /// How it broke.
+        why: String,
+    },
+    /// There is no such sweep, trial or attempt.
+    #[error("{0}")]
+    NotFound(Refusal),
+    /// The request itself makes no sense.
+    #[error("{0}")]
+    Invalid(Refusal),
+    /// Something of that name is there already, or somebody else was faster.
+    #[error("{0}")]
+    Conflict(Refusal),
+    /// The state of the sweep does not allow it.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Denied(Refusal),
+    /// The coordinator failed, or speaks another protocol.
+    #[error("the coordinator at {address} failed: {refusal}")]
+    Internal {
+        /// Where.
+        address: String,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// An address is not one.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+fn tried(addresses: &[String]) -> String {
+    addresses.join(", ")
+}
+
+impl ClientError {
+    /// What the coordinator said, where it said something.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::NotFound(refusal)
+            | Self::Invalid(refusal)
+            | Self::Conflict(refusal)
+            | Self::Refused(refusal)
+            | Self::Denied(refusal)
+            | Self::Internal { refusal, .. } => Some(refusal),
+            Self::Unavailable { .. } | Self::Unknown { .. } | Self::Address(_) => None,
+        }
+    }
+}
+
+/// What a failed try means for the next one.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Ask this node instead; the request was not carried out.
+    Redirect(String),
+    /// Try again, here or elsewhere; the request did not reach anybody who could carry it out.
+    NotSent(String),
+    /// The request may have been carried out.
+    Broken(String),
+    /// It was refused: trying again changes nothing.
+    Final(ClientError),
+}
+
+/// Sorts what a try at `address` ended with.
+pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
+    let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let refusal = || Refusal { code: text(CODE), message: status.message().to_owned(), hint: text(HINT) };
+    let internal = || Verdict::Final(ClientError::Internal { address: address.to_owned(), refusal: refusal() });
+    match status.code() {
+        Code::FailedPrecondition | Code::Unavailable if status.metadata().contains_key(LEADER) => {
+            match text(LEADER).filter(|leader| !leader.is_empty() && leader != address) {
+                Some(leader) => Verdict::Redirect(leader),
+                None => Verdict::NotSent(said(status)),
+            }
+        }
+        Code::FailedPrecondition => Verdict::Final(ClientError::Refused(refusal())),
+        Code::Unavailable if never_connected(status) => Verdict::NotSent(said(status)),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Verdict::Broken(said(status)),
+        // The connection broke in the middle: the transport reports it so.
+        Code::Unknown | Code::Internal if status.source().is_some() => Verdict::Broken(said(status)),
+        Code::NotFound => Verdict::Final(ClientError::NotFound(refusal())),
+        Code::InvalidArgument | Code::OutOfRange => Verdict::Final(ClientError::Invalid(refusal())),
+        Code::AlreadyExists | Code::Aborted => Verdict::Final(ClientError::Conflict(refusal())),
+        Code::PermissionDenied | Code::Unauthenticated => Verdict::Final(ClientError::Denied(refusal())),
+        Code::Ok | Code::Unknown | Code::Internal | Code::Unimplemented | Code::DataLoss | Code::ResourceExhausted => {
+            internal()
+        }
+    }
+}
+
+fn never_connected(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// The innermost reason: `Connection refused (os error 111)` rather than `tcp connect error`.
+fn said(status: &Status) -> String {
+    let mut innermost = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        innermost = error.to_string();
+        source = error.source();
+    }
+    innermost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::metadata::MetadataMap;
+
+    fn status(code: Code, pairs: &[(&'static str, &str)]) -> Status {
+        let mut metadata = MetadataMap::new();
+        for (key, value) in pairs {
+            metadata.insert(*key, value.parse().expect("ascii"));
+        }
+        Status::with_metadata(code, "said so", metadata)
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_hint() {
+        let verdict = judge(&status(Code::NotFound, &[(CODE, "H0003"), (HINT, "look")]), "a:1");
+        let Verdict::Final(ClientError::NotFound(refusal)) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(
+            refusal,
+            Refusal { code: Some("H0003".into()), message: "said so".into(), hint: Some("look".into()) }
+        );
+    }
+
+    #[test]
+    fn only_a_precondition_that_names_a_leader_is_a_redirect() {
+        let precondition = |pairs: &[(&'static str, &str)]| judge(&status(Code::FailedPrecondition, pairs), "a:1");
+        assert!(matches!(precondition(&[(LEADER, "b:1")]), Verdict::Redirect(leader) if leader == "b:1"));
+        assert!(matches!(precondition(&[(LEADER, "")]), Verdict::NotSent(_)), "no leader yet");
+        assert!(matches!(precondition(&[(LEADER, "a:1")]), Verdict::NotSent(_)), "it points at itself");
+        assert!(matches!(precondition(&[]), Verdict::Final(ClientError::Refused(_))));
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_not_a_refusal() {
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled] {
+            assert!(matches!(judge(&status(code, &[]), "a:1"), Verdict::Broken(_)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Streams that survive a cut: each asks again for what it has not received yet.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use heats_wire::v1;
+use tonic::{Request, Status, Streaming};
+
+use crate::client::{Client, Tries, sweeps};
+use crate::error::ClientError;
+
+/// A stream that resumes by itself for as long as the client's patience allows. Ends after the first error.
+pub struct Resumed<T> {
+    inner: BoxStream<'static, Result<T, ClientError>>,
+}
+
+impl<T> std::fmt::Debug for Resumed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resumed")
+    }
+}
+
+impl<T> Stream for Resumed<T> {
+    type Item = Result<T, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inner.poll_next_unpin(context)
+    }
+}
+
+/// One kind of stream: what it asks for, and how an item changes what is asked for after a cut.
+trait Kind: Send + 'static {
+    type Item: Send + 'static;
+
+    fn open(
+        &self,
+        client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    ) -> impl Future<Output = Result<Streaming<Self::Item>, Status>> + Send;
+
+    /// Begins from the start of the answer to a new request.
+    fn reopened(&mut self) {}
+
+    /// Takes note of an item; `None` where it has been delivered before.
+    fn take(&mut self, item: Self::Item) -> Option<Self::Item>;
+}
+
+struct Run<K: Kind> {
+    client: Client,
+    kind: K,
+    open: Option<(Streaming<K::Item>, String)>,
+    tries: Tries,
+    over: bool,
+}
+
+fn resumed<K: Kind>(client: Client, kind: K) -> Resumed<K::Item> {
+    let tries = client.tries();
+    let run = Run { client, kind, open: None, tries, over: false };
+    let inner = stream::unfold(run, |mut run| async move {
+        let item = run.next().await?;
+        Some((item, run))
+    });
+    Resumed { inner: inner.boxed() }
+}
+
+impl<K: Kind> Run<K> {
+    async fn next(&mut self) -> Option<Result<K::Item, ClientError>> {
+        while !self.over {
+            match self.step().await {
+                Ok(Some(item)) => return Some(Ok(item)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    /// Opens the stream or receives one message; `None` where there is nothing to deliver for it.
+    async fn step(&mut self) -> Result<Option<K::Item>, ClientError> {
+        let Some((open, address)) = &mut self.open else {
+            let node = self.client.node()?;
+            match self.kind.open(sweeps(&node)).await {
+                Ok(open) => {
+                    self.kind.reopened();
+                    self.open = Some((open, node.address));
+                }
+                Err(status) => self.tries.after(&self.client, &node.address, &status, true).await?,
+            }
+            return Ok(None);
+        };
+        match open.message().await {
+            Ok(Some(item)) => {
+                // Whoever delivers is well: patience starts anew.
+                self.tries = self.client.tries();
+                Ok(self.kind.take(item))
+            }
+            Ok(None) => {
+                self.over = true;
+                Ok(None)
+            }
+            Err(status) => {
+                let address = std::mem::take(address);
+                self.open = None;
+                self.tries.after(&self.client, &address, &status, true).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+struct Events(v1::EventsRequest);
+
+impl Kind for Events {
+    type Item = v1::EventBatch;
+
+    async fn open(
+        &self,
+        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    ) -> Result<Streaming<v1::EventBatch>, Status> {
+        Ok(client.events(Request::new(self.0.clone())).await?.into_inner())
+    }
+
+    fn take(&mut self, mut batch: v1::EventBatch) -> Option<v1::EventBatch> {
+        batch.events.retain(|event| event.log_index >= self.0.from_index);
+        self.0.from_index = self.0.from_index.max(batch.log_index + 1);
+        Some(batch)
+    }
+}
+
+pub(crate) fn events(client: Client, request: v1::EventsRequest) -> Resumed<v1::EventBatch> {
+    resumed(client, Events(request))
+}
+
+struct Watch(v1::WatchRequest);
+
+impl Kind for Watch {
+    type Item = v1::GetResponse;
+
+    async fn open(
+        &self,
+        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    ) -> Result<Streaming<v1::GetResponse>, Status> {
+        Ok(client.watch(Request::new(self.0.clone())).await?.into_inner())
+    }
+
+    fn take(&mut self, summary: v1::GetResponse) -> Option<v1::GetResponse> {
+        Some(summary)
+    }
+}
+
+pub(crate) fn watch(client: Client, request: v1::WatchRequest) -> Resumed<v1::GetResponse> {
+    resumed(client, Watch(request))
+}
+
+/// One file of logs: trial, attempt, and whether it is the standard error.
+type LogFile = (u32, u32, bool);
+
+struct Logs {
+    request: v1::LogsRequest,
+    /// Bytes that were delivered, and bytes of the present answer that are to be dropped as delivered before.
+    delivered: HashMap<LogFile, u64>,
+    skip: HashMap<LogFile, u64>,
+}
+
+impl Kind for Logs {
+    type Item = v1::LogLine;
+
+    async fn open(
+        &self,
+        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    ) -> Result<Streaming<v1::LogLine>, Status> {
+        Ok(client.logs(Request::new(self.request.clone())).await?.into_inner())
+    }
+
+    fn reopened(&mut self) {
+        self.skip = self.delivered.clone();
+    }
+
+    fn take(&mut self, mut line: v1::LogLine) -> Option<v1::LogLine> {
+        let file = (line.trial, line.attempt, line.stderr);
+        let skip = self.skip.entry(file).or_default();
+        let drop = usize::try_from(*skip).unwrap_or(usize::MAX).min(line.data.len());
+        *skip -= drop as u64;
+        line.data.drain(..drop);
+        if line.data.is_empty() && line.error.is_empty() {
+            return None;
+        }
+        *self.delivered.entry(file).or_default() += line.data.len() as u64;
+        Some(line)
+    }
+}
+
+pub(crate) fn logs(client: Client, request: v1::LogsRequest) -> Resumed<v1::LogLine> {
+    resumed(client, Logs { request, delivered: HashMap::new(), skip: HashMap::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(trial: u32, data: &str) -> v1::LogLine {
+        v1::LogLine { trial, attempt: 1, data: data.as_bytes().to_vec(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_resumed_log_delivers_every_byte_once() {
+        let mut logs = Logs { request: v1::LogsRequest::default(), delivered: HashMap::new(), skip: HashMap::new() };
+        logs.reopened();
+        assert_eq!(logs.take(line(0, "one\ntw")), Some(line(0, "one\ntw")));
+        assert_eq!(logs.take(line(1, "x\n")), Some(line(1, "x\n")));
+        // Cut. The new answer begins from the start, in other pieces.
+        logs.reopened();
+        assert_eq!(logs.take(line(0, "one\n")), None);
+        assert_eq!(logs.take(line(0, "two\n")), Some(line(0, "o\n")));
+        assert_eq!(logs.take(line(1, "x\ny\n")), Some(line(1, "y\n")));
+    }
+
+    #[test]
+    fn resumed_events_ask_from_after_the_last_index() {
+        let mut events = Events(v1::EventsRequest::default());
+        let event = |log_index| v1::Event { log_index, ..Default::default() };
+        events.take(v1::EventBatch { log_index: 7, events: vec![event(3), event(7)] });
+        assert_eq!(events.0.from_index, 8);
+        let batch = events.take(v1::EventBatch { log_index: 9, events: vec![event(7), event(9)] }).expect("a batch");
+        assert_eq!(batch.events, [event(9)], "what was delivered is not delivered again");
+    }
+}
