@@ -1,7 +1,9 @@
 //! Conditions and constraints over parameters, in CEL: `opt == "sgd"`, `width * batch <= 65536`.
+//! Compiles and computes them; whether they make sense for a space is found in `crate::check`.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -16,12 +18,88 @@ pub struct Expr {
     program: Arc<cel::Program>,
 }
 
+/// The longest expression, in bytes: conditions are read by people.
+const LONGEST: usize = 4_096;
+/// How deep brackets may nest; the parser recurses for each.
+const DEEPEST: usize = 32;
+
 /// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{source_text}` is not a CEL expression: {why}")]
 pub struct ParseError {
     source_text: String,
     why: String,
+    range: Option<Range<usize>>,
+    hint: Option<&'static str>,
+}
+
+impl ParseError {
+    /// What is wrong, without the expression.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// The bytes of the expression that are to blame, where they are known.
+    pub fn range(&self) -> Option<Range<usize>> {
+        self.range.clone()
+    }
+
+    /// What to do about it, where something is known.
+    pub const fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
+
+    fn whole(source_text: &str, why: String) -> Self {
+        Self { source_text: source_text.to_owned(), why, range: None, hint: None }
+    }
+
+    /// The parser's first error in fewer words: it lists every token that would have been possible.
+    fn first(source_text: &str, errors: &cel::ParseErrors) -> Self {
+        let Some(error) = errors.errors.first() else { return Self::whole(source_text, errors.to_string()) };
+        let (line, column) = error.pos;
+        let line_start: usize =
+            source_text.split_inclusive('\n').take(usize::try_from(line - 1).unwrap_or(0)).map(str::len).sum();
+        let skipped = usize::try_from(column - 1).unwrap_or(0);
+        let rest = source_text.get(line_start..).unwrap_or_default();
+        let at = line_start + rest.chars().take(skipped).map(char::len_utf8).sum::<usize>();
+        let text = error.msg.trim_start_matches("Syntax error: ");
+        let quoted = text.split_once('\'').map(|(_, rest)| rest.rsplit_once('\'').map_or(rest, |(token, _)| token));
+        let token = quoted.unwrap_or_default().split("' expecting").next().unwrap_or_default();
+        let mut range = at..at + token.len();
+        let (why, hint) = if token == "<EOF>" {
+            range = at..at;
+            ("it ends too early".to_owned(), None)
+        } else if text.starts_with("token recognition error") && token.starts_with(['\'', '"']) {
+            ("a quote is never closed".to_owned(), None)
+        } else if token.starts_with('=') {
+            range = at..at + 1;
+            ("`=` is not an operator".to_owned(), Some("write `==`"))
+        } else if ["and", "or", "not"].contains(&token) {
+            (format!("`{token}` is not an operator"), Some("write `&&`, `||` or `!`"))
+        } else if token == "*" && source_text.contains("**") {
+            ("`**` is not an operator".to_owned(), Some("write a product, such as `x * x`"))
+        } else if token.is_empty() {
+            range = at..at;
+            (text.split(" expecting").next().unwrap_or(text).to_owned(), None)
+        } else {
+            (format!("`{}` is not expected here", token.trim()), None)
+        };
+        Self { source_text: source_text.to_owned(), why, range: Some(range), hint }
+    }
+}
+
+/// The deepest nesting of brackets in `source`, those within quotes included.
+fn nesting(source: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for c in source.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// Why an expression has no truth value for some parameters.
@@ -42,11 +120,20 @@ pub enum EvalError {
 
 impl Expr {
     /// Compiles `source`.
+    ///
+    /// # Errors
+    /// Why it is not an expression, and where.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
-        let program = cel::Program::compile(source).map_err(|errors| ParseError {
-            source_text: source.to_owned(),
-            why: errors.errors.first().map_or_else(|| errors.to_string(), |e| e.msg.clone()),
-        })?;
+        if source.trim().is_empty() {
+            return Err(ParseError::whole(source, "it is empty".into()));
+        }
+        if source.len() > LONGEST {
+            return Err(ParseError::whole("...", format!("it is longer than {LONGEST} bytes")));
+        }
+        if nesting(source) > DEEPEST {
+            return Err(ParseError::whole(source, format!("its brackets nest deeper than {DEEPEST} levels")));
+        }
+        let program = cel::Program::compile(source).map_err(|errors| ParseError::first(source, &errors))?;
         Ok(Self { source: source.into(), program: Arc::new(program) })
     }
 
@@ -58,6 +145,18 @@ impl Expr {
     /// The names of the parameters that it mentions.
     pub fn mentions(&self) -> BTreeSet<String> {
         self.program.references().variables().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The functions that it calls and that CEL does not have.
+    pub(crate) fn unknown_functions(&self) -> BTreeSet<String> {
+        let references = self.program.references();
+        let is_name = |function: &&str| function.chars().all(|c| c.is_ascii_alphanumeric());
+        references.functions().into_iter().filter(is_name).filter(|name| !exists(name)).map(str::to_owned).collect()
+    }
+
+    /// The compiled form, for checks that look inside.
+    pub(crate) fn program(&self) -> &cel::Program {
+        &self.program
     }
 
     /// Whether it holds for `params`.
@@ -78,6 +177,17 @@ impl Expr {
             Err(error) => Err(undefined(format!("cannot be computed: {error}"))),
         }
     }
+}
+
+/// Whether CEL has a function called `name`: asked of CEL itself, by calling it with something.
+fn exists(name: &str) -> bool {
+    [format!("{name}(1)"), format!("'a'.{name}('a')")].iter().any(|call| {
+        let outcome = cel::Program::compile(call).map(|program| program.execute(&cel::Context::default()));
+        !matches!(
+            outcome,
+            Ok(Err(cel::ExecutionError::UndeclaredReference(_) | cel::ExecutionError::NotSupportedAsMethod { .. }))
+        )
+    })
 }
 
 fn cel_value(value: &Value) -> cel::Value {
@@ -129,7 +239,7 @@ impl JsonSchema for Expr {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "description": "A CEL expression over the parameters." })
+        schemars::json_schema!({ "type": "string", "description": "A CEL expression over the parameters.", "x-heats": "expression" })
     }
 }
 
@@ -162,6 +272,22 @@ mod tests {
         for bad in ["", "(", "a ==", "== b", "\"", "a ? b", "\u{0}"] {
             assert!(Expr::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_error_says_where_and_in_few_words() {
+        let error = |source: &str| {
+            let error = Expr::parse(source).expect_err(source);
+            (error.why().to_owned(), error.range().map(|r| (r.start, r.end)))
+        };
+        assert_eq!(error("opt =="), ("it ends too early".into(), Some((6, 6))));
+        assert_eq!(error("a b"), ("`b` is not expected here".into(), Some((2, 3))));
+        assert_eq!(error("a = 3"), ("`=` is not an operator".into(), Some((2, 3))));
+        assert_eq!(error("a and b"), ("`and` is not an operator".into(), Some((2, 5))));
+        assert_eq!(error("a == 'x"), ("a quote is never closed".into(), Some((5, 7))));
+        assert_eq!(error(" "), ("it is empty".into(), None));
+        assert!(error(&"(".repeat(5000)).0.contains("longer than"));
+        assert!(error(&"(".repeat(500)).0.contains("nest deeper"));
     }
 
     #[test]

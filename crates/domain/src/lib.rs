@@ -2,6 +2,9 @@
 //!
 //! Parses and validates; decides nothing. No clock, no file system, no network: text comes in, values go out.
 
+pub mod check;
+pub mod command;
+pub mod document;
 pub mod expr;
 pub mod ids;
 pub mod metrics;
@@ -12,6 +15,7 @@ pub mod space;
 pub mod spec;
 pub mod units;
 
+pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TrialId};
 pub use metrics::{Direction, Metric, Metrics};

@@ -265,6 +265,7 @@ pub struct Confirm {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     /// The searcher: `random`, `grid`, `sobol`, `tpe`.
+    #[serde(default = "tpe")]
     pub algorithm: String,
     /// What every random choice of the sweep follows from; drawn at submission where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,8 +283,12 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { algorithm: "tpe".into(), seed: None, enqueue: Vec::new(), from: Vec::new(), params: PlugParams::new() }
+        Self { algorithm: tpe(), seed: None, enqueue: Vec::new(), from: Vec::new(), params: PlugParams::new() }
     }
+}
+
+fn tpe() -> String {
+    "tpe".into()
 }
 
 /// When a trial is stopped before its end.

@@ -121,7 +121,7 @@ impl fmt::Display for Bytes {
 }
 
 macro_rules! as_text {
-    ($name:ident, $schema_name:literal, $description:literal) => {
+    ($name:ident, $schema_name:literal, $kind:literal, $pattern:literal, $description:literal) => {
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -144,14 +144,20 @@ macro_rules! as_text {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "description": $description })
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $description, "x-heats": $kind })
             }
         }
     };
 }
 
-as_text!(Span, "Duration", "A duration: 250ms, 60s, 5m, 2h, 1d, 1h30m.");
-as_text!(Bytes, "Size", "A size: 512MiB, 16GiB, 2TB.");
+as_text!(
+    Span,
+    "Duration",
+    "duration",
+    r"^\s*([0-9.]+\s*(d|h|m|s|ms)\s*)+$",
+    "A duration: 250ms, 60s, 5m, 2h, 1d, 1h30m."
+);
+as_text!(Bytes, "Size", "size", r"^\s*[0-9.]+\s*([TGMK]iB|[TGM]B|kB|B)?\s*$", "A size: 512MiB, 16GiB, 2TB.");
 
 #[cfg(test)]
 mod tests {

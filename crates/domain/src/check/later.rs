@@ -1,0 +1,82 @@
+//! What the sweep file can say and this version does not do: each refused with a sentence, never ignored.
+//! What becomes possible loses its line here.
+
+use super::Context;
+use crate::document::{Fault, Path};
+use crate::spec::{Env, Objectives};
+
+/// The only version of the sweep file so far.
+const VERSION: u32 = 1;
+
+/// What this version does not do.
+pub fn check(context: &Context<'_>) -> Vec<Fault> {
+    let spec = context.spec;
+    let objective = spec.objective();
+    let code = spec.code.as_ref();
+    let several = matches!(&spec.objective, Some(Objectives::Several(list)) if list.len() > 1);
+    let later = [
+        (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
+        (several, "objective", "several objectives are not supported yet", "keep the one that matters most"),
+        (
+            objective.is_some_and(|objective| objective.confirm.is_some()),
+            "objective.confirm",
+            "confirming the leaders on fresh seeds is not supported yet",
+            "remove `confirm`, and run the best configurations as a sweep of their own",
+        ),
+        (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
+        (
+            code.is_some_and(|code| code.git.is_some()),
+            "code.git",
+            "checking out a git revision is not supported yet",
+            "check it out yourself and write `code: { path: FOLDER }`",
+        ),
+        (
+            code.is_some_and(|code| !code.exclude.is_empty()),
+            "code.exclude",
+            "archives of the code are not made yet, so nothing can be left out of them",
+            "remove `exclude`; trials run in the folder of `code.path` itself",
+        ),
+        (
+            matches!(spec.env, Some(Env::Container(_))),
+            "env.container",
+            "containers are not supported yet",
+            "write `env: { python: requirements.txt }` or `env: { prefix: FOLDER }`",
+        ),
+        (
+            spec.resources.nodes > 1,
+            "resources.nodes",
+            "trials that span several machines are not supported yet",
+            "write `nodes: 1`",
+        ),
+        (
+            spec.resources.require.is_some(),
+            "resources.require",
+            "conditions on the machine are not supported yet",
+            "remove `require`; `gpus`, `cpus` and `memory` are honoured",
+        ),
+        (
+            spec.resources.gpus > 0.0 && spec.resources.gpus.fract() != 0.0,
+            "resources.gpus",
+            "shares of a GPU are not supported yet",
+            "write a whole number",
+        ),
+        (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
+        (
+            !spec.search.from.is_empty(),
+            "search.from",
+            "learning from earlier sweeps is not supported yet",
+            "remove `from`, and list good configurations under `enqueue`",
+        ),
+        (
+            spec.early_stop.audit.is_some(),
+            "early_stop.audit",
+            "a control group of doomed trials is not supported yet",
+            "remove `audit`",
+        ),
+    ];
+    later
+        .into_iter()
+        .filter(|(asked_for, ..)| *asked_for)
+        .map(|(_, path, message, hint)| Fault::new(Path::from(path), message).hint(hint))
+        .collect()
+}

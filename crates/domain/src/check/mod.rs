@@ -1,0 +1,46 @@
+//! Whether a sweep makes sense: what types cannot say. Works on the types alone, so that a sweep that
+//! arrives without a file is checked alike. Knows no search algorithm and no stopper: those check
+//! their own parameters. Looks at no file system.
+
+mod command;
+mod conditions;
+mod constraints;
+mod context;
+mod draws;
+mod enqueue;
+mod later;
+mod limits;
+mod names;
+mod objective;
+mod places;
+mod space;
+mod types;
+
+use context::Context;
+
+use crate::SweepSpec;
+use crate::document::{Fault, Path};
+
+/// Everything in `spec` that does not make sense, or that this version does not do yet.
+pub fn check(spec: &SweepSpec) -> Vec<Fault> {
+    check_partial(spec, &[])
+}
+
+/// The same for a sweep whose parts `absent` could not be read: nothing is held against their absence.
+pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
+    let context = Context::new(spec, absent);
+    let rules: [fn(&Context<'_>) -> Vec<Fault>; 11] = [
+        later::check,
+        names::check,
+        command::check,
+        places::check,
+        space::check,
+        conditions::check,
+        constraints::check,
+        draws::check,
+        enqueue::check,
+        objective::check,
+        limits::check,
+    ];
+    rules.iter().flat_map(|rule| rule(&context)).collect()
+}

@@ -1,0 +1,90 @@
+//! The objective: one direction, and a metric's name that a trial can report.
+
+use super::Context;
+use super::names::character;
+use crate::document::{Fault, Path};
+use crate::spec::{Objective, Objectives};
+
+/// The longest name of a metric.
+const LONGEST: usize = 200;
+
+/// What is wrong with the objective.
+pub fn check(context: &Context<'_>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    match &context.spec.objective {
+        None => {
+            let stopper = &context.spec.early_stop;
+            // A stopper that is told a metric of its own needs no objective.
+            if stopper.algorithm != "none" && !stopper.params.contains_key("metric") && context.lacks("objective") {
+                let message = format!("`{}` compares trials by the objective, and there is none", stopper.algorithm);
+                faults.push(
+                    Fault::new("early_stop.algorithm", message).hint("add for example `objective: { minimize: loss }`"),
+                );
+            }
+        }
+        Some(Objectives::One(objective)) => one(context, objective, &Path::from("objective"), &mut faults),
+        Some(Objectives::Several(list)) => {
+            if list.is_empty() {
+                faults.push(
+                    Fault::new("objective", "the list of objectives is empty")
+                        .hint("write `objective: { minimize: loss }`"),
+                );
+            }
+            for (i, objective) in list.iter().enumerate() {
+                one(context, objective, &Path::from("objective").index(i), &mut faults);
+            }
+        }
+    }
+    faults
+}
+
+fn one(context: &Context<'_>, objective: &Objective, at: &Path, faults: &mut Vec<Fault>) {
+    match (&objective.minimize, &objective.maximize) {
+        (Some(_), Some(_)) => {
+            let fault = Fault::new(at.key("maximize"), "an objective is minimized or maximized, not both").at_key();
+            faults.push(fault.hint("keep one of `minimize` and `maximize`"));
+        }
+        (None, None) if context.lacks("objective") => {
+            let fault = Fault::new(at.clone(), "the objective does not say what to minimize or to maximize").at_key();
+            faults.push(fault.hint("add `minimize: METRIC` or `maximize: METRIC`"));
+        }
+        (None, None) => {}
+        (Some(metric), None) => faults.extend(name(metric, &at.key("minimize"))),
+        (None, Some(metric)) => faults.extend(name(metric, &at.key("maximize"))),
+    }
+    if let Some(confirm) = &objective.confirm {
+        for (count, key) in [(confirm.top, "top"), (confirm.seeds, "seeds")] {
+            if count == 0 {
+                faults.push(Fault::new(at.key("confirm").key(key), format!("`{key}` is 0")).hint("write at least 1"));
+            }
+        }
+    }
+}
+
+/// What can stand before the `=` of `::metric loss=0.1`.
+fn name(metric: &str, at: &Path) -> Option<Fault> {
+    let fault = |message: String| Fault::new(at.clone(), message);
+    if metric.is_empty() {
+        return Some(
+            fault("the metric's name is empty".into())
+                .hint("write the name that the trials report, for example `loss`"),
+        );
+    }
+    let proper = |c: char| c.is_ascii_alphanumeric() || "_-./:@".contains(c);
+    if let Some((i, bad)) = metric.char_indices().find(|(_, c)| !proper(*c)) {
+        let fault = fault(format!("a metric's name cannot hold {}", character(bad))).within(i..i + bad.len_utf8());
+        return Some(fault.hint("letters, digits and `_ - . / : @` are possible"));
+    }
+    if metric.starts_with(|c: char| !c.is_ascii_alphabetic() && c != '_') {
+        return Some(
+            fault(format!("the metric `{metric}` does not begin with a letter")).hint("begin it with a letter or `_`"),
+        );
+    }
+    if metric == "step" {
+        return Some(
+            fault("`step` counts a trial's steps and is no metric".into())
+                .hint("name the metric that the trials report"),
+        );
+    }
+    (metric.len() > LONGEST).then(|| fault(format!("a metric's name has at most {LONGEST} characters")))
+}
