@@ -27,7 +27,13 @@ def main():
         params = dict(trial.params)
         rounds = params.pop("rounds")
         booster = xgboost.train(
-            {**params, "objective": "binary:logistic", "eval_metric": ["logloss", "auc"], "seed": trial.seed, "nthread": 1},
+            {
+                **params,
+                "objective": "binary:logistic",
+                "eval_metric": ["logloss", "auc"],
+                "seed": trial.seed,
+                "nthread": 1,
+            },
             train,
             num_boost_round=rounds,
             evals=[(train, "train"), (validation, "validation")],
