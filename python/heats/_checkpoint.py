@@ -62,6 +62,16 @@ def publish(path: Path, root: Path, step: int) -> Path:
     return final
 
 
+def published(root: Path) -> list[Path]:
+    """The checkpoints in ``root`` by step, those of one step by age."""
+    found: list[tuple[int, int, Path]] = []
+    for path in root.glob("step-*"):
+        step, _, number = path.name[len("step-") :].partition(".")
+        if step.isdigit() and (number or "0").isdigit():
+            found.append((int(step), int(number or "0"), path))
+    return [path for _, _, path in sorted(found)]
+
+
 def remove(path: Path) -> None:
     """Removes a checkpoint or a draft, atomically as seen from outside."""
     aside = path.with_name(f".gone-{os.getpid()}-{path.name}")

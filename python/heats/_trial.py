@@ -89,10 +89,11 @@ class Trial:
         self.params = _params.Params(self._read_params(defaults or {}))
         self._wait = wait
         self._keep = keep_checkpoints
-        # Oldest first. What this attempt resumes from is superseded like its own, but not another trial's.
-        self._published: list[Path] = []
+        # Oldest first. In Heats the folder is this trial's own: what earlier attempts left is superseded like ours.
         root = _path(env.get("HEATS_CHECKPOINT_DIR"))
-        if self.resume and root and self.resume.path.parent == root:
+        self._published: list[Path] = [] if self.local or root is None else _checkpoint.published(root)
+        if self.resume and self.resume.path in self._published:
+            self._published.remove(self.resume.path)
             self._published.append(self.resume.path)
         self._unannounced: Optional[dict[str, Any]] = None
         self._stop = threading.Event()

@@ -117,19 +117,41 @@ def test_the_last_two_stay(agent: World) -> None:
     assert names(agent.folder / "checkpoints") == ["step-00000003", "step-00000004"]
 
 
-def test_what_an_attempt_resumes_from_goes_when_it_is_superseded(agent: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_earlier_attempts_left_goes_when_it_is_superseded(agent: World, monkeypatch: pytest.MonkeyPatch) -> None:
     root = agent.folder / "checkpoints"
-    (root / "step-00000001").mkdir(parents=True)
+    for name in ("step-00000001", "step-00000002", "step-00000003", "step-00000002.1", "step-mine"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.setenv("HEATS_RESUME_FROM", str(root / "step-00000002"))
+    monkeypatch.setenv("HEATS_RESUME_STEP", "2")
+    with heats.trial(keep_checkpoints=3) as t:
+        with t.checkpoint(3):
+            pass
+        assert names(root) == ["step-00000002", "step-00000003", "step-00000003.1", "step-mine"]
+        for step in (4, 5):
+            with t.checkpoint(step):
+                pass
+    assert names(root) == ["step-00000003.1", "step-00000004", "step-00000005", "step-mine"]
+
+
+def test_another_trials_checkpoint_is_not_ours_to_remove(agent: World, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = agent.folder / "other" / "step-00000001"
     elsewhere.mkdir(parents=True)
-    for start in (root / "step-00000001", elsewhere):
-        monkeypatch.setenv("HEATS_RESUME_FROM", str(start))
-        with heats.trial() as t:
-            for step in (2, 3):
-                with t.checkpoint(step):
-                    pass
-    assert not (root / "step-00000001").exists()
-    assert elsewhere.exists(), "another trial's checkpoint is not ours to remove"
+    monkeypatch.setenv("HEATS_RESUME_FROM", str(elsewhere))
+    with heats.trial() as t:
+        for step in range(2, 6):
+            with t.checkpoint(step):
+                pass
+    assert elsewhere.exists()
+
+
+def test_outside_heats_what_was_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "step-1").mkdir(parents=True)
+    monkeypatch.setenv("HEATS_CHECKPOINT_DIR", str(tmp_path / "mine"))
+    with heats.trial() as t:
+        for step in (2, 3, 4):
+            with t.checkpoint(step):
+                pass
+    assert names(tmp_path / "mine") == ["step-00000003", "step-00000004", "step-1"]
 
 
 @pytest.mark.usefixtures("impatient")
