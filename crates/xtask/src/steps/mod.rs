@@ -1,0 +1,26 @@
+//! The steps, in the order in which they run: what is quick to look at comes first.
+
+mod clippy;
+mod deps;
+mod docs;
+mod doctests;
+mod edges;
+mod fmt;
+mod python;
+mod tests;
+mod tidy;
+
+use crate::step::Step;
+
+/// Every step.
+pub const ALL: &[&dyn Step] = &[
+    &tidy::Tidy,
+    &edges::Edges,
+    &deps::Deps,
+    &docs::Docs,
+    &fmt::Fmt,
+    &clippy::Clippy,
+    &tests::Tests,
+    &doctests::Doctests,
+    &python::Python,
+];
