@@ -36,5 +36,3 @@ __all__ = [
     "Verdict",
     "trial",
 ]
-
-__version__ = "0.1.0"

@@ -95,6 +95,16 @@ with heats.trial() as t:
     assert len(agent.record.bodies("/v1/checkpoint")) == 1
 
 
+def test_two_checkpoints_may_be_written_at_once(agent: World) -> None:
+    with heats.trial() as t, t.checkpoint(1) as first:
+        with t.checkpoint(1) as second:
+            (second / "w").write_text("second")
+        (first / "w").write_text("first")
+    root = agent.folder / "checkpoints"
+    assert (root / "step-00000001" / "w").read_text() == "second"
+    assert (root / "step-00000001.1" / "w").read_text() == "first"
+
+
 def test_a_second_checkpoint_of_a_step_replaces_none(agent: World) -> None:
     with heats.trial(keep_checkpoints=None) as t:
         for text in "abc":

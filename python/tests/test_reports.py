@@ -105,6 +105,8 @@ def test_threads_share_the_connection_and_lose_nothing(agent: World) -> None:
 
         def report(thread: int) -> None:
             for i in range(25):
+                with t.checkpoint(thread * 100 + i):
+                    pass
                 t.report(thread * 100 + i, loss=float(i))
 
         threads = [threading.Thread(target=report, args=(n,)) for n in range(8)]
@@ -114,6 +116,7 @@ def test_threads_share_the_connection_and_lose_nothing(agent: World) -> None:
             thread.join()
     steps = [body["step"] for body in agent.record.bodies("/v1/report")]
     assert sorted(steps) == sorted(n * 100 + i for n in range(8) for i in range(25))
+    assert agent.lines() == []
     assert agent.record.connections == 1
 
 
