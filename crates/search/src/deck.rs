@@ -5,7 +5,7 @@
 //! configuration is not dealt again, and the place that it did not use goes to the next trial.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::{Domain, Params, Space};
 use rand::RngExt;
@@ -44,7 +44,7 @@ pub struct Deck {
     /// Trials so far, with the rank of their configuration, by number.
     created: Vec<(u32, Option<u64>)>,
     /// The first trial that has each rank.
-    taken: HashMap<u64, u32>,
+    taken: BTreeMap<u64, u32>,
     /// How far the order has been laid out. It depends on the space and the seed only: a memo, not a state.
     table: RefCell<Table>,
 }
@@ -53,7 +53,7 @@ pub struct Deck {
 struct Table {
     /// Ranks in the order in which they are dealt.
     ranks: Vec<u64>,
-    met: HashSet<u64>,
+    met: BTreeSet<u64>,
     source: Source,
     /// Points looked at since the last rank was found.
     gap: u32,
@@ -69,7 +69,7 @@ struct Table {
 #[derive(Debug)]
 enum Source {
     Counted { next: u64 },
-    Shuffled { next: u64, moved: HashMap<u64, u64>, rng: Box<ChaCha8Rng> },
+    Shuffled { next: u64, moved: BTreeMap<u64, u64>, rng: Box<ChaCha8Rng> },
     Sobol { next: u64, points: Points, then: u64 },
 }
 
@@ -81,14 +81,14 @@ impl Deck {
             Order::Counted => Source::Counted { next: 0 },
             Order::Shuffled => Source::Shuffled {
                 next: 0,
-                moved: HashMap::new(),
+                moved: BTreeMap::new(),
                 rng: Box::new(sweep_stream(problem.seed, Purpose::Shuffle)),
             },
             Order::Sobol => Source::Sobol { next: 0, points: Points::new(&problem.space, problem.seed), then: 0 },
         };
         let table = Table {
             ranks: Vec::new(),
-            met: HashSet::new(),
+            met: BTreeSet::new(),
             source,
             gap: 0,
             looked: 0,
@@ -100,7 +100,7 @@ impl Deck {
             lattice,
             space: problem.space.clone(),
             created: Vec::new(),
-            taken: HashMap::new(),
+            taken: BTreeMap::new(),
             table: RefCell::new(table),
         })
     }

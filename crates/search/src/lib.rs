@@ -4,6 +4,7 @@
 //! verdict comes out, and the same events and seed always give the same answer. Neither knows of
 //! agents, leases, attempts or time, and neither is ever stored: a new leader folds the history again.
 
+pub mod check;
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 pub mod deck;
@@ -19,8 +20,9 @@ pub mod searchers;
 pub mod stopper;
 pub mod stoppers;
 
+pub use check::{Misfit, check, notes};
 pub use event::{Event, Outcome};
-pub use plug::{Complaint, PlugError};
+pub use plug::{About, Complaint, PlugError};
 pub use searcher::{Ask, Problem, Searcher, Suggestion};
 pub use searchers::build_searcher;
 pub use stopper::{Judged, Setting, Stopper, Verdict};

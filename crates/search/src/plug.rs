@@ -8,11 +8,22 @@ use heats_domain::spec::PlugParams;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-/// One thing that is wrong with a plug's name or parameters.
+/// What a complaint is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum About {
+    /// The algorithm, or several of its parameters together.
+    Algorithm,
+    /// One parameter of the algorithm.
+    Param(String),
+    /// One parameter of the search space.
+    Space(String),
+}
+
+/// One thing that is wrong with a plug's name or parameters, or with the space that it is given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complaint {
-    /// The parameter; `None` where it is about the algorithm or about several parameters together.
-    pub param: Option<String>,
+    /// What it is about.
+    pub about: About,
     /// What is wrong, as a fragment.
     pub message: String,
     /// What to do about it.
@@ -20,14 +31,19 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// About the parameter `param`.
+    /// About the algorithm's parameter `param`.
     pub fn about(param: &str, message: impl Into<String>) -> Self {
-        Self { param: Some(param.to_owned()), message: message.into(), hint: None }
+        Self { about: About::Param(param.to_owned()), message: message.into(), hint: None }
+    }
+
+    /// About the parameter `name` of the search space.
+    pub fn about_space(name: &str, message: impl Into<String>) -> Self {
+        Self { about: About::Space(name.to_owned()), message: message.into(), hint: None }
     }
 
     /// About the algorithm as a whole.
     pub fn overall(message: impl Into<String>) -> Self {
-        Self { param: None, message: message.into(), hint: None }
+        Self { about: About::Algorithm, message: message.into(), hint: None }
     }
 
     /// Adds what to do about it.
@@ -149,8 +165,8 @@ mod tests {
     fn every_parameter_that_is_wrong_is_named_at_once() {
         let complaints = read::<Some2>(&params(serde_json::json!({"bracket": 2, "eta": "x", "brackets": -1, "q": 1})))
             .expect_err("is refused");
-        let about: Vec<_> = complaints.iter().map(|c| c.param.as_deref().unwrap_or("-")).collect();
-        assert_eq!(about, ["bracket", "brackets", "eta", "q"]);
+        let about: Vec<About> = complaints.iter().map(|c| c.about.clone()).collect();
+        assert_eq!(about, ["bracket", "brackets", "eta", "q"].map(|name| About::Param(name.to_owned())));
         assert_eq!(complaints[0].hint.as_deref(), Some("did you mean `brackets`?"));
         assert_eq!(complaints[3].hint.as_deref(), Some("one of `eta`, `brackets`"));
     }

@@ -1,7 +1,7 @@
 //! What is known of a sweep's trials, kept in the orders that an estimator reads: by creation, by merit,
 //! and along each axis by place. An event costs a binary search and a move per axis; nothing is sorted again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::{Parameter, Params};
 
@@ -18,7 +18,7 @@ pub const SIGMA_FLOOR: f64 = 0.01;
 pub struct History {
     tracks: Vec<Track>,
     trials: Vec<Past>,
-    slots: HashMap<u32, usize>,
+    slots: BTreeMap<u32, usize>,
     standings: BTreeSet<Standing>,
 }
 
@@ -97,7 +97,7 @@ impl History {
                 })
             })
             .collect();
-        Self { tracks, trials: Vec::new(), slots: HashMap::new(), standings: BTreeSet::new() }
+        Self { tracks, trials: Vec::new(), slots: BTreeMap::new(), standings: BTreeSet::new() }
     }
 
     /// The axes.

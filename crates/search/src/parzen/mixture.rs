@@ -243,3 +243,142 @@ fn ln_sum_exp(terms: &[f64]) -> f64 {
     let sum: f64 = terms.iter().map(|term| term - largest).filter(|x| *x > -40.0).map(f64::exp).sum();
     largest + sum.ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{choice, parameter};
+    use crate::parzen::history::History;
+    use crate::rng::{Purpose, stream};
+    use crate::{Event, Outcome};
+    use heats_domain::{Domain, Parameter, Params, Value};
+
+    fn parameters() -> Vec<Parameter> {
+        vec![
+            parameter("x", Domain::Float { low: 0.0, high: 1.0, log: false, step: None }),
+            parameter("lr", Domain::Float { low: 1e-4, high: 1.0, log: true, step: None }),
+            parameter("depth", Domain::Int { low: 1, high: 64, log: true, step: 1 }),
+            parameter("width", Domain::Int { low: 32, high: 512, log: false, step: 32 }),
+            parameter("drop", Domain::Float { low: 0.0, high: 0.5, log: false, step: Some(0.1) }),
+            parameter("c", choice(&["p", "q", "r"])),
+        ]
+    }
+
+    /// Values in the order of `parameters`.
+    fn configuration(numbers: [f64; 5], c: &str) -> Params {
+        let [x, lr, depth, width, drop] = numbers;
+        [
+            ("x", Value::Float(x)),
+            ("lr", Value::Float(lr)),
+            ("depth", Value::Int(depth as i64)),
+            ("width", Value::Int(width as i64)),
+            ("drop", Value::Float(drop)),
+            ("c", Value::Str(c.to_owned())),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    fn history(n: u32) -> History {
+        let mut history = History::new(&parameters());
+        for trial in 0..n {
+            let i = f64::from(trial);
+            let numbers = [
+                i * 37.0 % 100.0 / 100.0,
+                10f64.powf(-4.0 + 4.0 * (i * 53.0 % 100.0) / 100.0),
+                1.0 + i * 29.0 % 64.0,
+                32.0 * (1.0 + i * 7.0 % 16.0),
+                0.1 * (i * 5.0 % 6.0),
+            ];
+            let params = configuration(numbers, ["p", "q", "r"][trial as usize % 3]);
+            history.observe(&Event::Created { trial, params: &params });
+            history.observe(&Event::Ended { trial, outcome: Outcome::Completed(0.0) });
+        }
+        history
+    }
+
+    fn points(tracks: &[&Track]) -> Vec<Place> {
+        [
+            configuration([0.5, 0.01, 8.0, 256.0, 0.2], "p"),
+            configuration([0.07, 1e-4, 1.0, 32.0, 0.0], "q"),
+            configuration([1.0, 0.9, 64.0, 512.0, 0.5], "r"),
+        ]
+        .iter()
+        .map(|params| {
+            let place = |track: &&Track| track.axis.place(params.get(&track.name).expect("has it")).expect("is there");
+            tracks.iter().map(place).collect()
+        })
+        .collect()
+    }
+
+    /// What `_ParzenEstimator.log_pdf` of Optuna 5.0.0 gives for the same observations and points; along `lr`
+    /// Optuna's density is over the logarithm, so that `ln(ln(1) - ln(1e-4))` was added. Which of several
+    /// observations at one place gets the wide kernel is left to chance there; `numpy.argsort` was made stable.
+    #[test]
+    fn densities_are_those_of_optuna() {
+        let check = |n: u32, names: &[&str], expected: [f64; 3]| {
+            let history = history(n);
+            let tracks: Vec<&Track> = history.tracks().iter().filter(|t| names.contains(&t.name.as_str())).collect();
+            let sides = history.split(0, true, u32::MAX);
+            let densities = Mixture::new(&tracks, &sides, Side::Above, 1.0).ln_density(&points(&tracks));
+            for (density, expected) in densities.iter().zip(expected) {
+                assert!((density - expected).abs() < 1e-8, "{n} {names:?}: {densities:?}, not {expected}");
+            }
+        };
+        check(5, &["x"], [0.0162260183955, 0.468406213852, -0.939937808789]);
+        check(5, &["lr"], [-0.0525777161597, 0.730966724328, -1.19034234554]);
+        check(5, &["depth"], [-4.09348028334, -2.21701020319, -4.90680545604]);
+        check(5, &["width"], [-2.80254484404, -2.98550682315, -2.71264579465]);
+        check(5, &["drop"], [-1.87093836983, -2.24069345609, -1.67383222583]);
+        check(5, &["c"], [-0.99325177301, -0.99325177301, -1.34992671695]);
+        let all = ["x", "lr", "depth", "width", "drop", "c"];
+        check(0, &all, [-9.12496576701, -7.43690741471, -11.7642295651]);
+        check(1, &all, [-8.79066752847, -7.15212351533, -12.3015963807]);
+        check(2, &all, [-8.9604515591, -6.53317673782, -12.7144806402]);
+        check(5, &all, [-8.76120157932, -4.94776420785, -13.4428977682]);
+        check(30, &["x", "lr", "c"], [-3.48458031902, -0.161313501048, -4.61380288771]);
+        check(30, &["depth"], [-4.41231013038, -4.24704906714, -4.46244068169]);
+        check(30, &["width"], [-2.81504106401, -3.1452904958, -2.68458729243]);
+        check(30, &["drop"], [-1.72790132307, -1.87189997109, -1.78003045947]);
+        check(130, &["x"], [0.00266593068897, 0.0237157782571, -0.665453386577]);
+        check(130, &["lr"], [-0.354352083386, 0.367843203629, -0.271913810552]);
+        check(130, &["depth"], [-3.98917988052, -3.70395661434, -4.58067311312]);
+        check(130, &["width"], [-2.67486519054, -2.7146158392, -2.71822505177]);
+        check(130, &["drop"], [-1.8207064015, -1.80682649613, -1.76137685305]);
+        check(130, &["c"], [-1.08632113081, -1.11107959852, -1.09858937858]);
+        check(30, &all, [-12.4777895644, -7.39898338512, -15.1170448575]);
+        check(130, &["x", "lr", "c"], [-2.5567577309, -5.60233618705, -5.62923239184]);
+    }
+
+    #[test]
+    fn samples_follow_the_density() {
+        let history = history(7);
+        let tracks: Vec<&Track> =
+            history.tracks().iter().filter(|t| ["drop", "c"].contains(&t.name.as_str())).collect();
+        let sides = history.split(0, true, u32::MAX);
+        let mixture = Mixture::new(&tracks, &sides, Side::Above, 1.0);
+        let mut rng = stream(2, 0, Purpose::Configuration);
+        let draws: Vec<Place> = (0..20_000).map(|_| mixture.sample(&mut rng)).collect();
+        let mut whole = 0.0;
+        for drop in 0..6 {
+            for c in 0..3 {
+                let point = vec![(f64::from(drop) + 0.5) / 6.0, f64::from(c)];
+                let hits = draws.iter().filter(|d| (d[0] - point[0]).abs() < 1e-9 && d[1] == point[1]).count();
+                let expected = mixture.ln_density(&[point])[0].exp();
+                whole += expected;
+                assert!((hits as f64 / 20_000.0 - expected).abs() < 0.012, "{drop} {c}: {hits} of {expected}");
+            }
+        }
+        assert!((whole - 1.0).abs() < 1e-9, "the masses add up to {whole}");
+    }
+
+    #[test]
+    fn older_observations_weigh_less_from_25_on() {
+        assert_eq!(weights(3), [1.0; 3]);
+        assert_eq!(weights(25), [1.0; 25]);
+        assert_eq!(weights(26)[..2], [1.0 / 26.0, 1.0]);
+        let many = weights(50);
+        assert_eq!((many[0], many[24], many[49]), (0.02, 1.0, 1.0));
+        assert!(many.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+}

@@ -16,18 +16,25 @@ pub const ENTRY: Entry = Entry {
     summary: "every configuration once, the last parameter changing fastest; ends by itself",
     needs_objective: false,
     ends: |_| true,
+    example: "{}",
     schema: || schemars::schema_for!(NoParams),
     build,
 };
 
 fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
     plug::read::<NoParams>(params)?;
-    let endless: Vec<&str> =
-        problem.space.parameters.iter().filter(|p| p.domain.cardinality().is_none()).map(|p| p.name.as_str()).collect();
+    let endless: Vec<Complaint> = problem
+        .space
+        .parameters
+        .iter()
+        .filter(|p| p.domain.cardinality().is_none())
+        .map(|p| {
+            let message = format!("a grid needs a `step` for `{}`: it has endlessly many values", p.name);
+            Complaint::about_space(&p.name, message).hint("add a `step`, or search with `sobol`")
+        })
+        .collect();
     if !endless.is_empty() {
-        let names = endless.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let complaint = Complaint::overall(format!("a grid needs a `step` for every float: {names} has none"));
-        return Err(vec![complaint.hint("add a `step`, or search with `sobol`")]);
+        return Err(endless);
     }
     match Deck::new(problem, Order::Counted) {
         Some(deck) => Ok(Box::new(Grid { problem: problem.clone(), deck })),

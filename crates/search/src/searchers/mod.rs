@@ -22,6 +22,8 @@ pub struct Entry {
     pub needs_objective: bool,
     /// Whether it runs out of configurations in a space, so that no budget of trials is needed.
     pub ends: fn(&Space) -> bool,
+    /// Parameters that a first user might give, in JSON; the conformance suite runs with them.
+    pub example: &'static str,
     /// The JSON schema of its parameters.
     pub schema: fn() -> schemars::Schema,
     /// Makes one; everything that is wrong with the parameters, or with the space for this searcher, at once.

@@ -4,6 +4,7 @@
 //! scramble drawn from the sweep's seed. Knows nothing of losses.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use heats_domain::spec::PlugParams;
 use heats_domain::{Params, Space};
@@ -22,6 +23,7 @@ pub const ENTRY: Entry = Entry {
     summary: "a scrambled Sobol sequence: fills the space evenly, whatever comes back",
     needs_objective: false,
     ends: deck::ends,
+    example: "{}",
     schema: || schemars::schema_for!(NoParams),
     build,
 };
@@ -57,7 +59,7 @@ impl Points {
     /// not; constraints are not looked at.
     pub fn at(&self, space: &Space, index: u64) -> Params {
         let mut dimension = 0;
-        let mut units = std::collections::HashMap::new();
+        let mut units = BTreeMap::new();
         for parameter in space.searched() {
             units.insert(parameter.name.as_str(), self.unit(index, dimension));
             dimension += 1;

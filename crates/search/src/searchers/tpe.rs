@@ -11,7 +11,7 @@
 //!   neither it nor an infeasible one ever counts as good.
 //! * Every trial has its own random stream, so that a suggestion is a function of events, seed and number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use heats_domain::spec::PlugParams;
 use heats_domain::{Params, Value};
@@ -34,6 +34,7 @@ pub const ENTRY: Entry = Entry {
     summary: "tree-structured Parzen estimator: learns from losses which regions are good",
     needs_objective: true,
     ends: deck::ends,
+    example: r#"{"n_startup_trials": 10}"#,
     schema: || schemars::schema_for!(TpeParams),
     build,
 };
@@ -151,7 +152,7 @@ impl Tpe {
         for _ in 0..WAVES {
             estimates.iter_mut().for_each(|estimate| estimate.ranked = None);
             for rank in 0..self.params.n_ei_candidates as usize {
-                let mut chosen: HashMap<&str, Value> = HashMap::new();
+                let mut chosen: BTreeMap<&str, Value> = BTreeMap::new();
                 let params = space.assemble(|parameter, so_far| {
                     if let Some(value) = fixed.get(&parameter.name) {
                         return value.clone();

@@ -28,6 +28,7 @@ pub const ENTRY: Entry = Entry {
     name: "asha",
     summary: "asynchronous successive halving: at rungs min, min*eta, min*eta^2, ... only the best 1/eta go on",
     needs_objective: true,
+    example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(AshaParams),
     build,
 };
@@ -105,8 +106,8 @@ fn ladder(params: &AshaParams) -> Result<Vec<u64>, Vec<Complaint>> {
     let mut rungs: Vec<u64> = Vec::new();
     let mut at = min as f64;
     while at < end {
-        // A little under, so that a power that rounding lifted above its integer stays there.
-        let step = (at * (1.0 - 1e-12)).ceil() as u64;
+        // A power that rounding lifted above its integer belongs to that integer.
+        let step = if (at - at.round()).abs() < 1e-9 * at { at.round() } else { at.ceil() } as u64;
         if step as f64 >= end {
             break;
         }
@@ -211,5 +212,212 @@ impl Stopper for Asha {
             peers: Some(losses.len() as u64 + 1),
             cutoff: Some(self.direction.value(cutoff)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Happened, curves, verdicts};
+
+    fn asha(json: serde_json::Value, direction: Direction) -> Box<dyn Stopper> {
+        let setting = Setting { direction, trials: None, seed: 5 };
+        build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds")
+    }
+
+    /// Folds reports of (trial, step, loss), and shows each verdict in a line of its own.
+    fn trace(stopper: &mut dyn Stopper, reports: &[(u32, u64, f64)]) -> Vec<String> {
+        let events: Vec<Happened> = reports.iter().map(|(t, s, l)| Happened::Reported(*t, *s, *l)).collect();
+        verdicts(stopper, &events)
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Continue => "on".to_owned(),
+                Verdict::Stop(reason) => reason.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_at_a_rung_goes_on_and_later_ones_must_reach_the_quantile() {
+        let mut asha = asha(serde_json::json!({"min": 1, "max": 9, "eta": 3}), Direction::Minimize);
+        let reports = [
+            (0, 1, 0.9),
+            // A tie is not worse.
+            (1, 1, 0.9),
+            (2, 1, 0.5),
+            // There are 0.5 0.9 0.9, and the quantile lies two thirds of the way to the second.
+            (3, 1, 0.75),
+            // There are 0.5 0.75 0.9 0.9, and the second is the quantile.
+            (4, 1, 0.8),
+            // There are 0.5 0.75 0.8 0.9 0.9: a third of the way from the second to the third.
+            (5, 1, 0.775),
+            // A loss worse than all.
+            (6, 1, 2.0),
+        ];
+        assert_eq!(
+            trace(asha.as_mut(), &reports),
+            [
+                "on",
+                "on",
+                "on",
+                "on",
+                "asha at step 1: 0.8 ranks 3 of 5 at rung 1; the cutoff is 0.75",
+                "asha at step 1: 0.775 ranks 3 of 6 at rung 1; the cutoff is 0.7666666666666667",
+                "asha at step 1: 2 ranks 7 of 7 at rung 1; the cutoff is 0.7666666666666667",
+            ]
+        );
+    }
+
+    #[test]
+    fn maximized_values_are_shown_as_they_were_reported() {
+        let mut asha = asha(serde_json::json!({"max": 9}), Direction::Maximize);
+        let reports = [(0, 1, -0.9), (1, 1, -0.6)];
+        assert_eq!(trace(asha.as_mut(), &reports)[1], "asha at step 1: 0.6 ranks 2 of 2 at rung 1; the cutoff is 0.9");
+    }
+
+    #[test]
+    fn a_trial_is_judged_once_at_each_rung_and_never_from_max_on() {
+        let mut asha = asha(serde_json::json!({"min": 2, "max": 18, "eta": 3}), Direction::Minimize);
+        let reports = [
+            (0, 2, 0.0),
+            (0, 6, 0.0),
+            (0, 18, 0.0),
+            // Below the first rung.
+            (1, 1, 9.0),
+            (1, 2, 0.0),
+            // Between two rungs.
+            (1, 3, 9.0),
+            (1, 5, 9.0),
+            (1, 6, 0.0),
+            (1, 17, 9.0),
+            (1, 18, 9.0),
+            (1, 19, 9.0),
+        ];
+        assert!(trace(asha.as_mut(), &reports).iter().all(|verdict| verdict == "on"));
+    }
+
+    #[test]
+    fn a_jump_is_judged_at_the_highest_rung_and_leaves_the_others_empty() {
+        let mut asha = asha(serde_json::json!({"min": 1, "max": 27, "eta": 3}), Direction::Minimize);
+        let reports = [
+            (0, 9, 1.0),
+            // The first to come to rung 3, and to rung 9 the second.
+            (1, 3, 5.0),
+            (1, 10, 5.0),
+            // Back below: nothing is left to judge, and rung 3 has one loss only.
+            (0, 11, 9.0),
+            (2, 4, 5.0),
+        ];
+        assert_eq!(
+            trace(asha.as_mut(), &reports),
+            ["on", "on", "asha at step 10: 5 ranks 2 of 2 at rung 9; the cutoff is 1", "on", "on"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_number_ranks_worst_and_ties_with_its_like() {
+        let mut asha = asha(serde_json::json!({"max": 9}), Direction::Minimize);
+        let inf = f64::INFINITY;
+        let reports = [(0, 1, inf), (1, 1, inf), (2, 1, 3.0), (3, 1, inf), (4, 1, 3.0), (5, 1, 3.0), (6, 1, f64::NAN)];
+        assert_eq!(
+            trace(asha.as_mut(), &reports),
+            [
+                "on",
+                "on",
+                "on",
+                // There are 3 inf inf: between a number and infinity lies infinity.
+                "on",
+                "on",
+                "on",
+                // There are 3 3 3 inf inf inf.
+                "asha at step 1: inf ranks 4 of 7 at rung 1; the cutoff is 3",
+            ]
+        );
+    }
+
+    #[test]
+    fn rungs_are_whole_steps_below_max() {
+        let of = |json: serde_json::Value| ladder(&serde_json::from_value(json).expect("reads")).expect("has rungs");
+        assert_eq!(of(serde_json::json!({"min": 1, "max": 27, "eta": 3})), [1, 3, 9]);
+        assert_eq!(of(serde_json::json!({"min": 1, "max": 28, "eta": 3})), [1, 3, 9, 27]);
+        assert_eq!(of(serde_json::json!({"min": 5, "max": 100, "eta": 4})), [5, 20, 80]);
+        assert_eq!(of(serde_json::json!({"min": 1, "max": 10, "eta": 1.5})), [1, 2, 3, 4, 6, 8]);
+        assert_eq!(of(serde_json::json!({"min": 1, "max": 2, "eta": 4})), [1]);
+        let endless = of(serde_json::json!({"min": 1, "eta": 10}));
+        assert_eq!((endless.len(), endless[19]), (20, 10_000_000_000_000_000_000));
+    }
+
+    #[test]
+    fn brackets_start_at_later_rungs_and_longer_ladders_get_more_trials() {
+        let setting = Setting { direction: Direction::Minimize, trials: None, seed: 5 };
+        let params: AshaParams = serde_json::from_value(serde_json::json!({"max": 27, "brackets": 3})).expect("reads");
+        let bracket = |rungs: &[u64]| Bracket {
+            rungs: rungs.iter().map(|at| Rung { at: *at, losses: Ranked::default() }).collect(),
+        };
+        let asha = Asha {
+            eta: params.eta,
+            max: 27,
+            brackets: vec![bracket(&[1, 3, 9]), bracket(&[3, 9]), bracket(&[9])],
+            passed: BTreeMap::new(),
+            direction: setting.direction,
+            seed: setting.seed,
+        };
+        let mut counts = [0; 3];
+        (0..10_000).for_each(|trial| counts[asha.bracket(trial)] += 1);
+        // e^3, e^2 and e^1 over their sum: 0.665, 0.245, 0.090.
+        assert!((6500..6800).contains(&counts[0]) && (2300..2600).contains(&counts[1]), "{counts:?}");
+        let late = (0..).find(|trial| asha.bracket(*trial) == 2).expect("some trial");
+        assert_eq!((asha.reached(late, 8), asha.reached(late, 9)), (None, Some((2, 0))));
+    }
+
+    /// Ray's rule as its `AsyncHyperBandScheduler` computes it: `numpy.nanpercentile` of maximized scores.
+    struct Restated {
+        rungs: Vec<(u64, BTreeMap<u32, f64>)>,
+    }
+
+    impl Restated {
+        fn stops(&mut self, trial: u32, step: u64, loss: f64) -> bool {
+            let score = -loss;
+            if step >= 27 {
+                return false;
+            }
+            for (milestone, recorded) in &mut self.rungs {
+                if step < *milestone || recorded.contains_key(&trial) {
+                    continue;
+                }
+                let mut scores: Vec<f64> = recorded.values().copied().collect();
+                scores.sort_by(f64::total_cmp);
+                let position = (1.0 - 1.0 / 3.0) * scores.len().saturating_sub(1) as f64;
+                let (k, share) = (position.floor() as usize, position.fract());
+                let cutoff = scores.get(k).map(|low| low + (scores.get(k + 1).unwrap_or(low) - low) * share);
+                recorded.insert(trial, score);
+                return cutoff.is_some_and(|cutoff| score < cutoff - 1e-12);
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn decisions_are_those_of_the_rule_restated() {
+        let (mut decisions, mut stops) = (0, 0);
+        for seed in 0..8 {
+            let mut asha = asha(serde_json::json!({"min": 1, "max": 27, "eta": 3}), Direction::Maximize);
+            let mut restated = Restated { rungs: [9, 3, 1].map(|at| (at, BTreeMap::new())).into() };
+            let mut steps = BTreeMap::new();
+            for happened in curves(80, seed) {
+                if let Happened::Reported(trial, _, loss) = happened {
+                    // Every step once, as Ray's trials report, and numbers only.
+                    let step = steps.entry(trial).and_modify(|step| *step += 1).or_insert(1);
+                    let loss = if loss.is_finite() { loss } else { 5.0 };
+                    let report = Judged { trial, step: *step, loss };
+                    let stopped = asha.judge(report) != Verdict::Continue;
+                    assert_eq!(stopped, restated.stops(trial, *step, loss), "seed {seed}, {report:?}");
+                    asha.observe(&Event::Reported { trial, step: *step, loss });
+                    decisions += 1;
+                    stops += u32::from(stopped);
+                }
+            }
+        }
+        assert!(decisions > 5000 && stops > 300, "{stops} of {decisions}");
     }
 }

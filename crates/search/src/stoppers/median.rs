@@ -7,7 +7,7 @@
 //! not count; and one that never had a number counts as the worst instead of being left out.
 //! Keeps one number for each report, in order: meant for steps that are epochs, not mini-batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use heats_domain::spec::PlugParams;
 use heats_domain::{Direction, StopReason};
@@ -24,6 +24,7 @@ pub const ENTRY: Entry = Entry {
     name: "median",
     summary: "the median rule: the best loss so far must reach the median of the others' running averages",
     needs_objective: true,
+    example: r#"{"grace": 2, "min_samples": 3}"#,
     schema: || schemars::schema_for!(MedianParams),
     build,
 };
@@ -49,13 +50,13 @@ fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
     if params.min_samples == 0 {
         return Err(vec![Complaint::about("min_samples", "`min_samples` must be at least 1")]);
     }
-    Ok(Box::new(Median { params, direction: setting.direction, running: HashMap::new(), steps: BTreeMap::new() }))
+    Ok(Box::new(Median { params, direction: setting.direction, running: BTreeMap::new(), steps: BTreeMap::new() }))
 }
 
 struct Median {
     params: MedianParams,
     direction: Direction,
-    running: HashMap<u32, Curve>,
+    running: BTreeMap<u32, Curve>,
     /// The running averages of all trials that reported at a step.
     steps: BTreeMap<u64, Ranked>,
 }
@@ -117,5 +118,110 @@ impl Stopper for Median {
             peers: Some(others.len() as u64 + 1),
             cutoff: Some(self.direction.value(median)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Happened, curves, verdicts};
+
+    fn median(json: serde_json::Value) -> Box<dyn Stopper> {
+        let setting = Setting { direction: Direction::Minimize, trials: None, seed: 5 };
+        build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds")
+    }
+
+    fn trace(stopper: &mut dyn Stopper, reports: &[(u32, u64, f64)]) -> Vec<String> {
+        let events: Vec<Happened> = reports.iter().map(|(t, s, l)| Happened::Reported(*t, *s, *l)).collect();
+        verdicts(stopper, &events)
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Continue => "on".to_owned(),
+                Verdict::Stop(reason) => reason.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn median_stop_waits_for_three_peers() {
+        let reports = [(0, 1, 1.0), (1, 1, 2.0), (2, 1, 9.0), (3, 1, 2.0), (4, 1, 2.5)];
+        assert_eq!(
+            trace(median(serde_json::json!({})).as_mut(), &reports),
+            // The fourth ties with the median of 1 2 9; the fifth is above that of 1 2 2 9.
+            ["on", "on", "on", "on", "median at step 1: 2.5 ranks 4 of 5; the cutoff is 2"]
+        );
+    }
+
+    #[test]
+    fn the_best_so_far_is_held_against_the_running_averages() {
+        let reports = [
+            (0, 1, 4.0),
+            (0, 2, 2.0),
+            (1, 1, 6.0),
+            (1, 2, 2.0),
+            (2, 1, 3.5),
+            // The averages at step 2 are 3 and 4: its best, from step 1, is at their median.
+            (2, 2, 8.0),
+            (3, 1, 3.6),
+            // 3, 4 and 5.75: below.
+            (3, 2, 9.0),
+        ];
+        let mut rule = median(serde_json::json!({"min_samples": 2}));
+        assert!(trace(rule.as_mut(), &reports).iter().all(|verdict| verdict == "on"));
+        assert_eq!(trace(rule.as_mut(), &[(4, 2, 7.0)]), ["median at step 2: 7 ranks 5 of 5; the cutoff is 4.875"]);
+    }
+
+    #[test]
+    fn reports_before_the_grace_step_count_for_nothing() {
+        let reports = [(0, 1, -50.0), (0, 2, 4.0), (1, 1, 99.0), (1, 2, 5.0)];
+        assert_eq!(
+            trace(median(serde_json::json!({"grace": 2, "min_samples": 1})).as_mut(), &reports),
+            ["on", "on", "on", "median at step 2: 5 ranks 2 of 2; the cutoff is 4"]
+        );
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_left_out_of_an_average_but_not_of_the_ranking() {
+        let inf = f64::INFINITY;
+        let reports = [(0, 1, 1.0), (0, 2, inf), (1, 1, inf), (1, 2, inf), (2, 2, 1.0), (3, 2, inf)];
+        assert_eq!(
+            trace(median(serde_json::json!({"min_samples": 2})).as_mut(), &reports),
+            // At step 2: averages 1 and inf; then 1, 1 and inf.
+            ["on", "on", "on", "on", "on", "median at step 2: inf ranks 3 of 4; the cutoff is 1"]
+        );
+    }
+
+    #[test]
+    fn decisions_are_those_of_a_plain_scan() {
+        let (mut decisions, mut stops) = (0, 0);
+        for seed in 0..4 {
+            let mut rule = median(serde_json::json!({"grace": 2}));
+            let mut reports: BTreeMap<u32, Vec<(u64, f64)>> = BTreeMap::new();
+            for happened in curves(60, seed) {
+                if let Happened::Reported(trial, step, loss) = happened {
+                    let stopped = rule.judge(Judged { trial, step, loss }) != Verdict::Continue;
+                    let counts = |own: &[(u64, f64)]| -> Vec<f64> {
+                        own.iter().filter(|(s, l)| (2..=step).contains(s) && l.is_finite()).map(|(_, l)| *l).collect()
+                    };
+                    let mut averages: Vec<f64> = reports
+                        .iter()
+                        .filter(|(other, own)| **other != trial && own.iter().any(|(s, _)| *s == step))
+                        .map(|(_, own)| counts(own))
+                        .map(|l| if l.is_empty() { f64::INFINITY } else { l.iter().sum::<f64>() / l.len() as f64 })
+                        .collect();
+                    averages.sort_by(f64::total_cmp);
+                    reports.entry(trial).or_default().push((step, loss));
+                    let best = counts(&reports[&trial]).into_iter().fold(f64::INFINITY, f64::min);
+                    let n = averages.len();
+                    let expected =
+                        step >= 2 && n >= 3 && best > (averages[(n - 1) / 2] + averages[n / 2]) / 2.0 + 1e-12;
+                    assert_eq!(stopped, expected, "seed {seed}, trial {trial} at {step}");
+                    rule.observe(&happened.event());
+                    decisions += 1;
+                    stops += u32::from(stopped);
+                }
+            }
+        }
+        assert!(decisions > 1500 && stops > 100, "{stops} of {decisions}");
     }
 }

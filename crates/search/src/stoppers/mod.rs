@@ -20,6 +20,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether it looks at losses, and so makes no sense without an objective.
     pub needs_objective: bool,
+    /// Parameters that a first user might give, in JSON; the conformance suite runs with them.
+    pub example: &'static str,
     /// The JSON schema of its parameters.
     pub schema: fn() -> schemars::Schema,
     /// Makes one; everything that is wrong with the parameters at once.

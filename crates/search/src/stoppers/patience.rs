@@ -4,7 +4,7 @@
 //! than `min_delta`; after `patience` reports in a row that do not, the trial ends. (Optuna's
 //! `PatientPruner` differs: it asks for the last reports to be worse, and so lets a plateau go on.)
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use heats_domain::spec::PlugParams;
 use heats_domain::{Direction, StopReason};
@@ -21,6 +21,7 @@ pub const ENTRY: Entry = Entry {
     name: "patience",
     summary: "ends a trial after `patience` reports in a row without an improvement",
     needs_objective: true,
+    example: r#"{"patience": 3, "min_delta": 0.01}"#,
     schema: || schemars::schema_for!(PatienceParams),
     build,
 };
@@ -55,13 +56,13 @@ fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
     if !complaints.is_empty() {
         return Err(complaints);
     }
-    Ok(Box::new(Patience { params, direction: setting.direction, trials: HashMap::new() }))
+    Ok(Box::new(Patience { params, direction: setting.direction, trials: BTreeMap::new() }))
 }
 
 struct Patience {
     params: PatienceParams,
     direction: Direction,
-    trials: HashMap<u32, Progress>,
+    trials: BTreeMap<u32, Progress>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,5 +115,46 @@ impl Stopper for Patience {
             peers: None,
             cutoff: Some(self.direction.value(best - self.params.min_delta)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Happened, verdicts};
+
+    fn stopped_at(json: serde_json::Value, losses: &[f64]) -> Option<(u64, StopReason)> {
+        let setting = Setting { direction: Direction::Maximize, trials: None, seed: 0 };
+        let mut stopper = build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds");
+        let events: Vec<Happened> =
+            losses.iter().enumerate().map(|(i, loss)| Happened::Reported(0, i as u64 + 1, *loss)).collect();
+        verdicts(stopper.as_mut(), &events).into_iter().enumerate().find_map(|(i, verdict)| match verdict {
+            Verdict::Continue => None,
+            Verdict::Stop(reason) => Some((i as u64 + 1, reason)),
+        })
+    }
+
+    #[test]
+    fn a_trial_ends_after_that_many_reports_without_an_improvement() {
+        let two = || serde_json::json!({"patience": 2});
+        let (step, reason) = stopped_at(two(), &[3.0, 2.0, 2.5, 2.0]).expect("a tie is no improvement");
+        assert_eq!((step, reason.to_string().as_str()), (4, "patience at step 4: -2; the cutoff is -2"));
+        assert_eq!(stopped_at(two(), &[3.0, 2.0, 2.5, 1.9, 2.5, 1.8]), None, "an improvement starts the count again");
+    }
+
+    #[test]
+    fn an_improvement_smaller_than_min_delta_is_none() {
+        let params = || serde_json::json!({"patience": 2, "min_delta": 0.5});
+        let creeping = stopped_at(params(), &[3.0, 2.8, 2.6]).map(|(step, _)| step);
+        assert_eq!(creeping, Some(3));
+        assert_eq!(stopped_at(params(), &[3.0, 2.8, 2.4, 2.3]), None, "small steps add up against the last mark");
+    }
+
+    #[test]
+    fn what_is_no_number_never_improves_and_grace_counts_for_nothing() {
+        let nan = f64::INFINITY;
+        let step = |json, losses: &[f64]| stopped_at(json, losses).map(|(step, _)| step);
+        assert_eq!(step(serde_json::json!({"patience": 2}), &[nan, nan, nan]), Some(2));
+        assert_eq!(step(serde_json::json!({"patience": 2, "grace": 3}), &[nan, nan, nan, nan]), Some(4));
     }
 }

@@ -17,6 +17,7 @@ pub const ENTRY: Entry = Entry {
     name: "threshold",
     summary: "ends a trial whose objective is below `lower`, above `upper`, or no number",
     needs_objective: true,
+    example: r#"{"lower": -2.0, "upper": 2.0}"#,
     schema: || schemars::schema_for!(ThresholdParams),
     build,
 };
@@ -77,5 +78,49 @@ impl Stopper for Threshold {
             peers: None,
             cutoff,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(json: serde_json::Value, direction: Direction, step: u64, value: f64) -> Option<String> {
+        let setting = Setting { direction, trials: None, seed: 0 };
+        let stopper = build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds");
+        match stopper.judge(Judged { trial: 0, step, loss: direction.loss(value) }) {
+            Verdict::Continue => None,
+            Verdict::Stop(reason) => Some(reason.to_string()),
+        }
+    }
+
+    #[test]
+    fn bounds_are_in_the_objectives_own_units_and_belong_to_what_is_tolerated() {
+        let bounds = || serde_json::json!({"lower": 0.2, "upper": 0.8, "grace": 3});
+        for direction in [Direction::Minimize, Direction::Maximize] {
+            let at = |step, value| judge(bounds(), direction, step, value);
+            assert_eq!(at(3, 0.1).as_deref(), Some("threshold at step 3: 0.1; the cutoff is 0.2"));
+            assert_eq!(at(3, 0.9).as_deref(), Some("threshold at step 3: 0.9; the cutoff is 0.8"));
+            assert_eq!((at(3, 0.2), at(3, 0.8), at(2, 0.9)), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stops_whatever_the_bounds() {
+        let lower = || serde_json::json!({"lower": 0.0});
+        assert_eq!(judge(lower(), Direction::Minimize, 1, f64::NAN).as_deref(), Some("threshold at step 1: inf"));
+        assert_eq!(
+            judge(lower(), Direction::Maximize, 1, f64::NAN).as_deref(),
+            Some("threshold at step 1: -inf; the cutoff is 0")
+        );
+    }
+
+    #[test]
+    fn a_threshold_without_a_bound_or_with_bounds_crossed_is_refused() {
+        let setting = Setting { direction: Direction::Minimize, trials: None, seed: 0 };
+        let refused = |json: serde_json::Value| build(&setting, &serde_json::from_value(json).expect("a map")).is_err();
+        assert!(refused(serde_json::json!({})));
+        assert!(refused(serde_json::json!({"lower": 1.0, "upper": 1.0})));
+        assert!(!refused(serde_json::json!({"upper": 1.0})));
     }
 }

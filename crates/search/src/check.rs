@@ -1,0 +1,259 @@
+//! Whether a sweep's searcher and stopper can be built, and fit its space, objective and budget.
+//!
+//! Does not look at the rest of the sweep file: see the crate `domain`.
+
+use heats_domain::{Direction, Domain, Space, SweepSpec};
+
+use crate::plug::{About, Complaint};
+use crate::{Problem, Setting, searchers, stoppers};
+
+/// One thing about a sweep file that does not fit, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misfit {
+    /// The way to it from the file's top: `["early_stop", "eta"]`. It may name a key that is not there.
+    pub path: Vec<String>,
+    /// What is wrong, as a fragment.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Misfit {
+    fn new(path: &[&str], message: String, hint: &str) -> Self {
+        Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message, hint: Some(hint.to_owned()) }
+    }
+
+    fn from_complaint(section: &str, complaint: Complaint) -> Self {
+        let Complaint { about, message, hint } = complaint;
+        let path = match about {
+            About::Algorithm => [section.to_owned(), "algorithm".to_owned()],
+            About::Param(name) => [section.to_owned(), name],
+            About::Space(name) => ["space".to_owned(), name],
+        };
+        Self { path: path.into(), message, hint }
+    }
+}
+
+/// Everything that keeps this sweep's searcher and stopper from working: unknown names and parameters, a
+/// space that the searcher cannot search, an objective or a budget that is missing.
+///
+/// A space with a malformed domain is somebody else's finding; then only names and parameters are looked at.
+pub fn check(spec: &SweepSpec) -> Vec<Misfit> {
+    let space = spec.space();
+    let sound = space.parameters.iter().all(|p| is_sound(&p.domain));
+    let problem = Problem {
+        space: if sound { space } else { Space::default() },
+        seed: spec.search.seed.unwrap_or(0),
+        trials: spec.budget.trials,
+    };
+    let mut misfits = searcher_misfits(spec, &problem, sound);
+    misfits.extend(stopper_misfits(spec));
+    misfits
+}
+
+fn searcher_misfits(spec: &SweepSpec, problem: &Problem, sound: bool) -> Vec<Misfit> {
+    let algorithm = spec.search.algorithm.as_str();
+    let mut misfits = Vec::new();
+    if let Err(error) = searchers::build_searcher(problem, algorithm, &spec.search.params) {
+        misfits.extend(error.complaints.into_iter().map(|c| Misfit::from_complaint("search", c)));
+    }
+    let Some(entry) = searchers::find(algorithm) else { return misfits };
+    if entry.needs_objective && spec.objective().is_none() {
+        misfits.push(Misfit::new(
+            &["search", "algorithm"],
+            format!("`{algorithm}` learns from an objective, and this sweep has none"),
+            "add `objective: { minimize: METRIC }`, or search with `random`",
+        ));
+    }
+    if sound && spec.budget.trials.is_none() && !(entry.ends)(&problem.space) {
+        misfits.push(Misfit::new(
+            &["budget", "trials"],
+            format!("`budget.trials` is missing: `{algorithm}` never comes to an end in this space"),
+            "add `budget: { trials: 100 }`",
+        ));
+    }
+    misfits
+}
+
+fn stopper_misfits(spec: &SweepSpec) -> Vec<Misfit> {
+    let algorithm = spec.early_stop.algorithm.as_str();
+    let setting = Setting { direction: Direction::Minimize, trials: spec.budget.trials, seed: 0 };
+    let mut misfits = Vec::new();
+    if let Err(error) = stoppers::build_stopper(&setting, algorithm, &spec.early_stop.params) {
+        misfits.extend(error.complaints.into_iter().map(|c| Misfit::from_complaint("early_stop", c)));
+    }
+    let needs_objective = stoppers::find(algorithm).is_some_and(|entry| entry.needs_objective);
+    if needs_objective && spec.objective().is_none() {
+        misfits.push(Misfit::new(
+            &["early_stop", "algorithm"],
+            format!("`{algorithm}` judges an objective, and this sweep has none"),
+            "add `objective: { minimize: METRIC }`, or remove `early_stop`",
+        ));
+    }
+    misfits
+}
+
+/// What is no error and yet worth saying: a grid that the budget cuts short.
+pub fn notes(spec: &SweepSpec) -> Vec<Misfit> {
+    let space = spec.space();
+    if spec.search.algorithm != searchers::grid::ENTRY.name || !space.parameters.iter().all(|p| is_sound(&p.domain)) {
+        return Vec::new();
+    }
+    match (space.cardinality(), spec.budget.trials) {
+        (Some(points), Some(trials)) if points > u64::from(trials) => vec![Misfit::new(
+            &["budget", "trials"],
+            format!("the grid has up to {points} points, and the budget ends it after {trials}"),
+            "remove `trials` to run all of them, or make steps larger",
+        )],
+        (Some(_) | None, Some(_) | None) => Vec::new(),
+    }
+}
+
+/// Whether values can be drawn from `domain` at all.
+fn is_sound(domain: &Domain) -> bool {
+    match domain {
+        Domain::Float { low, high, log, step } => {
+            let ordered = low <= high && (high - low).is_finite();
+            ordered && (!log || *low > 0.0) && step.is_none_or(|step| step > 0.0 && step.is_finite())
+        }
+        Domain::Int { low, high, log, step } => low <= high && *step >= 1 && (!log || *low >= 1),
+        Domain::Choice(values) => !values.is_empty(),
+        Domain::Const(_) => true,
+    }
+}
+
+/// The JSON schemas of every plug's parameters, by section and algorithm.
+pub fn schemas() -> Vec<(&'static str, &'static str, schemars::Schema)> {
+    let searchers = searchers::ALL.iter().map(|entry| ("search", entry.name, (entry.schema)()));
+    let stoppers = stoppers::ALL.iter().map(|entry| ("early_stop", entry.name, (entry.schema)()));
+    searchers.chain(stoppers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> SweepSpec {
+        let mut whole = serde_json::json!({
+            "command": ["true"],
+            "space": {"x": {"float": [0.0, 1.0]}, "k": {"int": [1, 3]}},
+            "objective": {"minimize": "loss"},
+            "budget": {"trials": 10}
+        });
+        for (key, value) in json.as_object().expect("a map") {
+            whole[key] = value.clone();
+        }
+        serde_json::from_value(whole).expect("a spec")
+    }
+
+    fn found(json: serde_json::Value) -> Vec<(String, String)> {
+        check(&spec(json)).into_iter().map(|m| (m.path.join("."), m.hint.unwrap_or_default())).collect()
+    }
+
+    fn paths(json: serde_json::Value) -> Vec<String> {
+        found(json).into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn a_plain_sweep_fits() {
+        assert_eq!(paths(serde_json::json!({})), [""; 0]);
+        assert_eq!(
+            paths(
+                serde_json::json!({"early_stop": {"algorithm": "asha", "resource": "epoch", "min": 1, "max": 27, "eta": 3}})
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_grid_over_an_unstepped_float_is_refused_at_that_float() {
+        let grid = serde_json::json!({"search": {"algorithm": "grid"}});
+        assert_eq!(found(grid), [("space.x".into(), "add a `step`, or search with `sobol`".into())]);
+        let stepped = serde_json::json!({
+            "search": {"algorithm": "grid"}, "space": {"x": {"float": [0.0, 1.0], "step": 0.25}}, "budget": {}
+        });
+        assert_eq!(paths(stepped), [""; 0]);
+    }
+
+    #[test]
+    fn a_grid_larger_than_its_budget_is_a_note() {
+        let large = spec(serde_json::json!({"search": {"algorithm": "grid"}, "space": {"k": {"int": [1, 11]}}}));
+        assert_eq!(check(&large), []);
+        assert_eq!(notes(&large)[0].message, "the grid has up to 11 points, and the budget ends it after 10");
+        let small = spec(serde_json::json!({"search": {"algorithm": "grid"}, "space": {"k": {"int": [1, 10]}}}));
+        assert_eq!(notes(&small), []);
+    }
+
+    #[test]
+    fn a_ladder_without_a_rung_is_refused() {
+        let asha = |params: serde_json::Value| {
+            let mut early_stop = serde_json::json!({"algorithm": "asha"});
+            for (key, value) in params.as_object().expect("a map") {
+                early_stop[key] = value.clone();
+            }
+            paths(serde_json::json!({ "early_stop": early_stop }))
+        };
+        assert_eq!(asha(serde_json::json!({"min": 5, "max": 3})), ["early_stop.max"]);
+        assert_eq!(asha(serde_json::json!({"min": 5, "max": 5})), ["early_stop.max"]);
+        assert_eq!(asha(serde_json::json!({"eta": 1, "min": 0})), ["early_stop.min", "early_stop.eta"]);
+        assert_eq!(asha(serde_json::json!({"eta": 1.000_001})), ["early_stop.eta"]);
+        assert_eq!(asha(serde_json::json!({"brackets": 4, "max": 27})), ["early_stop.brackets"]);
+        assert_eq!(asha(serde_json::json!({"brackets": 2})), ["early_stop.brackets"]);
+        assert_eq!(asha(serde_json::json!({"brackets": 3, "max": 27})), [""; 0]);
+        assert_eq!(asha(serde_json::json!({"etta": 3})), ["early_stop.etta"]);
+    }
+
+    #[test]
+    fn what_learns_or_judges_needs_an_objective() {
+        let without = |search: &str, stop: &str| {
+            paths(serde_json::json!({
+                "objective": null, "search": {"algorithm": search}, "early_stop": {"algorithm": stop}
+            }))
+        };
+        assert_eq!(without("random", "none"), [""; 0]);
+        assert_eq!(without("tpe", "median"), ["search.algorithm", "early_stop.algorithm"]);
+        assert_eq!(without("sobol", "asha"), ["early_stop.algorithm"]);
+    }
+
+    #[test]
+    fn a_sweep_without_a_number_of_trials_needs_an_end() {
+        let endless = serde_json::json!({"budget": {}, "search": {"algorithm": "random"}});
+        assert_eq!(paths(endless), ["budget.trials"]);
+        let nothing = serde_json::json!({"budget": {}, "search": {"algorithm": "random"}, "space": {"k": 3}});
+        assert_eq!(paths(nothing), ["budget.trials"], "repeating the only configuration has no end");
+        let finite = serde_json::json!({"budget": {}, "search": {"algorithm": "tpe"}, "space": {"k": {"int": [1, 9]}}});
+        assert_eq!(paths(finite), [""; 0]);
+    }
+
+    #[test]
+    fn a_malformed_domain_never_reaches_a_searcher() {
+        for domain in [
+            serde_json::json!({"choice": []}),
+            serde_json::json!({"int": [1, 9], "step": 0}),
+            serde_json::json!({"int": [9, 1]}),
+            serde_json::json!({"int": [0, 9], "log": true}),
+            serde_json::json!({"float": [0.0, 1.0], "step": 0.0}),
+            serde_json::json!({"float": [-1.0, 1.0], "log": true}),
+            serde_json::json!({"float": [-1.7e308, 1.7e308]}),
+        ] {
+            for algorithm in ["random", "grid", "sobol", "tpe"] {
+                let json = serde_json::json!({"space": {"x": domain}, "search": {"algorithm": algorithm}});
+                assert_eq!(paths(json), [""; 0], "{domain}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_all_found_at_once() {
+        let json = serde_json::json!({
+            "search": {"algorithm": "tpe", "n_startup": 3}, "early_stop": {"algorithm": "meridian"}
+        });
+        assert_eq!(
+            found(json),
+            [
+                ("search.n_startup".into(), "did you mean `n_startup_trials`?".into()),
+                ("early_stop.algorithm".into(), "did you mean `median`?".into())
+            ]
+        );
+    }
+}
