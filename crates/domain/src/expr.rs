@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,14 @@ impl ParseError {
         let quoted = text.split_once('\'').map(|(_, rest)| rest.rsplit_once('\'').map_or(rest, |(token, _)| token));
         let token = quoted.unwrap_or_default().split("' expecting").next().unwrap_or_default();
         let mut range = at..at + token.len();
-        let (why, hint) = if token == "<EOF>" {
+        let missing = text.strip_prefix("missing '").and_then(|rest| rest.split_once("' at "));
+        let before = source_text[..at.min(source_text.len())].split_whitespace().next_back();
+        let (why, hint) = if let Some((missing, _)) = missing {
+            range = at..at;
+            (format!("a `{missing}` is missing"), None)
+        } else if before == Some("not") {
+            ("`not` is not an operator".to_owned(), Some("write `!(...)`"))
+        } else if token == "<EOF>" {
             range = at..at;
             ("it ends too early".to_owned(), None)
         } else if text.starts_with("token recognition error") && token.starts_with(['\'', '"']) {
@@ -165,7 +172,7 @@ impl Expr {
     /// [`EvalError::Missing`] when it needs a parameter without a value, [`EvalError::Undefined`] when
     /// types do not fit, arithmetic overflows, or the result is not a truth value.
     pub fn holds(&self, params: &Params) -> Result<bool, EvalError> {
-        let mut context = cel::Context::default();
+        let mut context = cel::Context::with_env(Arc::clone(&STANDARD));
         for (name, value) in params.iter() {
             context.add_variable_from_value(name, cel_value(value));
         }
@@ -174,7 +181,7 @@ impl Expr {
             Ok(cel::Value::Bool(truth)) => Ok(truth),
             Ok(other) => Err(undefined(format!("is not a condition: it gives a {}", other.type_of()))),
             Err(cel::ExecutionError::UndeclaredReference(name)) => Err(EvalError::Missing(name.to_string())),
-            Err(error) => Err(undefined(format!("cannot be computed: {error}"))),
+            Err(error) => Err(undefined(format!("cannot be computed: {}", reason(&error)))),
         }
     }
 }
@@ -182,12 +189,28 @@ impl Expr {
 /// Whether CEL has a function called `name`: asked of CEL itself, by calling it with something.
 fn exists(name: &str) -> bool {
     [format!("{name}(1)"), format!("'a'.{name}('a')")].iter().any(|call| {
-        let outcome = cel::Program::compile(call).map(|program| program.execute(&cel::Context::default()));
+        let outcome =
+            cel::Program::compile(call).map(|program| program.execute(&cel::Context::with_env(Arc::clone(&STANDARD))));
         !matches!(
             outcome,
             Ok(Err(cel::ExecutionError::UndeclaredReference(_) | cel::ExecutionError::NotSupportedAsMethod { .. }))
         )
     })
+}
+
+/// The standard functions. Building them costs far more than an expression does, so all share one.
+static STANDARD: LazyLock<Arc<cel::Env>> = LazyLock::new(|| Arc::new(cel::Env::stdlib()));
+
+/// An error of CEL without the names of its types in Rust.
+fn reason(error: &cel::ExecutionError) -> String {
+    match error {
+        cel::ExecutionError::DivisionByZero(_) | cel::ExecutionError::RemainderByZero(_) => "division by zero".into(),
+        cel::ExecutionError::Overflow(..) => "a whole number does not fit into 64 bits".into(),
+        cel::ExecutionError::UnsupportedBinaryOperator(_, left, right) => {
+            format!("a {} and a {} do not go together", left.type_of(), right.type_of())
+        }
+        other => other.to_string(),
+    }
 }
 
 fn cel_value(value: &Value) -> cel::Value {

@@ -68,7 +68,7 @@ fn reference(context: &Context<'_>, argument: &str, i: usize, piece: &Piece, at:
                 return None;
             }
             let mut known: Vec<&str> = names.clone();
-            known.extend(BuiltIn::ALL.map(BuiltIn::name));
+            known.extend(BuiltIn::ALL.map(BuiltIn::name).iter().filter(|built_in| !names.contains(built_in)));
             let fault = Fault::new(at.clone(), format!("`${{{name}}}` names no parameter")).within(range.clone());
             Some(fault.maybe_hint(did_you_mean(name, known.iter().copied())))
         }

@@ -31,7 +31,7 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             let all = (0..count).map(|k| nth(&context.space, k));
             let mut seen = HashSet::new();
             tally.count(all.filter(|params| seen.insert(params.to_string())));
-            format!("all {} configurations of the space", tally.drawn)
+            format!("the {} configurations of the space", thousands(tally.drawn))
         }
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -137,7 +137,12 @@ impl<'a> Tally<'a> {
         let mut faults = Vec::new();
         for (i, constraint) in self.space.constraints.iter().enumerate() {
             let message = match &self.failed[i] {
-                Some(why) if !self.computed[i] => format!("`{constraint}` has no truth value: {why}"),
+                Some(why) if !self.computed[i] => {
+                    let message = format!("`{constraint}` has no truth value: {why}");
+                    let hint = "write it so that it can be computed for every configuration";
+                    faults.push(Fault::new(at(i), message).hint(hint));
+                    continue;
+                }
                 Some(_) | None if self.held[i] == 0 => {
                     format!("no configuration satisfies `{constraint}`: it held for none of {drawn}")
                 }

@@ -11,15 +11,20 @@ const VERSION: u32 = 1;
 /// What this version does not do.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let spec = context.spec;
-    let objective = spec.objective();
     let code = spec.code.as_ref();
     let several = matches!(&spec.objective, Some(Objectives::Several(list)) if list.len() > 1);
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
         (several, "objective", "several objectives are not supported yet", "keep the one that matters most"),
         (
-            objective.is_some_and(|objective| objective.confirm.is_some()),
+            matches!(&spec.objective, Some(Objectives::One(objective)) if objective.confirm.is_some()),
             "objective.confirm",
+            "confirming the leaders on fresh seeds is not supported yet",
+            "remove `confirm`, and run the best configurations as a sweep of their own",
+        ),
+        (
+            matches!(&spec.objective, Some(Objectives::Several(list)) if list.iter().any(|one| one.confirm.is_some())),
+            "objective[0].confirm",
             "confirming the leaders on fresh seeds is not supported yet",
             "remove `confirm`, and run the best configurations as a sweep of their own",
         ),

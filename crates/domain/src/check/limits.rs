@@ -1,6 +1,6 @@
 //! Budgets, resources and the treatment of processes: numbers that contradict each other or mean nothing.
 
-use super::Context;
+use super::{Context, number};
 use crate::document::{Fault, Path};
 use crate::units::Span;
 
@@ -60,7 +60,7 @@ fn budget(context: &Context<'_>) -> Vec<Fault> {
         faults.push(zero("wall", "a sweep that takes no time runs nothing", "write for example 12h"));
     }
     if let Some(hours) = budget.gpu_hours.filter(|hours| *hours <= 0.0) {
-        let message = format!("a budget of {hours:?} GPU-hours runs nothing");
+        let message = format!("a budget of {} GPU-hours runs nothing", number(hours));
         faults.push(Fault::new("budget.gpu_hours", message).hint("write more than 0, or remove the key"));
     }
     faults
@@ -70,10 +70,10 @@ fn resources(context: &Context<'_>) -> Vec<Fault> {
     let resources = &context.spec.resources;
     let mut faults = Vec::new();
     if resources.gpus < 0.0 {
-        let message = format!("a trial cannot use {:?} GPUs", resources.gpus);
+        let message = format!("a trial cannot use {} GPUs", number(resources.gpus));
         faults.push(Fault::new("resources.gpus", message).hint("write 0 or more"));
     } else if resources.gpus > 1024.0 {
-        let message = format!("no machine has {:?} GPUs", resources.gpus);
+        let message = format!("no machine has {} GPUs", number(resources.gpus));
         faults.push(Fault::new("resources.gpus", message).hint("write what one trial needs, not the whole sweep"));
     }
     for (count, key) in [(resources.cpus, "cpus"), (resources.nodes, "nodes")] {

@@ -13,6 +13,7 @@ mod limits;
 mod names;
 mod objective;
 mod places;
+mod sizes;
 mod space;
 mod types;
 
@@ -28,6 +29,11 @@ pub fn check(spec: &SweepSpec) -> Vec<Fault> {
 
 /// The same for a sweep whose parts `absent` could not be read: nothing is held against their absence.
 pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
+    let oversized = sizes::check(spec);
+    if !oversized.is_empty() {
+        // The other rules compare everything with everything.
+        return oversized;
+    }
     let context = Context::new(spec, absent);
     let rules: [fn(&Context<'_>) -> Vec<Fault>; 11] = [
         later::check,
@@ -43,4 +49,9 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         limits::check,
     ];
     rules.iter().flat_map(|rule| rule(&context)).collect()
+}
+
+/// A number as people write it: 0 and not 0.0, 1e-5 and not 0.00001.
+fn number(x: f64) -> String {
+    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x:?}") }
 }

@@ -1,6 +1,6 @@
 //! The domain of each parameter by itself: ranges, steps, choices.
 
-use super::Context;
+use super::{Context, number};
 use crate::document::{Fault, Path};
 use crate::spec::{ChoiceSpec, FloatSpec, IntSpec, ParameterSpec};
 
@@ -90,11 +90,6 @@ fn choice(spec: &ChoiceSpec, name: &str, at: &Path, faults: &mut Vec<Fault>) {
                 .push(Fault::new(at.key("choice").index(i), message).hint("remove one; every value is equally likely"));
         }
     }
-}
-
-/// A number as people write it: 0 and not 0.0, 1e-5 and not 0.00001.
-fn number(x: f64) -> String {
-    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x:?}") }
 }
 
 fn backwards(name: &str, low: &impl std::fmt::Display, high: &impl std::fmt::Display, kind: &str, at: Path) -> Fault {

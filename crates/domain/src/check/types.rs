@@ -44,11 +44,10 @@ impl Type {
 /// What is surely wrong with `expr`, which stands at `at`, over the parameters of `space`.
 pub fn check(expr: &Expr, space: &Space, at: &Path) -> Vec<Fault> {
     let mut walk = Walk { expr, space, at, faults: Vec::new() };
-    if let Some(kind) = walk.infer(expr.program().expression()).filter(|kind| *kind != Type::Bool) {
-        if walk.faults.is_empty() {
-            let message = format!("`{}` is {}, not a condition", expr.source(), kind.name());
-            walk.faults.push(Fault::new(at.clone(), message).hint("compare it with something: `... <= 100`"));
-        }
+    let kind = walk.infer(expr.program().expression());
+    if let Some(kind) = kind.filter(|kind| *kind != Type::Bool && walk.faults.is_empty()) {
+        let message = format!("`{}` is {}, not a condition", expr.source(), kind.name());
+        walk.faults.push(Fault::new(at.clone(), message).hint("compare it with something: `... <= 100`"));
     }
     walk.faults
 }

@@ -15,11 +15,15 @@ use crate::{SweepSpec, check};
 /// Larger files are refused unread.
 pub const MAX_BYTES: usize = 10_000_000;
 
+/// A file with more faults than this is not looked at further.
+const PRUNED: usize = 100;
+
 /// A sweep file's text and tree.
 #[derive(Clone, Debug)]
 pub struct Document {
     source: String,
     lines: Lines,
+    format: Format,
     root: Node,
 }
 
@@ -46,7 +50,7 @@ pub fn read(bytes: &[u8], format: Format) -> Result<(SweepSpec, Arc<Document>), 
 pub fn open(bytes: &[u8], format: Format) -> Draft {
     let (source, refusal) = decode(bytes);
     let lines = Lines::of(&source);
-    let mut draft = Draft::of(Document { source, lines, root: Node { kind: Kind::Null, range: 0..0 } });
+    let mut draft = Draft::of(Document { source, lines, format, root: Node { kind: Kind::Null, range: 0..0 } });
     if let Some(fault) = refusal {
         draft.faults.push(fault);
         return draft;
@@ -57,8 +61,8 @@ pub fn open(bytes: &[u8], format: Format) -> Draft {
         Format::Json => json::parse(draft.document.source()),
     };
     if let Some(root) = root {
-        let Document { source, lines, root: _ } = draft.document.as_ref().clone();
-        draft = Draft::of(Document { source, lines, root });
+        let Document { source, lines, format, root: _ } = draft.document.as_ref().clone();
+        draft = Draft::of(Document { source, lines, format, root });
         draft.faults.extend(faults);
         draft.interpret();
     } else {
@@ -158,6 +162,9 @@ impl Draft {
 /// section as little as possible, all of it at worst.
 fn without(root: &Node, wrong: &[Fault]) -> Option<(SweepSpec, Vec<Path>)> {
     let Kind::Map(sections) = &root.kind else { return None };
+    if wrong.len() > PRUNED {
+        return None;
+    }
     let mut rest = root.clone();
     let mut absent: Vec<Path> = Vec::new();
     // What is wrong with the file as a whole is that a section is missing.
@@ -200,6 +207,11 @@ impl Document {
     /// The file's text.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The language that it is written in.
+    pub const fn format(&self) -> Format {
+        self.format
     }
 
     /// The file's tree.

@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::render::{Colour, render};
 use super::{Document, Path, SourceSpan};
 
+/// No more are kept of one file: nobody reads further, and a hostile file can have millions.
+const MOST: usize = 1_000;
+
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Fault {
@@ -120,11 +123,14 @@ impl Faults {
     /// Adds one; its place is looked up where it has none. Left out is one about a part of the file
     /// that could not be read, because what is wrong there is said already.
     pub fn push(&mut self, mut fault: Fault) {
-        if self.settled.iter().any(|settled| fault.path.is_within(settled)) {
+        if self.list.len() >= MOST || self.settled.iter().any(|settled| fault.path.is_within(settled)) {
             return;
         }
         if fault.span.is_none() {
             fault.span = self.document.as_ref().and_then(|document| document.span_of(&fault.path, &fault.part));
+        }
+        if let Some(document) = &self.document {
+            fault.hint = fault.hint.map(|hint| document.format().speak(&hint));
         }
         if self.list.contains(&fault) {
             return;

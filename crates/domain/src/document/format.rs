@@ -21,11 +21,31 @@ impl Format {
             Some(_) | None => Self::Yaml,
         }
     }
+
+    /// A hint with its examples, which stand between backticks and are YAML, in this language.
+    pub(super) fn speak(self, hint: &str) -> String {
+        match self {
+            Self::Yaml | Self::Json => hint.to_owned(),
+            Self::Toml => {
+                let parts = hint.split('`').enumerate();
+                let parts: Vec<String> = parts
+                    .map(|(i, part)| if i % 2 == 1 { part.replace(": ", " = ") } else { part.to_owned() })
+                    .collect();
+                parts.join("`")
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_speaks_the_language_of_the_file() {
+        assert_eq!(Format::Toml.speak("note: write `a: { b: 1 }`"), "note: write `a = { b = 1 }`");
+        assert_eq!(Format::Yaml.speak("write `a: 1`"), "write `a: 1`");
+    }
 
     #[test]
     fn the_extension_tells_the_language() {

@@ -47,11 +47,17 @@ const ELSEWHERE: [(&str, &str); 38] = [
 /// The candidate that `word` most likely stands for.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+    // Longer words are nobody's slip, and comparing them takes memory.
+    let is_word = |text: &str| text.len() <= 64;
+    if !is_word(word) {
+        return None;
+    }
     let word = plain(word);
     // One slip in three letters: more, and the guess is more often wrong than right.
     let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
+        .filter(|candidate| is_word(candidate))
         .map(|candidate| (damerau_levenshtein(&word, &plain(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
@@ -86,6 +92,11 @@ pub fn elsewhere(key: &str) -> Option<&'static str> {
 /// `` `a`, `b` or `c` ``
 pub fn one_of(words: &[&str]) -> String {
     listed(words, "or")
+}
+
+/// `` `a`, `b` and `c` ``
+pub fn all_of(words: &[&str]) -> String {
+    listed(words, "and")
 }
 
 fn listed(words: &[&str], last: &str) -> String {

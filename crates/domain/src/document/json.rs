@@ -15,7 +15,11 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
         let at = line_start + error.column().saturating_sub(1);
         let end = at + text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
         let span = Lines::of(text).span(text, at..end);
-        return (None, vec![Fault::new(Path::root(), format!("this is not JSON: {message}")).spanning(span)]);
+        let fault = Fault::new(Path::root(), format!("this is not JSON: {message}")).spanning(span);
+        let trailing = text.get(..at).is_some_and(|before| before.trim_end().ends_with(','));
+        let closing = text.get(at..).is_some_and(|rest| rest.starts_with([']', '}']));
+        let hint = (trailing && closing).then(|| "remove the comma before this bracket".to_owned());
+        return (None, vec![fault.maybe_hint(hint)]);
     }
     yaml::parse(text)
 }

@@ -30,6 +30,8 @@ const ANSI: Palette =
 const WIDTH: usize = 120;
 /// How many characters are shown before the caret where a line is cut.
 const BEFORE: usize = 40;
+/// Sentences beyond this many characters are cut.
+const SENTENCE: usize = 600;
 /// Faults beyond this are counted, not shown.
 const SHOWN: usize = 50;
 
@@ -103,8 +105,10 @@ fn shown(c: char) -> char {
     }
 }
 
+/// A sentence: on one line, and not endless where it quotes the file.
 fn visible(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { c } else { shown(c) }).collect()
+    let short: String = text.chars().take(SENTENCE).map(shown).collect();
+    if short.chars().count() < text.chars().count() { format!("{short}...") } else { short }
 }
 
 #[cfg(test)]

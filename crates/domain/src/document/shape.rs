@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use super::hints::{did_you_mean, elsewhere, nearest, one_of};
+use super::hints::{all_of, did_you_mean, elsewhere, nearest, one_of};
 use super::{Fault, Kind, Node, Path, scalar, schema};
 use crate::expr::{Expr, ParseError};
 use crate::spec::PlugParams;
@@ -15,7 +15,7 @@ use crate::units::{Bytes, Span};
 
 /// Everything in `node`, which stands at `at`, that `schema` does not allow.
 pub fn check(node: &Node, schema: &Value, at: &Path) -> Vec<Fault> {
-    let mut walk = Walk { root: schema, beside: &[], faults: Vec::new() };
+    let mut walk = Walk { root: schema, required: true, beside: &[], faults: Vec::new() };
     walk.value(node, schema, at);
     walk.faults
 }
@@ -26,7 +26,7 @@ pub fn check_params(params: &PlugParams, schema: &Value, section: &str) -> Vec<F
     let own = section_keys(section);
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     let node = Node::from(&Value::Object(params.clone().into_iter().collect()));
-    let mut walk = Walk { root: schema, beside: &own, faults: Vec::new() };
+    let mut walk = Walk { root: schema, required: true, beside: &own, faults: Vec::new() };
     walk.value(&node, schema, &Path::root().key(section));
     walk.faults
 }
@@ -87,6 +87,8 @@ fn keys<'s>(schema: &'s Value, of: &str) -> Vec<&'s str> {
 
 struct Walk<'s> {
     root: &'s Value,
+    /// Whether the mapping around the value that is looked at cannot do without it.
+    required: bool,
     /// Keys that are known beside the topmost mapping's own.
     beside: &'s [&'s str],
     faults: Vec<Fault>,
@@ -102,7 +104,10 @@ impl<'s> Walk<'s> {
         match &node.kind {
             Kind::Null if allowed.iter().any(|alternative| alternative.is("null")) => {}
             Kind::Null => {
-                let hint = format!("write {}, or remove the key", expected(&allowed));
+                let named = allowed.iter().find_map(|alternative| alternative.name);
+                let hint = advice(node, named, path).unwrap_or_else(|| {
+                    format!("write {}{}", expected(&allowed), if self.required { "" } else { ", or remove the key" })
+                });
                 self.faults.push(Fault::new(path.clone(), format!("{} is empty", path.quoted())).hint(hint));
             }
             Kind::Map(_) => {
@@ -148,6 +153,7 @@ impl<'s> Walk<'s> {
         for entry in entries {
             let below = path.key(&entry.key);
             let own = properties.and_then(|properties| properties.get(&entry.key));
+            self.required = keys(schema, "required").contains(&entry.key.as_str());
             match (own, &schema["additionalProperties"]) {
                 (Some(schema), _) => self.value(&entry.value, schema, &below),
                 (None, Value::Bool(false)) => self.unknown_key(&entry.key, schema, path),
@@ -229,7 +235,7 @@ impl<'s> Walk<'s> {
             several => {
                 let present: Vec<&str> =
                     several.iter().flat_map(|b| tag(b)).filter(|key| node.entry(key).is_some()).collect();
-                let message = format!("{} can have only one of {}", path.quoted(), one_of(&present));
+                let message = format!("{} is either {}, not several of them", path.quoted(), one_of(&present));
                 self.faults.push(Fault::new(path.clone(), message).hint("keep the one that you mean"));
             }
         }
@@ -251,6 +257,7 @@ impl<'s> Walk<'s> {
             return;
         }
         for (i, item) in items.iter().enumerate() {
+            self.required = true;
             self.value(item, &schema["items"], &path.index(i));
         }
     }
@@ -263,7 +270,7 @@ impl<'s> Walk<'s> {
         }
         if !words.is_empty() {
             if !words.contains(&text) {
-                let message = format!("{} cannot be {}", path.quoted(), found(node));
+                let message = format!("{} cannot be `{}`", path.quoted(), shortened(text));
                 let hint = nearest(text, words.iter().copied())
                     .map_or_else(|| format!("write {}", one_of(&words)), |word| format!("did you mean `{word}`?"));
                 self.faults.push(Fault::new(path.clone(), message).hint(hint));
@@ -325,7 +332,12 @@ impl<'s> Walk<'s> {
 
     fn mismatch(&mut self, node: &Node, allowed: &[Alternative<'s>], path: &Path) {
         let message = format!("{} must be {}, not {}", path.quoted(), expected(allowed), found(node));
-        self.faults.push(Fault::new(path.clone(), message).maybe_hint(repair(node, allowed, path)));
+        let hint = if *path == Path::root() {
+            Some("a sweep file needs at least `command: [program, argument]`".into())
+        } else {
+            repair(node, allowed, path)
+        };
+        self.faults.push(Fault::new(path.clone(), message).maybe_hint(hint));
     }
 }
 
@@ -363,6 +375,8 @@ fn description(properties: Option<&Map<String, Value>>, name: &str) -> Option<St
 
 /// `a whole number`, `a mapping with `float`, `int` or `choice`, or text`.
 fn expected(allowed: &[Alternative<'_>]) -> String {
+    let takes = |kind: &str| allowed.iter().any(|alternative| alternative.is(kind));
+    let any_scalar = takes("boolean") && takes("number") && takes("string");
     let mut parts: Vec<String> = Vec::new();
     let mut tags: Vec<&str> = Vec::new();
     let mut words_allowed: Vec<&str> = Vec::new();
@@ -376,6 +390,8 @@ fn expected(allowed: &[Alternative<'_>]) -> String {
                 (Some(min), Some(max)) if min == max => format!("a list of {min}"),
                 _ => "a list".to_owned(),
             })
+        } else if any_scalar {
+            Some("a single value".to_owned())
         } else if alternative.is("integer") {
             Some("a whole number".to_owned())
         } else if alternative.is("number") {
@@ -435,6 +451,7 @@ fn repair(node: &Node, allowed: &[Alternative<'_>], path: &Path) -> Option<Strin
     let takes = |kind: &str| allowed.iter().any(|alternative| alternative.is(kind));
     let written = |kind: &str| allowed.iter().any(|alternative| alternative.schema["x-heats"] == kind);
     let named = allowed.iter().find_map(|alternative| alternative.name);
+    let has_words = allowed.iter().any(|alternative| !words(alternative.schema).is_empty());
     match &node.kind {
         Kind::Str { text, .. } if takes("number") || takes("integer") => {
             let plain = scalar::underscored(text).unwrap_or_else(|| text.trim().to_owned());
@@ -448,7 +465,10 @@ fn repair(node: &Node, allowed: &[Alternative<'_>], path: &Path) -> Option<Strin
             "no" | "off" | "n" | "false" | "f" => Some("write false".into()),
             _ => None,
         },
-        Kind::Str { text, .. } if takes("array") => {
+        Kind::Str { text, .. } if takes("object") && text.contains(':') && !text.contains(": ") => {
+            Some(format!("write `{}`, with a space after the `:`", shortened(&text.replacen(':', ": ", 1))))
+        }
+        Kind::Str { text, .. } if takes("array") && named.is_none() && !text.is_empty() && lists_text(allowed) => {
             let parts: Vec<&str> = text.split_whitespace().collect();
             let is_command = *path == Path::from("command");
             let joined = parts.iter().map(|part| quoted_if_needed(part)).collect::<Vec<_>>().join(", ");
@@ -462,21 +482,38 @@ fn repair(node: &Node, allowed: &[Alternative<'_>], path: &Path) -> Option<Strin
             Some(if node.kind == Kind::Int(1) { "write true" } else { "write false" }.into())
         }
         Kind::Int(number) if written("duration") => {
-            Some(format!("a number needs its unit: write {number}s or {number}m"))
+            Some(format!("a number needs its unit: write {number}s, {number}m or {number}h"))
         }
         Kind::Int(number) if written("size") => {
             Some(format!("a number needs its unit: write {number}GiB or {number}MiB"))
         }
-        Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if takes("string") && !written("expression") => {
+        Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if takes("array") && path.segments().len() > 1 => {
+            Some(format!("write [{}]", node.to_json()))
+        }
+        Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if takes("string") && !written("expression") && !has_words => {
             Some(format!("put it in quotes: \"{}\"", node.to_json()))
         }
         Kind::Float(number) if takes("integer") && number.fract() == 0.0 && number.abs() < 1e15 => {
             Some(format!("write {number:.0}"))
         }
         Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str { .. } | Kind::Seq(_) | Kind::Map(_) => {
-            advice(node, named, path)
+            advice(node, named, path).or_else(|| form(allowed))
         }
     }
+}
+
+/// Whether a list is allowed, and one of texts.
+fn lists_text(allowed: &[Alternative<'_>]) -> bool {
+    allowed.iter().any(|alternative| alternative.is("array") && alternative.schema["items"]["type"] == "string")
+}
+
+/// The keys of the mapping that is allowed.
+fn form(allowed: &[Alternative<'_>]) -> Option<String> {
+    let [mapping] = allowed.iter().filter(|alternative| alternative.is("object")).collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let known = keys(mapping.schema, "properties");
+    (!known.is_empty()).then(|| format!("its keys are {}", all_of(&known)))
 }
 
 fn quoted_if_needed(word: &str) -> String {
@@ -491,9 +528,13 @@ fn advice(node: &Node, name: Option<&str>, path: &Path) -> Option<String> {
         Some(super::Segment::Index(_)) | None => "name",
     };
     match name? {
-        "ParameterSpec" | "FloatSpec" | "IntSpec" | "ChoiceSpec" | "Value" if path.is_within(&Path::from("space")) => {
+        "FloatSpec" | "IntSpec" | "ChoiceSpec" | "Value" if path.segments().len() == 2 => {
             Some(parameter_advice(node, key))
         }
+        "Value" => {
+            Some("lists and mappings are no values: write them as text, and let the program take it apart".into())
+        }
+        "Data" => Some("write `data: [{ name: digits, path: data/ }]`".into()),
         "Env" => Some("write `env: { python: requirements.txt }`".into()),
         "Objective" | "Objectives" => Some("write `objective: { minimize: loss }`".into()),
         "Search" => Some("write `search: { algorithm: tpe }`".into()),
@@ -534,15 +575,14 @@ fn written_as(kind: &str, text: &str, path: &Path) -> Option<Fault> {
     let fault = |message: String| Fault::new(path.clone(), message);
     match kind {
         "duration" => {
-            let error = text.parse::<Span>().err()?;
-            let _ = error;
+            text.parse::<Span>().err()?;
             Some(
                 fault(format!("`{}` is not a duration", shortened(text)))
                     .hint("write for example 250ms, 60s, 5m, 2h, 1d or 1h30m"),
             )
         }
         "size" => {
-            let _ = text.parse::<Bytes>().err()?;
+            text.parse::<Bytes>().err()?;
             Some(fault(format!("`{}` is not a size", shortened(text))).hint("write for example 512MiB, 16GiB or 2TB"))
         }
         "expression" => {

@@ -14,15 +14,22 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
         return (Some(Node { kind: map(table.into_inner()), range }), Vec::new());
     }
     let lines = Lines::of(text);
-    let faults = errors.iter().map(|error| {
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        let fault = Fault::new(Path::root(), format!("this is not TOML: {message}"));
-        match error.span() {
-            Some(range) => fault.spanning(lines.span(text, range)),
-            None => fault,
-        }
-    });
-    (None, faults.collect())
+    // After an error of syntax the parser guesses, and what it finds then is noise; a key that is there twice is not.
+    let mut is_first = true;
+    let telling = errors
+        .iter()
+        .filter(|error| error.message().contains("duplicate key") || std::mem::replace(&mut is_first, false));
+    let faults: Vec<Fault> = telling
+        .map(|error| {
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            let fault = Fault::new(Path::root(), format!("this is not TOML: {message}"));
+            match error.span() {
+                Some(range) => fault.spanning(lines.span(text, range)),
+                None => fault,
+            }
+        })
+        .collect();
+    (None, faults)
 }
 
 fn map(table: DeTable<'_>) -> Kind {

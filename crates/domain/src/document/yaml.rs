@@ -25,10 +25,10 @@ pub fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
     for event in Parser::new_from_str_with_options(text, options) {
         let step = match event {
             Ok((event, span)) => builder.take(event, range(&span)),
-            Err(error) => Err(syntax(&error, text, &builder.lines)),
+            Err(error) => Err(builder.unclosed(syntax(&error, text, &builder.lines)).into()),
         };
         if let Err(fault) = step {
-            builder.faults.push(fault);
+            builder.faults.push(*fault);
             return (None, builder.faults);
         }
     }
@@ -90,20 +90,35 @@ impl<'t> Builder<'t> {
         Fault::new(Path::root(), message).spanning(self.lines.span(self.text, range))
     }
 
+    /// An error of syntax, which a bracket that was never closed on a line above may well explain.
+    fn unclosed(&self, fault: Fault) -> Fault {
+        let flow = self.open.iter().rev().find(|open| open.style == StructureStyle::Flow);
+        let (Some(open), Some(span)) = (flow, &fault.span) else { return fault };
+        let line = self.lines.line(open.start);
+        if line >= span.line {
+            return fault;
+        }
+        let bracket = match open.content {
+            Content::Seq(_) => '[',
+            Content::Map { .. } => '{',
+        };
+        fault.hint(format!("the `{bracket}` on line {line} is not closed yet"))
+    }
+
     /// # Errors
     /// What makes the rest of the file meaningless.
-    fn take(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), Fault> {
+    fn take(&mut self, event: Event<'_>, range: Range<usize>) -> Result<(), Box<Fault>> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
                     let fault = self.fault(range, "a second document begins here, and a sweep file holds one");
-                    return Err(fault.hint("remove this `---`, or put each sweep into its own file"));
+                    return Err(fault.hint("remove this `---`, or put each sweep into its own file").into());
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = self.scalar(&text, style, tag.as_deref(), &range)?;
-                self.node(Node { kind, range }, Some(text.into_owned()), anchor)?;
+                self.node(Node { kind, range }, Some(text.into_owned()), anchor);
             }
             Event::SequenceStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "seq", &range)?;
@@ -116,7 +131,7 @@ impl<'t> Builder<'t> {
                 let content = Content::Map { entries: Vec::new(), places: HashMap::new(), key: None };
                 self.open.push(Open { content, start: range.start, style, anchor });
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(range.end)?,
+            Event::SequenceEnd | Event::MappingEnd => self.close(range.end),
             Event::Alias(anchor) => self.alias(anchor, range)?,
             // What is left is without content. The enum may grow in the parser, not in the language.
             _ => {}
@@ -124,7 +139,13 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, range: &Range<usize>) -> Result<Kind, Fault> {
+    fn scalar(
+        &self,
+        text: &str,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        range: &Range<usize>,
+    ) -> Result<Kind, Box<Fault>> {
         let as_text = || Kind::Str { text: text.to_owned(), plain: false };
         let Some(tag) = tag else {
             return Ok(if style == ScalarStyle::Plain { scalar::resolve(text) } else { as_text() });
@@ -142,18 +163,18 @@ impl<'t> Builder<'t> {
                 }
                 false
             }
-            Some(_) | None => return Err(self.foreign_tag(tag, range)),
+            Some(_) | None => return Err(self.foreign_tag(tag, range).into()),
         };
         if fits {
             Ok(resolved)
         } else {
-            Err(self.fault(range.clone(), format!("this is not what its tag `{}` says", tag.original())))
+            Err(self.fault(range.clone(), format!("this is not what its tag `{}` says", tag.original())).into())
         }
     }
 
-    fn collection_tag(&self, tag: Option<&Tag>, expected: &str, range: &Range<usize>) -> Result<(), Fault> {
+    fn collection_tag(&self, tag: Option<&Tag>, expected: &str, range: &Range<usize>) -> Result<(), Box<Fault>> {
         match tag {
-            Some(tag) if tag.core_suffix() != Some(expected) => Err(self.foreign_tag(tag, range)),
+            Some(tag) if tag.core_suffix() != Some(expected) => Err(self.foreign_tag(tag, range).into()),
             Some(_) | None => Ok(()),
         }
     }
@@ -164,25 +185,25 @@ impl<'t> Builder<'t> {
     }
 
     /// Lists and mappings cannot be keys.
-    fn no_key_here(&self, range: &Range<usize>) -> Result<(), Fault> {
+    fn no_key_here(&self, range: &Range<usize>) -> Result<(), Box<Fault>> {
         match self.open.last().map(|open| &open.content) {
             Some(Content::Map { key: None, .. }) => {
                 let end = self.text.get(range.start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
                 let fault = self.fault(range.start..range.start + end, "a list or a mapping cannot be a key");
-                Err(fault.hint("put text that contains brackets, or begins with `{`, in quotes"))
+                Err(fault.hint("put text that contains brackets, or begins with `{`, in quotes").into())
             }
             Some(Content::Map { .. } | Content::Seq(_)) | None => Ok(()),
         }
     }
 
-    fn alias(&mut self, anchor: usize, range: Range<usize>) -> Result<(), Fault> {
+    fn alias(&mut self, anchor: usize, range: Range<usize>) -> Result<(), Box<Fault>> {
         let Some(target) = self.anchors.get(&anchor) else {
-            return Err(self.fault(range, "this alias stands inside of what it stands for"));
+            return Err(self.fault(range, "this alias stands inside of what it stands for").into());
         };
         self.aliased = self.aliased.saturating_add(target.as_ref().map_or(usize::MAX, Node::size));
         let Some(target) = target.as_ref().filter(|_| self.aliased <= ALIASED) else {
             let fault = self.fault(range, format!("the aliases of this file stand for more than {ALIASED} values"));
-            return Err(fault.hint("a sweep file needs few or none: write the values out"));
+            return Err(fault.hint("a sweep file needs few or none: write the values out").into());
         };
         let kind = target.kind.clone();
         let key = match &kind {
@@ -192,12 +213,13 @@ impl<'t> Builder<'t> {
         if key.is_none() {
             self.no_key_here(&range)?;
         }
-        self.node(Node { kind, range }, key, 0)
+        self.node(Node { kind, range }, key, 0);
+        Ok(())
     }
 
-    fn close(&mut self, end: usize) -> Result<(), Fault> {
+    fn close(&mut self, end: usize) {
         // The parser closes only what it opened.
-        let Some(Open { content, start, style, anchor }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { content, start, style, anchor }) = self.open.pop() else { return };
         let (kind, last) = match content {
             Content::Seq(items) => {
                 let last = items.last().map(|item| item.range.end);
@@ -213,11 +235,11 @@ impl<'t> Builder<'t> {
             StructureStyle::Flow => end,
             StructureStyle::Block => last.unwrap_or(end),
         };
-        self.node(Node { kind, range: start..end.max(start) }, None, anchor)
+        self.node(Node { kind, range: start..end.max(start) }, None, anchor);
     }
 
     /// Puts a finished value where it belongs. `key` is its text, where it can be a key.
-    fn node(&mut self, node: Node, key: Option<String>, anchor: usize) -> Result<(), Fault> {
+    fn node(&mut self, node: Node, key: Option<String>, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, (node.size() <= ALIASED).then(|| node.clone()));
         }
@@ -235,7 +257,7 @@ impl<'t> Builder<'t> {
                     let plain = !matches!(node.kind, Kind::Str { plain: false, .. });
                     let earlier = places.get(&text).copied();
                     let wrong = if text.is_empty() {
-                        Some((format!("this key is empty"), "write the key before the `:`".to_owned()))
+                        Some(("this key is empty".to_owned(), "write the key before the `:`".to_owned()))
                     } else if text == "<<" && plain {
                         Some(("merge keys (`<<`) are not supported".into(), "write the merged keys out".into()))
                     } else {
@@ -252,7 +274,6 @@ impl<'t> Builder<'t> {
                 }
             },
         }
-        Ok(())
     }
 }
 
