@@ -1,1 +1,184 @@
-//! heats-coordinator
+//! A coordinator: one node of the cluster, from its log to its gRPC services.
+//!
+//! While it leads it decides (`decider`), has configurations suggested (`suggesters`), watches leases
+//! (`leases`) and tells the agents (`streams`). The single-machine mode is this with one node.
+
+mod admission;
+mod config;
+mod decider;
+mod edge;
+mod leases;
+mod node;
+mod relays;
+mod rpc;
+mod status;
+mod streams;
+mod suggesters;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heats_replica::{Alone, BootstrapError, OpenError, Replica, ReplicaConfig};
+use heats_wire::v1::agents_server::AgentsServer;
+use heats_wire::v1::sweeps_server::SweepsServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tracing::error;
+
+pub use config::CoordinatorConfig;
+
+use decider::Decider;
+use leases::Leases;
+use node::Node;
+use relays::Relays;
+use rpc::agents::AgentsService;
+use rpc::sweeps::SweepsService;
+use streams::Streams;
+
+/// How long calls that are being answered may take to end when the coordinator stops.
+const CLOSE: Duration = Duration::from_millis(500);
+/// The largest message that is read, in bytes.
+const MESSAGE_MAX: usize = 4 << 20;
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It would listen where others can reach it, in plain text and without asking who they are.
+    #[error("`{0}` is not a loopback address: this coordinator speaks plain text and asks nobody who they are")]
+    NotLoopback(SocketAddr),
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The one-node cluster cannot be made.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The descriptors of the protocol do not read.
+    #[error("cannot offer reflection: {0}")]
+    Reflection(String),
+}
+
+/// A running coordinator.
+pub struct Coordinator {
+    address: SocketAddr,
+    data_dir: PathBuf,
+    replica: Replica,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl Coordinator {
+    /// Opens the data directory, makes the one-node cluster where it is new, and serves.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
+        if !config.listen.ip().is_loopback() {
+            return Err(StartError::NotLoopback(config.listen));
+        }
+        let listen_error = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let replica_config = ReplicaConfig {
+            snapshot_every: config.snapshot_every,
+            ..ReplicaConfig::new(&config.data_dir, config.node_id, address.to_string())
+        };
+        let replica = Replica::open(replica_config, Arc::new(Alone)).await?;
+        replica.bootstrap_single().await?;
+
+        let streams = Streams::default();
+        let leases = Leases::new(config.lease_ttl, Instant::now());
+        let (decider, _) = Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace);
+        let data_dir = config.data_dir.clone();
+        let node = Node {
+            config,
+            replica: replica.clone(),
+            decider,
+            streams: streams.clone(),
+            leases,
+            relays: Relays::default(),
+        };
+        let (stop, mut stopping) = watch::channel(false);
+        let server = serve(node, listener, async move {
+            // An error means that the coordinator was dropped, which stops it too.
+            let _ = stopping.wait_for(|stop| *stop).await;
+            streams.cut_all();
+        })?;
+        Ok(Self { address, data_dir, replica, stop, server })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its data is.
+    pub const fn data_dir(&self) -> &PathBuf {
+        &self.data_dir
+    }
+
+    /// Waits until the node has stopped itself, and says why: a disk that is full or lies, an entry that
+    /// this version does not know. The process should end then.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.replica.failed();
+        match failure.wait_for(Option::is_some).await {
+            Ok(failure) => failure.as_ref().map(ToString::to_string).unwrap_or_default(),
+            Err(_) => "the log was closed".into(),
+        }
+    }
+
+    /// Stops serving and closes the log.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        let mut server = self.server;
+        // Streams that users follow have no end of their own: they resume at the next coordinator.
+        match tokio::time::timeout(CLOSE, &mut server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => error!(%error, "the server did not end well"),
+            Ok(Err(error)) => error!(%error, "the server's task did not end well"),
+            Err(_) => server.abort(),
+        }
+        self.replica.shutdown().await;
+    }
+}
+
+/// Serves the node's services on `listener` until `stopped`.
+fn serve(
+    node: Node,
+    listener: TcpListener,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(heats_wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| StartError::Reflection(error.to_string()))?;
+    let agents = AgentsServer::new(AgentsService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
+    let sweeps = SweepsServer::new(SweepsService::new(node))
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let router = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(agents)
+        .add_service(sweeps);
+    Ok(tokio::spawn(async move {
+        health.set_serving::<SweepsServer<SweepsService>>().await;
+        health.set_serving::<AgentsServer<AgentsService>>().await;
+        router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await
+    }))
+}

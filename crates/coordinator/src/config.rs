@@ -1,0 +1,39 @@
+//! How a coordinator is set up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of one coordinator.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// Where the log, snapshots and the catalogue are.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one. Only loopback: the wire is in plain text and anonymous.
+    pub listen: SocketAddr,
+    /// This node's number in the cluster, from 1.
+    pub node_id: u64,
+    /// How long a silent agent keeps its leases.
+    pub lease_ttl: Duration,
+    /// How often an agent is asked to say that it is there.
+    pub heartbeat: Duration,
+    /// How much longer than `lease_ttl` a new leader waits, for agents that have to find it first.
+    pub failover_grace: Duration,
+    /// How many log entries there are between two snapshots.
+    pub snapshot_every: u64,
+}
+
+impl CoordinatorConfig {
+    /// A one-node coordinator with its data in `data_dir`.
+    pub fn single(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            node_id: 1,
+            lease_ttl: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(5),
+            failover_grace: Duration::from_secs(10),
+            snapshot_every: 50_000,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The one task that decides. It leads while this node leads: requests that wait together are decided
+//! together and become one log entry; up to [`IN_FLIGHT`] entries are on their way at once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heats_core::{Entry, Leading, Op, Refusal, Reply, TurnError};
+use heats_domain::AgentId;
+use heats_replica::{Leadership, ProposeError, Proposed, Replica};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::edge::clock;
+use crate::leases::Leases;
+use crate::streams::Streams;
+use crate::suggesters::Suggesters;
+
+/// Requests that may wait for a turn.
+const MAILBOX: usize = 8_192;
+/// Requests that one turn takes.
+const BATCH: usize = 1_024;
+/// Entries that may be on their way to the log at once.
+const IN_FLIGHT: usize = 8;
+/// How often leases and limits of time are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Why a request got no reply from a leader.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AskError {
+    /// Another node leads, as far as this one knows.
+    #[error("this node does not lead{}", leader.as_ref().map(|l| format!(": ask {l}")).unwrap_or_default())]
+    NotLeader {
+        /// The leader's address, where it is known.
+        leader: Option<String>,
+    },
+    /// More requests wait than may.
+    #[error("the coordinator is overloaded: {MAILBOX} requests wait")]
+    Overloaded,
+    /// It is not allowed in this state.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node is shutting down or has failed.
+    #[error("this coordinator is shutting down")]
+    Stopped,
+}
+
+/// A reply, and the log index at which it holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// The reply.
+    pub reply: Reply,
+    /// The log index.
+    pub log_index: u64,
+}
+
+type Answered = oneshot::Sender<Result<Answer, AskError>>;
+
+enum Request {
+    Op(Box<Op>, Answered),
+    Detach(AgentId),
+}
+
+/// The way to the decider.
+#[derive(Clone)]
+pub struct Decider {
+    mailbox: mpsc::Sender<Request>,
+}
+
+impl Decider {
+    /// Starts the task. It ends when `replica` stops or every handle is gone.
+    pub fn start(
+        replica: Replica,
+        streams: Streams,
+        leases: Leases,
+        grace: Duration,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (mailbox, requests) = mpsc::channel(MAILBOX);
+        let leadership = replica.leadership();
+        let task = Task { replica, streams, leases, grace, requests, leadership };
+        (Self { mailbox }, tokio::spawn(task.run()))
+    }
+
+    /// Has `op` decided; the answer comes once it is durable and applied. Requests of one caller that does
+    /// not wait in between are decided in the order of these calls.
+    ///
+    /// # Errors
+    /// See [`AskError`]; nothing was recorded then, but for `NotLeader` and `Stopped`, where it may have been.
+    pub async fn ask(&self, op: Op) -> Result<Answer, AskError> {
+        self.post(op)?.await.map_err(|_| AskError::Stopped)?
+    }
+
+    /// As [`Decider::ask`], with the answer to be waited for later.
+    ///
+    /// # Errors
+    /// [`AskError::Overloaded`] and [`AskError::Stopped`].
+    pub fn post(&self, op: Op) -> Result<oneshot::Receiver<Result<Answer, AskError>>, AskError> {
+        let (answered, answer) = oneshot::channel();
+        self.mailbox.try_send(Request::Op(Box::new(op), answered)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AskError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => AskError::Stopped,
+        })?;
+        Ok(answer)
+    }
+
+    /// As [`Decider::post`], but waits for room in the mailbox: for streams, which push back.
+    ///
+    /// # Errors
+    /// [`AskError::Stopped`].
+    pub async fn post_patiently(&self, op: Op) -> Result<oneshot::Receiver<Result<Answer, AskError>>, AskError> {
+        let (answered, answer) = oneshot::channel();
+        self.mailbox.send(Request::Op(Box::new(op), answered)).await.map_err(|_| AskError::Stopped)?;
+        Ok(answer)
+    }
+
+    /// Says that an agent's stream is gone.
+    pub async fn detach(&self, agent: AgentId) {
+        // A decider that is gone has no agents.
+        let _ = self.mailbox.send(Request::Detach(agent)).await;
+    }
+}
+
+struct Task {
+    replica: Replica,
+    streams: Streams,
+    leases: Leases,
+    grace: Duration,
+    requests: mpsc::Receiver<Request>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+type Outcome = Pin<Box<dyn Future<Output = Result<Proposed, ProposeError>> + Send>>;
+
+/// An entry that is on its way, with those who wait for it.
+struct Turn {
+    entry: Option<Entry>,
+    outcome: Option<Outcome>,
+    waiting: Vec<(Result<Reply, Refusal>, Answered)>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let leadership = self.leadership.borrow_and_update().clone();
+            match leadership {
+                Leadership::Leader { term } => {
+                    info!(term, "leading");
+                    if !self.lead(term).await {
+                        return;
+                    }
+                    info!(term, "not leading any more");
+                    self.streams.cut_all();
+                }
+                Leadership::Follower { leader, .. } => {
+                    let leader = leader.map(|(_, address)| address);
+                    tokio::select! {
+                        changed = self.leadership.changed() => if changed.is_err() { return },
+                        request = self.requests.recv() => match request {
+                            Some(Request::Op(_, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
+                            Some(Request::Detach(_)) => {}
+                            None => return,
+                        },
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leads in `term` until that is over; whether the task should go on.
+    async fn lead(&mut self, term: u64) -> bool {
+        let state = self.replica.state();
+        self.leases.begin(
+            state.leases.iter().filter(|(_, held)| !held.is_empty()).map(|(agent, _)| *agent),
+            self.grace,
+            Instant::now(),
+        );
+        let mut leading = Leading::new(term, (*state).clone());
+        let (mut suggesters, mut thoughts) = Suggesters::new();
+        let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
+        let mut settler = tokio::spawn(settle(self.replica.clone(), self.streams.clone(), in_flight));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        let go_on = loop {
+            let mut ticked = false;
+            tokio::select! {
+                biased;
+                changed = self.leadership.changed() => {
+                    if changed.is_err() {
+                        break false;
+                    }
+                    if *self.leadership.borrow() != (Leadership::Leader { term }) {
+                        break true;
+                    }
+                }
+                // An entry was not recorded: what follows it in the draft never happened.
+                _ = &mut settler => break true,
+                count = self.requests.recv_many(&mut batch, BATCH) => if count == 0 { break false },
+                Some(thought) = thoughts.recv() => suggesters.keep(thought),
+                _ = tick.tick() => ticked = true,
+            }
+            while let Ok(thought) = thoughts.try_recv() {
+                suggesters.keep(thought);
+            }
+            let expired = if ticked { self.expired().await } else { Vec::new() };
+            for (agent, _) in &expired {
+                self.streams.cut(*agent);
+            }
+            let turn = match take_turn(&mut leading, &mut suggesters, batch.drain(..), expired, ticked) {
+                Ok(turn) => turn,
+                Err(error) => {
+                    error!(%error, "this is a defect: the leader steps down");
+                    break false;
+                }
+            };
+            let Some(mut turn) = turn else { continue };
+            if let Some(entry) = &turn.entry {
+                turn.outcome = Some(Box::pin(self.replica.propose(entry.clone())));
+            }
+            if turns.send(turn).await.is_err() {
+                break true;
+            }
+        };
+        drop(turns);
+        go_on
+    }
+
+    /// The agents whose leases are over, if this node still leads: a node that was stopped for a while must
+    /// not take leases from agents that another leader hears well.
+    async fn expired(&self) -> Vec<(AgentId, Duration)> {
+        let expired = self.leases.expired(TICK, Instant::now());
+        if expired.is_empty() {
+            return expired;
+        }
+        match self.replica.confirm_leadership().await {
+            Ok(_) => expired,
+            Err(error) => {
+                warn!(%error, "leases not expired: leadership is in doubt");
+                let now = Instant::now();
+                for (agent, _) in expired {
+                    self.leases.renew(agent, now);
+                }
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// One turn: decides everything that waits, then gives out the free places. `None` where nothing came of it.
+fn take_turn(
+    leading: &mut Leading,
+    suggesters: &mut Suggesters,
+    batch: impl Iterator<Item = Request>,
+    expired: Vec<(AgentId, Duration)>,
+    ticked: bool,
+) -> Result<Option<Turn>, TurnError> {
+    leading.begin(clock::now_ms());
+    let mut waiting = Vec::new();
+    for request in batch {
+        match request {
+            Request::Op(op, answered) => waiting.push((leading.decide(*op)?, answered)),
+            Request::Detach(agent) => leading.detach(agent),
+        }
+    }
+    for (agent, silent) in expired {
+        warn!(agent_id = %agent, silent_ms = silent.as_millis() as u64, "leases expired");
+        // It has no reply that anybody waits for, and no refusal.
+        let _ = leading.decide(Op::Expire(agent, silent.as_millis() as u64))?;
+    }
+    if ticked {
+        leading.limits()?;
+        let draft = leading.draft();
+        suggesters.retain(|id| draft.sweeps.get(&id).is_some_and(|sweep| !sweep.is_ended()));
+    }
+    leading.dispatch(suggesters)?;
+    let entry = leading.finish();
+    let idle = entry.is_none() && waiting.is_empty();
+    Ok((!idle).then_some(Turn { entry, outcome: None, waiting }))
+}
+
+/// Waits for the entries in their order, answers those who asked, and tells the agents. Ends at the first
+/// entry that was not recorded.
+async fn settle(replica: Replica, streams: Streams, mut turns: mpsc::Receiver<Turn>) {
+    let mut log_index = replica.state().applied;
+    while let Some(Turn { entry, outcome, waiting }) = turns.recv().await {
+        if let Some(outcome) = outcome {
+            match outcome.await {
+                Ok(Proposed { index, recorded: true }) => log_index = index,
+                Ok(Proposed { recorded: false, .. }) => return not_leader(waiting, None),
+                Err(ProposeError::NotLeader { leader }) => {
+                    return not_leader(waiting, leader.map(|(_, address)| address));
+                }
+                Err(ProposeError::Stopped) => {
+                    for (_, answered) in waiting {
+                        let _ = answered.send(Err(AskError::Stopped));
+                    }
+                    return;
+                }
+            }
+        }
+        if let Some(entry) = &entry {
+            let state: Arc<_> = replica.state();
+            streams.route(&state, entry);
+        }
+        for (reply, answered) in waiting {
+            // A caller that went away needs no answer.
+            let _ = answered.send(reply.map(|reply| Answer { reply, log_index }).map_err(AskError::Refused));
+        }
+    }
+}
+
+fn not_leader(waiting: Vec<(Result<Reply, Refusal>, Answered)>, leader: Option<String>) {
+    for (_, answered) in waiting {
+        let _ = answered.send(Err(AskError::NotLeader { leader: leader.clone() }));
+    }
+}

@@ -1,0 +1,15 @@
+//! The system's randomness: ids and seeds come from here.
+
+use heats_domain::SweepId;
+
+use super::clock;
+
+/// 64 random bits.
+pub fn bits() -> u64 {
+    rand::random()
+}
+
+/// A new sweep's id.
+pub fn sweep_id() -> SweepId {
+    SweepId::mint(clock::now_ms(), bits())
+}

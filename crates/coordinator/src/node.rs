@@ -1,0 +1,26 @@
+//! What the services of one node share.
+
+use heats_replica::Replica;
+
+use crate::config::CoordinatorConfig;
+use crate::decider::Decider;
+use crate::leases::Leases;
+use crate::relays::Relays;
+use crate::streams::Streams;
+
+/// A handle to the parts of a running coordinator; a clone is the same node.
+#[derive(Clone)]
+pub struct Node {
+    /// The settings.
+    pub config: CoordinatorConfig,
+    /// The replicated state.
+    pub replica: Replica,
+    /// Who decides.
+    pub decider: Decider,
+    /// Who is attached.
+    pub streams: Streams,
+    /// The lease clock.
+    pub leases: Leases,
+    /// Logs on their way from agents to users.
+    pub relays: Relays,
+}

@@ -1,0 +1,118 @@
+//! Logs on their way from an agent, which keeps them, to the user who asked: by the number of the request.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heats_core::ops::attempts::Key;
+use heats_domain::AgentId;
+use heats_wire::v1::{self, to_agent};
+use tokio::sync::mpsc;
+
+use crate::streams::Streams;
+
+/// Chunks that may wait for one reader; a reader that is slower slows its agent's stream down to its pace
+/// no further than this, and is then cut off.
+const WAITING: usize = 256;
+/// Requests that may be open on one node.
+const OPEN: usize = 1_024;
+
+/// The open requests.
+#[derive(Clone, Debug, Default)]
+pub struct Relays {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: BTreeMap<u64, mpsc::Sender<v1::LogChunk>>,
+    next: u64,
+}
+
+/// One request; the agent is told to stop when it is dropped.
+pub struct Relay {
+    relays: Relays,
+    streams: Streams,
+    agent: AgentId,
+    id: u64,
+    chunks: mpsc::Receiver<v1::LogChunk>,
+}
+
+/// Which of an attempt's logs to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// Whose.
+    pub key: Key,
+    /// For as long as the attempt lives.
+    pub follow: bool,
+    /// Standard output only.
+    pub stdout_only: bool,
+    /// Standard error only.
+    pub stderr_only: bool,
+}
+
+/// Why logs cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RelayError {
+    /// The agent that keeps them is not attached.
+    #[error("the agent that keeps these logs is not attached to this coordinator")]
+    Away,
+    /// Too many requests are open.
+    #[error("{OPEN} log requests are open on this coordinator already")]
+    Full,
+}
+
+impl Relays {
+    /// Asks `agent` for logs.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub fn open(&self, streams: &Streams, agent: AgentId, want: Want) -> Result<Relay, RelayError> {
+        let (sender, chunks) = mpsc::channel(WAITING);
+        let id = {
+            let mut inner = self.lock();
+            if inner.open.len() >= OPEN {
+                return Err(RelayError::Full);
+            }
+            inner.next += 1;
+            let id = inner.next;
+            inner.open.insert(id, sender);
+            id
+        };
+        let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, id, chunks };
+        let Want { key, follow, stdout_only, stderr_only } = want;
+        let request = v1::LogRequest { id, key: Some(key.into()), follow, stderr_only, stdout_only };
+        if streams.send(agent, to_agent::Message::LogRequest(request)) { Ok(relay) } else { Err(RelayError::Away) }
+    }
+
+    /// Passes a chunk on to whoever asked for it. A reader that does not keep up is cut off, so that it
+    /// cannot hold the agent's reports back.
+    pub fn deliver(&self, chunk: v1::LogChunk) {
+        let id = chunk.id;
+        let end = chunk.end;
+        let sender = self.lock().open.get(&id).cloned();
+        let delivered = sender.is_some_and(|sender| sender.try_send(chunk).is_ok());
+        if end || !delivered {
+            self.lock().open.remove(&id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The map is consistent after every statement, so a panic elsewhere does not spoil it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Relay {
+    /// The next chunk; `None` at the end.
+    pub async fn next(&mut self) -> Option<v1::LogChunk> {
+        self.chunks.recv().await
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if self.relays.lock().open.remove(&self.id).is_some() {
+            self.streams.send(self.agent, to_agent::Message::LogCancel(v1::LogCancel { id: self.id }));
+        }
+    }
+}

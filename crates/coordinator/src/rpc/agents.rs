@@ -1,0 +1,227 @@
+//! One stream per agent. What it says is decided in the order it is said; acknowledgements follow in that
+//! order once each message is durable.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt};
+use heats_core::ops::agents::{self, Attach};
+use heats_core::ops::attempts::{Finish, Key};
+use heats_core::{Op, Refusal, Reply};
+use heats_domain::AgentId;
+use heats_wire::convert::{ConvertError, required};
+use heats_wire::v1::agents_server::Agents;
+use heats_wire::v1::{self, from_agent, to_agent};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info};
+
+use crate::decider::{Answer, AskError};
+use crate::node::Node;
+use crate::status::{malformed, unanswered};
+use crate::streams::{Attached, Outbox, run, stop};
+
+/// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
+const WINDOW: usize = 1_024;
+
+/// The service.
+pub struct AgentsService {
+    node: Node,
+}
+
+impl AgentsService {
+    /// The service of this node.
+    pub const fn new(node: Node) -> Self {
+        Self { node }
+    }
+}
+
+type ToAgents = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Agents for AgentsService {
+    type AttachStream = ToAgents;
+
+    async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|m| m.message);
+        let Some(from_agent::Message::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
+        };
+        let (agent, attach) = attach(hello).map_err(|error| malformed(&error))?;
+        let node = self.node.clone();
+        // The outbox exists before the agent is known to the leader, so that no order to it is lost.
+        let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
+        node.leases.renew(agent, Instant::now());
+        let answer = match node.decider.ask(Op::Attach(attach)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                node.streams.detach(agent, number);
+                return Err(unanswered(&error));
+            }
+        };
+        if let Reply::Attached(attached) = answer.reply {
+            welcome(&node, &outbox, attached).await;
+        }
+        info!(agent_id = %agent, "agent attached");
+        let session = Session { node, agent, number, outbox };
+        tokio::spawn(session.run(messages, cut));
+        Ok(Response::new(Box::pin(ReceiverStream::new(inbox).map(Ok))))
+    }
+}
+
+fn attach(hello: v1::Hello) -> Result<(AgentId, Attach), ConvertError> {
+    let v1::Hello { agent, name, inventory, holding, version } = hello;
+    let agent = required(agent, "agent")?;
+    let inventory = required(inventory, "inventory")?;
+    let holding =
+        holding.into_iter().map(|h| required(h.key, "key")?.try_into()).collect::<Result<BTreeSet<Key>, _>>()?;
+    Ok((agent, Attach { agent, name, inventory, version, holding }))
+}
+
+/// What the agent is told first: who leads, and what became of its attempts.
+async fn welcome(node: &Node, outbox: &Outbox, attached: agents::Attached) {
+    let state = node.replica.state();
+    let agents::Attached { kill, stop: stops, run: runs } = attached;
+    let welcome = v1::Welcome {
+        term: node.replica.status().term,
+        lease_ttl_ms: node.config.lease_ttl.as_millis() as u64,
+        heartbeat_ms: node.config.heartbeat.as_millis() as u64,
+        kill: kill.into_iter().map(Into::into).collect(),
+    };
+    let stops = stops.into_iter().map(|key| to_agent::Message::Stop(stop(&state, key, "the trial has ended".into())));
+    let runs = runs.into_iter().filter_map(|key| run(&state, key)).map(to_agent::Message::Run);
+    for message in std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs) {
+        // An agent that is gone already finds out when it attaches again.
+        let _ = outbox.send(v1::ToAgent { message: Some(message) }).await;
+    }
+}
+
+/// One stream, from its Welcome to its end.
+struct Session {
+    node: Node,
+    agent: AgentId,
+    number: u64,
+    outbox: Outbox,
+}
+
+/// What becomes of one message: its number, and what has to be decided first.
+type Pending = Pin<Box<dyn Future<Output = (u64, Option<Key>, Result<(), AskError>)> + Send>>;
+
+impl Session {
+    async fn run(self, mut messages: Streaming<v1::FromAgent>, mut cut: oneshot::Receiver<()>) {
+        let mut pending: FuturesOrdered<Pending> = FuturesOrdered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some((seq, key, outcome)) = pending.next() => {
+                    if self.answer(seq, key, outcome).await.is_err() {
+                        break;
+                    }
+                }
+                () = self.outbox.closed() => break,
+                _ = &mut cut => break,
+                message = messages.message(), if pending.len() < WINDOW => match message {
+                    Ok(Some(message)) => {
+                        self.node.leases.renew(self.agent, Instant::now());
+                        match self.take(message).await {
+                            Ok(Some(next)) => pending.push_back(next),
+                            Ok(None) => {}
+                            Err(error) => {
+                                debug!(agent_id = %self.agent, %error, "stream refused");
+                                break;
+                            }
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(status) => {
+                        debug!(agent_id = %self.agent, %status, "stream broken");
+                        break;
+                    }
+                },
+            }
+        }
+        if self.node.streams.detach(self.agent, self.number) {
+            self.node.decider.detach(self.agent).await;
+            info!(agent_id = %self.agent, "agent detached");
+        }
+    }
+
+    /// Starts to deal with one message.
+    async fn take(&self, message: v1::FromAgent) -> Result<Option<Pending>, TakeError> {
+        let v1::FromAgent { seq, message } = message;
+        let (key, op) = match required(message, "message")? {
+            from_agent::Message::Hello(_) => return Err(TakeError::SecondHello),
+            from_agent::Message::Heartbeat(v1::Heartbeat {}) => {
+                return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
+            }
+            from_agent::Message::Leaving(v1::Leaving {}) => {
+                self.node.decider.detach(self.agent).await;
+                return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
+            }
+            from_agent::Message::LogChunk(chunk) => {
+                self.node.relays.deliver(chunk);
+                return Ok(None);
+            }
+            from_agent::Message::Started(v1::Started { key, environment }) => {
+                let key = Key::try_from(required(key, "key")?)?;
+                (key, Op::Start(key, environment))
+            }
+            from_agent::Message::Report(v1::Report { key, step, metrics }) => {
+                let key = Key::try_from(required(key, "key")?)?;
+                (key, Op::Report(key, step, metrics.unwrap_or_default()))
+            }
+            from_agent::Message::Finished(finished) => {
+                let finish = Finish::try_from(finished)?;
+                (finish.key, Op::Finish(finish))
+            }
+        };
+        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_patiently(op).await?;
+        Ok(Some(Box::pin(async move {
+            let outcome = match answer.await {
+                Ok(Ok(Answer { .. })) => Ok(()),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(AskError::Stopped),
+            };
+            (seq, Some(key), outcome)
+        })))
+    }
+
+    /// Acknowledges a message, or says why the attempt is not the agent's; an error ends the stream.
+    async fn answer(&self, seq: u64, key: Option<Key>, outcome: Result<(), AskError>) -> Result<(), ()> {
+        match (outcome, key) {
+            (Ok(()), _) => {}
+            (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(key)) => {
+                let stop =
+                    v1::Stop { key: Some(key.into()), grace_ms: 0, why: format!("{refusal}: {}", refusal.hint()) };
+                self.send(to_agent::Message::Stop(stop)).await?;
+            }
+            (Err(AskError::Refused(refusal)), _) => {
+                debug!(agent_id = %self.agent, seq, %refusal, "message refused");
+            }
+            (Err(error), _) => {
+                debug!(agent_id = %self.agent, %error, "stream ends");
+                return Err(());
+            }
+        }
+        self.send(to_agent::Message::Ack(v1::Ack { seq })).await
+    }
+
+    async fn send(&self, message: to_agent::Message) -> Result<(), ()> {
+        self.outbox.send(v1::ToAgent { message: Some(message) }).await.map_err(|_| ())
+    }
+}
+
+/// Why a message ends the stream.
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error("a second Hello on one stream")]
+    SecondHello,
+    #[error(transparent)]
+    Malformed(#[from] ConvertError),
+    #[error(transparent)]
+    Unanswered(#[from] AskError),
+}

@@ -1,0 +1,6 @@
+//! The gRPC services. They convert and ask; nothing is decided here.
+
+pub mod agents;
+pub mod events;
+pub mod logs;
+pub mod sweeps;

@@ -1,0 +1,276 @@
+//! The users' calls. Reads answer from what this node has applied; writes go to the decider.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use heats_core::ops::submit::Submit;
+use heats_core::{Op, Refusal, Reply, State, Sweep};
+use heats_replica::Leadership;
+use heats_wire::v1::sweeps_server::Sweeps;
+use heats_wire::{v1, views};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{events, logs};
+use crate::decider::Answer;
+use crate::edge::{clock, entropy};
+use crate::node::Node;
+use crate::status::{refused, unanswered};
+
+/// The most trials in one answer.
+const PAGE: usize = 10_000;
+/// The most sweeps in one answer.
+const SWEEPS: usize = 1_000;
+
+/// The service.
+pub struct SweepsService {
+    node: Node,
+}
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl SweepsService {
+    /// The service of this node.
+    pub const fn new(node: Node) -> Self {
+        Self { node }
+    }
+
+    async fn ask(&self, op: Op) -> Result<Answer, Status> {
+        self.node.decider.ask(op).await.map_err(|error| unanswered(&error))
+    }
+
+    /// Carries out an operation on a sweep that is named in a request; the sweep as it is afterwards.
+    async fn change(&self, sweep: &str, op: impl FnOnce(&Sweep) -> Op) -> Result<(Answer, Option<v1::Sweep>), Status> {
+        let id = {
+            let state = self.node.replica.state();
+            let sweep = find(&state, sweep)?;
+            (sweep.id, op(sweep))
+        };
+        let answer = self.ask(id.1).await?;
+        let after = self.node.replica.state().sweeps.get(&id.0).map(|sweep| views::sweep(sweep));
+        Ok((answer, after))
+    }
+}
+
+/// The sweep that a user means.
+pub fn find<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Sweep>, Status> {
+    state.find(text).ok_or_else(|| refused(&Refusal::NoSuchSweep(text.to_owned())))
+}
+
+#[tonic::async_trait]
+impl Sweeps for SweepsService {
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        let v1::SubmitRequest { request, spec, base_dir, name, provenance } = request.into_inner();
+        let spec = crate::admission::admit(&spec)?;
+        let name = Some(name).filter(|name| !name.is_empty());
+        let submit = Submit {
+            sweep: entropy::sweep_id(),
+            request,
+            spec,
+            name,
+            seed: entropy::bits() >> 32,
+            base_dir,
+            provenance,
+        };
+        let answer = self.ask(Op::Submit(Box::new(submit))).await?;
+        let Reply::Submitted(submitted) = answer.reply else {
+            return Err(Status::internal("not the reply to a submit"));
+        };
+        Ok(Response::new(v1::SubmitResponse {
+            sweep: Some(submitted.sweep),
+            name: submitted.name,
+            existed: submitted.existed,
+        }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let v1::ListRequest { all, limit } = request.into_inner();
+        let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
+        let state = self.node.replica.state();
+        let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
+        let sweeps = sweeps.take(limit).map(|sweep| views::sweep(sweep)).collect();
+        Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: clock::now_ms(), sweeps }))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let state = self.node.replica.state();
+        let sweep = views::sweep(find(&state, &request.into_inner().sweep)?);
+        Ok(Response::new(v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep: Some(sweep) }))
+    }
+
+    async fn trials(&self, request: Request<v1::TrialsRequest>) -> Result<Response<v1::TrialsResponse>, Status> {
+        let v1::TrialsRequest { sweep, best_first, limit, from, numbers } = request.into_inner();
+        let state = self.node.replica.state();
+        let sweep = find(&state, &sweep)?;
+        let limit = if limit == 0 { PAGE } else { (limit as usize).min(PAGE) };
+        let mut next = None;
+        let trials = if !numbers.is_empty() {
+            let missing = |trial| refused(&Refusal::NoSuchTrial { sweep: sweep.name.clone(), trial });
+            let found: Result<Vec<_>, _> =
+                numbers.iter().take(limit).map(|&n| sweep.trial(n).ok_or_else(|| missing(n))).collect();
+            found?
+        } else if best_first {
+            sweep.ranking.iter().filter_map(|ranked| sweep.trial(ranked.trial)).take(limit).collect()
+        } else {
+            let end = (from as usize).saturating_add(limit);
+            next = (end < sweep.trials.len()).then_some(end as u32);
+            sweep.trials.iter().skip(from as usize).take(limit).map(Arc::as_ref).collect()
+        };
+        let trials = trials.into_iter().map(|trial| views::summary(sweep, trial)).collect();
+        Ok(Response::new(v1::TrialsResponse { log_index: state.applied, trials, next }))
+    }
+
+    async fn trial(&self, request: Request<v1::TrialRequest>) -> Result<Response<v1::TrialResponse>, Status> {
+        let v1::TrialRequest { sweep, trial } = request.into_inner();
+        let state = self.node.replica.state();
+        let sweep = find(&state, &sweep)?;
+        let missing = || refused(&Refusal::NoSuchTrial { sweep: sweep.name.clone(), trial });
+        let trial = sweep.trial(trial).ok_or_else(missing)?;
+        Ok(Response::new(views::trial(&state, sweep, trial)))
+    }
+
+    type EventsStream = Answers<v1::EventBatch>;
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        events::events(&self.node, request.into_inner())
+    }
+
+    type WatchStream = Answers<v1::GetResponse>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let v1::WatchRequest { sweep, min_interval_ms } = request.into_inner();
+        let mut states = self.node.replica.watch_state();
+        let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
+        let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
+        let (sender, answers) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut seen = 0;
+            loop {
+                let state = states.borrow_and_update().clone();
+                let Some(sweep) = state.sweeps.get(&id) else { return };
+                let length = sweep.journal.len();
+                if length != seen {
+                    seen = length;
+                    let sweep = Some(views::sweep(sweep));
+                    let answer = v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep };
+                    if sender.send(Ok(answer)).await.is_err() {
+                        return;
+                    }
+                }
+                if sweep_ended(&state, id) {
+                    return;
+                }
+                drop(state);
+                tokio::select! {
+                    changed = states.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+                tokio::time::sleep(interval).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    type LogsStream = Answers<v1::LogLine>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        logs::logs(&self.node, request.into_inner())
+    }
+
+    async fn control(&self, request: Request<v1::ControlRequest>) -> Result<Response<v1::ControlResponse>, Status> {
+        let request = request.into_inner();
+        let verb = request.verb();
+        let v1::ControlRequest { sweep, trial, verb: _ } = request;
+        let op = match (trial, verb) {
+            (None, verb) => Ok((verb, None)),
+            (Some(trial), v1::Verb::Cancel) => Ok((v1::Verb::Cancel, Some(trial))),
+            (Some(_), _) => Err(Status::invalid_argument("a single trial can only be cancelled")),
+        }?;
+        let (answer, sweep) = self
+            .change(&sweep, |sweep| match op {
+                (_, Some(trial)) => Op::CancelTrial(sweep.id, trial),
+                (verb, None) => Op::Control(sweep.id, verb.into()),
+            })
+            .await?;
+        Ok(Response::new(v1::ControlResponse { log_index: answer.log_index, sweep }))
+    }
+
+    async fn edit(&self, request: Request<v1::EditRequest>) -> Result<Response<v1::EditResponse>, Status> {
+        let request = request.into_inner();
+        let edit = (&request).into();
+        let (answer, sweep) = self.change(&request.sweep, |sweep| Op::Edit(sweep.id, edit)).await?;
+        Ok(Response::new(v1::EditResponse { log_index: answer.log_index, sweep }))
+    }
+
+    async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Result<Response<v1::EnqueueResponse>, Status> {
+        let v1::EnqueueRequest { sweep, params } = request.into_inner();
+        let params = params.unwrap_or_default();
+        let (answer, _) = self.change(&sweep, |sweep| Op::Enqueue(sweep.id, params)).await?;
+        let Reply::Enqueued(waiting) = answer.reply else {
+            return Err(Status::internal("not the reply to an enqueue"));
+        };
+        Ok(Response::new(v1::EnqueueResponse { log_index: answer.log_index, waiting }))
+    }
+
+    async fn retry(&self, request: Request<v1::RetryRequest>) -> Result<Response<v1::RetryResponse>, Status> {
+        let v1::RetryRequest { sweep, trials } = request.into_inner();
+        let (answer, _) = self.change(&sweep, |sweep| Op::Retry(sweep.id, trials)).await?;
+        let Reply::Retried(trials) = answer.reply else { return Err(Status::internal("not the reply to a retry")) };
+        Ok(Response::new(v1::RetryResponse { log_index: answer.log_index, trials }))
+    }
+
+    async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveResponse>, Status> {
+        let (answer, _) = self.change(&request.into_inner().sweep, |sweep| Op::Remove(sweep.id)).await?;
+        Ok(Response::new(v1::RemoveResponse { log_index: answer.log_index }))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let node = &self.node;
+        let status = node.replica.status();
+        let state = node.replica.state();
+        let (leader, leader_address) = match node.replica.leadership().borrow().clone() {
+            Leadership::Leader { .. } => (Some(node.config.node_id), String::new()),
+            Leadership::Follower { leader: Some((id, address)), .. } => (Some(id), address),
+            Leadership::Follower { leader: None, .. } => (None, String::new()),
+        };
+        let agents = state.agents.keys().filter_map(|&agent| {
+            let attached = state.agent(agent)?;
+            let held = state.leases.get(&agent);
+            let mut sum = heats_domain::Grant::default();
+            for lease in held.into_iter().flat_map(|held| held.values()) {
+                sum.cpus += lease.grant.cpus;
+                sum.memory += lease.grant.memory;
+                sum.gpus.extend(&lease.grant.gpus);
+            }
+            Some(v1::AgentStatus {
+                agent: Some(agent),
+                name: attached.name.clone(),
+                inventory: Some(attached.inventory.clone()),
+                attached: node.streams.is_attached(agent),
+                leases: held.map_or(0, |held| held.len() as u32),
+                held: Some(sum),
+            })
+        });
+        Ok(Response::new(v1::StatusResponse {
+            node: node.config.node_id,
+            term: status.term,
+            leader,
+            leader_address,
+            log_index: status.last_log.unwrap_or(0),
+            applied_index: state.applied,
+            snapshot_index: status.snapshot.unwrap_or(0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agents: agents.collect(),
+            data_dir: node.config.data_dir.display().to_string(),
+        }))
+    }
+}
+
+/// Whether the sweep is over, or gone.
+pub fn sweep_ended(state: &State, id: heats_domain::SweepId) -> bool {
+    state.sweeps.get(&id).is_none_or(|sweep| sweep.is_ended())
+}

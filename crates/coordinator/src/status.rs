@@ -1,0 +1,59 @@
+//! The one map from errors to gRPC statuses. The code goes into `heats-code`, the hint into `heats-hint`,
+//! the leader's address into `heats-leader`.
+
+use heats_core::Refusal;
+use heats_wire::convert::ConvertError;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Status};
+
+use crate::decider::AskError;
+
+/// A refusal as a status.
+pub fn refused(refusal: &Refusal) -> Status {
+    let code = match refusal {
+        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } => Code::NotFound,
+        Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
+        Refusal::Ended(_)
+        | Refusal::NotEnded(_)
+        | Refusal::Stale { .. }
+        | Refusal::BelowCreated { .. }
+        | Refusal::BudgetUsed { .. }
+        | Refusal::NothingFailed(_) => Code::Aborted,
+        Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
+            Code::InvalidArgument
+        }
+        Refusal::QueueFull(_) => Code::ResourceExhausted,
+    };
+    let mut status = Status::new(code, refusal.to_string());
+    annotate(&mut status, "heats-code", refusal.code());
+    annotate(&mut status, "heats-hint", refusal.hint());
+    status
+}
+
+/// An error of the decider as a status.
+pub fn unanswered(error: &AskError) -> Status {
+    match error {
+        AskError::Refused(refusal) => refused(refusal),
+        AskError::NotLeader { leader } => {
+            let mut status = Status::new(Code::FailedPrecondition, error.to_string());
+            if let Some(leader) = leader {
+                annotate(&mut status, "heats-leader", leader);
+            }
+            status
+        }
+        AskError::Overloaded => Status::new(Code::ResourceExhausted, error.to_string()),
+        AskError::Stopped => Status::new(Code::Unavailable, error.to_string()),
+    }
+}
+
+/// A message that means nothing.
+pub fn malformed(error: &ConvertError) -> Status {
+    Status::new(Code::InvalidArgument, error.to_string())
+}
+
+fn annotate(status: &mut Status, key: &'static str, value: &str) {
+    // Texts here are ASCII; one that is not is left out rather than sent broken.
+    if let Ok(value) = AsciiMetadataValue::try_from(value) {
+        status.metadata_mut().insert(key, value);
+    }
+}

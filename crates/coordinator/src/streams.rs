@@ -1,0 +1,172 @@
+//! The agents that are attached to this node, and the way to each: what the leader decides goes out here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heats_core::history::trial_seed;
+use heats_core::ops::attempts::Key;
+use heats_core::{Entry, Fact, State};
+use heats_domain::AgentId;
+use heats_wire::v1;
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+/// Messages that may wait for one agent. One that falls this far behind is cut off; it attaches again and
+/// is told what it missed.
+const OUTBOX: usize = 4_096;
+
+/// A way to one agent.
+pub type Outbox = mpsc::Sender<v1::ToAgent>;
+
+/// Who is attached.
+#[derive(Clone, Debug, Default)]
+pub struct Streams {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_agent: BTreeMap<AgentId, Way>,
+    next: u64,
+}
+
+/// The way to one agent, as long as it is in the map.
+#[derive(Debug)]
+struct Way {
+    number: u64,
+    outbox: Outbox,
+    /// Dropped with the entry, which tells the stream's session to end.
+    _alive: oneshot::Sender<()>,
+}
+
+/// One stream's side of its way.
+pub struct Attached {
+    /// Tells it from the agent's other streams.
+    pub number: u64,
+    /// What the agent is sent.
+    pub outbox: Outbox,
+    /// The other end of the outbox.
+    pub inbox: mpsc::Receiver<v1::ToAgent>,
+    /// Resolves when the stream is to end: a newer one replaced it, or it was cut.
+    pub cut: oneshot::Receiver<()>,
+}
+
+impl Streams {
+    /// A new stream of `agent`, in place of the one it had.
+    pub fn attach(&self, agent: AgentId) -> Attached {
+        let (outbox, inbox) = mpsc::channel(OUTBOX);
+        let (alive, cut) = oneshot::channel();
+        let mut inner = self.lock();
+        inner.next += 1;
+        let number = inner.next;
+        inner.by_agent.insert(agent, Way { number, outbox: outbox.clone(), _alive: alive });
+        Attached { number, outbox, inbox, cut }
+    }
+
+    /// The stream ended. Whether it was the agent's newest.
+    pub fn detach(&self, agent: AgentId, number: u64) -> bool {
+        let mut inner = self.lock();
+        let newest = inner.by_agent.get(&agent).is_some_and(|way| way.number == number);
+        if newest {
+            inner.by_agent.remove(&agent);
+        }
+        newest
+    }
+
+    /// Cuts one agent's stream: its leases are over, and it has to attach again to get others.
+    pub fn cut(&self, agent: AgentId) {
+        self.lock().by_agent.remove(&agent);
+    }
+
+    /// Cuts every stream: this node does not lead any more, and its agents have to find who does.
+    pub fn cut_all(&self) {
+        self.lock().by_agent.clear();
+    }
+
+    /// Whether the agent is attached.
+    pub fn is_attached(&self, agent: AgentId) -> bool {
+        self.lock().by_agent.contains_key(&agent)
+    }
+
+    /// Sends `message` to the agent; whether it could be.
+    pub fn send(&self, agent: AgentId, message: v1::to_agent::Message) -> bool {
+        let mut inner = self.lock();
+        let Some(way) = inner.by_agent.get(&agent) else { return false };
+        match way.outbox.try_send(v1::ToAgent { message: Some(message) }) {
+            Ok(()) => true,
+            Err(error) => {
+                debug!(agent_id = %agent, %error, "agent cut off: its outbox is full or gone");
+                inner.by_agent.remove(&agent);
+                false
+            }
+        }
+    }
+
+    /// Tells the agents what an entry means for them, once it is applied in `state`.
+    pub fn route(&self, state: &State, entry: &Entry) {
+        for fact in entry.facts.iter().filter_map(|cell| cell.fact.as_ref()) {
+            match fact {
+                Fact::TrialLeased(fact) => {
+                    let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
+                    if let Some(run) = run(state, key) {
+                        self.send(fact.agent, v1::to_agent::Message::Run(run));
+                    }
+                }
+                Fact::TrialSettled(fact) => {
+                    let Some(sweep) = state.sweeps.get(&fact.sweep) else { continue };
+                    let Some(trial) = sweep.trial(fact.trial) else { continue };
+                    let Some((attempt, lease)) = trial.live() else { continue };
+                    let key = Key { sweep: fact.sweep, trial: fact.trial, attempt };
+                    let why = fact.reason.as_ref().map_or_else(|| fact.why.clone(), ToString::to_string);
+                    self.send(lease.agent, v1::to_agent::Message::Stop(stop(state, key, why)));
+                }
+                Fact::SweepSubmitted(_)
+                | Fact::SweepPaused(_)
+                | Fact::SweepResumed(_)
+                | Fact::SweepDrained(_)
+                | Fact::SweepEdited(_)
+                | Fact::SweepEnded(_)
+                | Fact::SweepReopened(_)
+                | Fact::SweepRemoved(_)
+                | Fact::PointEnqueued(_)
+                | Fact::TrialCreated(_)
+                | Fact::TrialStarted(_)
+                | Fact::TrialReported(_)
+                | Fact::AttemptEnded(_)
+                | Fact::AgentAttached(_) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The map is consistent after every statement, so a panic elsewhere does not spoil it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The order to start an attempt, where it is live.
+pub fn run(state: &State, key: Key) -> Option<v1::Run> {
+    let sweep = state.sweeps.get(&key.sweep)?;
+    let trial = sweep.trial(key.trial)?;
+    let (attempt, lease) = trial.live()?;
+    if attempt != key.attempt {
+        return None;
+    }
+    let (submitted, _) = sweep.submitted()?;
+    Some(v1::Run {
+        key: Some(key.into()),
+        sweep_name: sweep.name.clone(),
+        params: sweep.params(trial).cloned(),
+        grant: Some(lease.grant.clone()),
+        seed: trial_seed(sweep.seed, key.trial),
+        spec: submitted.spec.clone(),
+        base_dir: submitted.base_dir.clone(),
+        resume_step: trial.last_step,
+    })
+}
+
+/// The order to end an attempt.
+pub fn stop(state: &State, key: Key, why: String) -> v1::Stop {
+    let grace_ms = state.sweeps.get(&key.sweep).map_or(0, |sweep| sweep.spec.run.stop_grace.ms);
+    v1::Stop { key: Some(key.into()), grace_ms, why }
+}
