@@ -44,6 +44,9 @@ pub trait Searcher: Send {
 
     /// Proposes the configuration of trial `ask.trial`: a pure function of the events so far, the
     /// problem and the trial's number. `fixed` values, where the user enqueued some, are kept.
+    ///
+    /// A searcher that learns knows of an earlier suggestion only from its [`Event::Created`]: of two that
+    /// are made with nothing observed in between, the second may repeat the first in a finite space.
     fn suggest(&self, ask: Ask, fixed: &Params) -> Suggestion;
 
     /// Whether a suggestion depends on nothing but the trial's number, so that it may be made ahead

@@ -266,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn ties_go_to_the_older_trial_and_there_is_one_zero() {
+        let history = history(&[
+            (None, Some(Outcome::Completed(0.0))),
+            (None, Some(Outcome::Completed(-0.0))),
+            (None, Some(Outcome::Completed(0.0))),
+        ]);
+        assert_eq!(history.standings.iter().map(|s| s.slot).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
     fn a_failed_trial_leaves_its_place() {
         let history = history(&[(None, Some(Outcome::Failed)), (None, None)]);
         assert_eq!(history.tracks()[0].ascending, [(0.5, 1)]);

@@ -69,3 +69,57 @@ impl Searcher for Grid {
         self.deck.is_plain()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{choice, conditional, expr, int, parameter};
+    use heats_domain::Space;
+
+    fn grid(space: Space) -> Box<dyn Searcher> {
+        let problem = Problem { space, seed: 0, trials: None };
+        build(&problem, &PlugParams::new()).expect("builds")
+    }
+
+    fn all(grid: &dyn Searcher) -> Vec<String> {
+        (0..)
+            .map_while(|trial| match grid.suggest(Ask { trial }, &Params::default()) {
+                Suggestion::Try(params) => Some(params.to_string()),
+                Suggestion::Exhausted | Suggestion::Infeasible { .. } => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_last_parameter_changes_fastest_and_inactive_ones_count_once() {
+        let space = Space {
+            parameters: vec![
+                parameter("a", choice(&["p", "q"])),
+                conditional("b", int(1, 2), r#"a == "q""#),
+                parameter("c", int(1, 2)),
+            ],
+            constraints: vec![expr("c < 2 || a == \"p\"")],
+        };
+        assert_eq!(all(grid(space).as_ref()), ["a=p c=1", "a=p c=2", "a=q b=1 c=1", "a=q b=2 c=1"]);
+    }
+
+    #[test]
+    fn a_vast_grid_is_walked_not_laid_out() {
+        let digits = |name: &str| parameter(name, int(0, 999));
+        let parameters = vec![digits("a"), digits("b"), digits("c"), digits("d"), digits("e"), digits("f")];
+        // All but one value of `b` is refused, each together with everything after it.
+        let space = Space { parameters, constraints: vec![expr("b == 999")] };
+        let Suggestion::Try(params) = grid(space).suggest(Ask { trial: 1234 }, &Params::default()) else {
+            panic!("finds it")
+        };
+        assert_eq!(params.to_string(), "a=0 b=999 c=0 d=0 e=1 f=234");
+    }
+
+    #[test]
+    fn a_grid_beyond_counting_is_refused() {
+        let parameters = (0..7).map(|i| parameter(&format!("x{i}"), int(0, 999))).collect();
+        let problem = Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None };
+        let complaints = build(&problem, &PlugParams::new()).err().expect("is refused");
+        assert_eq!(complaints[0].message, "the grid has more than 2^64 points");
+    }
+}

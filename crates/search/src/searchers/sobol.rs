@@ -141,3 +141,63 @@ impl Searcher for Sobol {
         self.deck.as_ref().is_none_or(Deck::is_plain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{expr, float, parameter};
+
+    fn sobol(space: &Space, seed: u64) -> Box<dyn Searcher> {
+        let problem = Problem { space: space.clone(), seed, trials: None };
+        build(&problem, &PlugParams::new()).expect("builds")
+    }
+
+    fn point(sobol: &dyn Searcher, trial: u32) -> Params {
+        match sobol.suggest(Ask { trial }, &Params::default()) {
+            Suggestion::Try(params) => params,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_64_points_have_one_in_each_64th_of_every_dimension() {
+        // More dimensions than the library has, so that the padded ones are looked at too.
+        let space = Space {
+            parameters: (0..300).map(|i| parameter(&format!("x{i}"), float(0.0, 1.0))).collect(),
+            constraints: vec![],
+        };
+        for seed in 0..3 {
+            let sobol = sobol(&space, seed);
+            let points: Vec<Params> = (0..64).map(|trial| point(sobol.as_ref(), trial)).collect();
+            for p in &space.parameters {
+                let mut cells: Vec<u32> = points
+                    .iter()
+                    .filter_map(|point| point.get(&p.name).and_then(heats_domain::Value::as_f64))
+                    .map(|x| (x * 64.0) as u32)
+                    .collect();
+                cells.sort_unstable();
+                assert_eq!(cells, (0..64).collect::<Vec<_>>(), "{} under seed {seed}", p.name);
+            }
+        }
+    }
+
+    #[test]
+    fn points_go_on_where_the_library_ends() {
+        let space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
+        let sobol = sobol(&space, 1);
+        assert_ne!(point(sobol.as_ref(), 0), point(sobol.as_ref(), 1 << 16), "another scramble");
+    }
+
+    #[test]
+    fn a_constraint_skips_points_and_changes_no_other() {
+        let mut space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
+        let free: Vec<Params> = (0..40).map(|trial| point(sobol(&space, 1).as_ref(), trial)).collect();
+        space.constraints = vec![expr("x < 0.5")];
+        let bound = sobol(&space, 1);
+        let expected: Vec<&Params> = free.iter().filter(|params| space.is_feasible(params)).collect();
+        assert!(expected.len() >= 19);
+        for (trial, params) in expected.into_iter().enumerate().rev() {
+            assert_eq!(point(bound.as_ref(), trial as u32), *params, "trial {trial}, asked backwards");
+        }
+    }
+}

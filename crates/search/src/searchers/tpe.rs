@@ -238,9 +238,116 @@ impl<'a> Estimate<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outcome;
+    use crate::conformance::{float, parameter, spaces};
+    use heats_domain::Space;
+
+    fn tpe(space: &Space, json: serde_json::Value) -> Box<dyn Searcher> {
+        let problem = Problem { space: space.clone(), seed: 3, trials: None };
+        build(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
+    }
+
+    fn ask(tpe: &dyn Searcher, trial: u32) -> Params {
+        match tpe.suggest(Ask { trial }, &Params::default()) {
+            Suggestion::Try(params) => params,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn run(tpe: &mut dyn Searcher, trials: u32, loss: impl Fn(&Params) -> f64) {
+        for trial in 0..trials {
+            let params = ask(tpe, trial);
+            tpe.observe(&Event::Created { trial, params: &params });
+            tpe.observe(&Event::Ended { trial, outcome: Outcome::Completed(loss(&params)) });
+        }
+    }
+
+    fn x(params: &Params) -> f64 {
+        params.get("x").and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
 
     #[test]
     fn a_tenth_counts_as_good_and_never_more_than_25() {
         assert_eq!([0, 1, 10, 11, 250, 10_000].map(good), [0, 1, 1, 2, 25, 25]);
+    }
+
+    #[test]
+    fn until_enough_trials_ended_it_draws_what_random_draws() {
+        let (_, space) = &spaces()[1];
+        let problem = Problem { space: space.clone(), seed: 3, trials: None };
+        let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
+        let mut tpe = tpe(space, serde_json::json!({"n_startup_trials": 4}));
+        for trial in 0..8 {
+            let params = ask(tpe.as_ref(), trial);
+            let as_random = ask(random.as_ref(), trial) == params;
+            // A trial that failed taught nothing: of the first five, four count.
+            assert_eq!(as_random, trial < 5, "trial {trial}");
+            tpe.observe(&Event::Created { trial, params: &params });
+            let outcome = if trial == 1 { Outcome::Failed } else { Outcome::Completed(1.0) };
+            tpe.observe(&Event::Ended { trial, outcome });
+        }
+    }
+
+    #[test]
+    fn the_liar_keeps_parallel_suggestions_apart() {
+        let space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
+        let spread = |liar: bool| {
+            let mut tpe = tpe(&space, serde_json::json!({"constant_liar": liar}));
+            run(tpe.as_mut(), 30, |params| (x(params) - 0.3).powi(2));
+            let side_by_side: Vec<f64> = (30..60)
+                .map(|trial| {
+                    let params = ask(tpe.as_ref(), trial);
+                    tpe.observe(&Event::Created { trial, params: &params });
+                    x(&params)
+                })
+                .collect();
+            let mean = side_by_side.iter().sum::<f64>() / 30.0;
+            (side_by_side.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 30.0).sqrt()
+        };
+        assert!(spread(true) > 2.0 * spread(false), "{} and {}", spread(true), spread(false));
+    }
+
+    #[test]
+    fn joint_estimation_sees_an_interaction_that_separate_ones_cannot() {
+        let space = Space {
+            parameters: vec![parameter("x", float(0.0, 1.0)), parameter("y", float(0.0, 1.0))],
+            constraints: vec![],
+        };
+        let ridge = |params: &Params| {
+            let y = params.get("y").and_then(Value::as_f64).unwrap_or(f64::NAN);
+            (x(params) - y).abs()
+        };
+        let off = |multivariate: bool| {
+            let mut tpe = tpe(&space, serde_json::json!({"multivariate": multivariate}));
+            run(tpe.as_mut(), 60, ridge);
+            (60..90).map(|trial| ridge(&ask(tpe.as_ref(), trial))).sum::<f64>() / 30.0
+        };
+        assert!(off(true) < 0.7 * off(false), "{} and {}", off(true), off(false));
+    }
+
+    #[test]
+    fn every_setting_stays_in_every_space() {
+        for (name, space) in spaces() {
+            for json in [
+                serde_json::json!({"multivariate": false, "constant_liar": false}),
+                serde_json::json!({"n_startup_trials": 0, "n_ei_candidates": 1, "prior_weight": 0.01}),
+            ] {
+                let mut tpe = tpe(&space, json);
+                let trials = space.cardinality().filter(|n| *n > 1).map_or(25, |_| 10);
+                run(tpe.as_mut(), trials, |params| {
+                    assert_eq!(space.check(params), Ok(()), "{name}");
+                    0.0
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense_are_refused() {
+        let problem = Problem { space: Space::default(), seed: 0, trials: None };
+        let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
+        assert!(refused(serde_json::json!({"n_ei_candidates": 0})));
+        assert!(refused(serde_json::json!({"prior_weight": 0.0})));
+        assert!(!refused(serde_json::json!({"n_startup_trials": 0})));
     }
 }

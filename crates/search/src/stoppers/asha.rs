@@ -292,6 +292,8 @@ mod tests {
             (1, 17, 9.0),
             (1, 18, 9.0),
             (1, 19, 9.0),
+            // The first report is the last one of a whole trial: rung 6 is behind it.
+            (2, 18, 9.0),
         ];
         assert!(trace(asha.as_mut(), &reports).iter().all(|verdict| verdict == "on"));
     }
