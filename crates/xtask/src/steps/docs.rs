@@ -1,4 +1,4 @@
-//! The step that holds the documentation to the code: a page per refusal, every invariant listed, no dead link.
+//! The step that holds the documentation to the code: a page per refusal, every invariant listed, no dead link or path.
 
 use std::collections::BTreeSet;
 
@@ -22,14 +22,16 @@ impl Step for Docs {
     }
 
     fn about(&self) -> &'static str {
-        "each refusal has its page, each invariant is listed, each link leads somewhere"
+        "each refusal has its page, each invariant is listed, each link and path leads somewhere"
     }
 
     fn verify(&self, repo: &Repo) -> Result<Tally> {
         let mut findings = Findings::default();
         check_refusals(&repo.tree, &mut findings)?;
         check_invariants(&repo.tree, &mut findings)?;
-        check_links(&repo.tree, |path| repo.root.join(path).exists(), &mut findings);
+        let exists = |path: &str| repo.root.join(path).exists();
+        check_links(&repo.tree, exists, &mut findings);
+        check_paths(&repo.tree, exists, &mut findings);
         Ok(findings.report())
     }
 }
@@ -83,6 +85,22 @@ fn check_links(tree: &Tree, exists: impl Fn(&str) -> bool, findings: &mut Findin
                 }
                 if resolve(folder, target).is_none_or(|file| !exists(&file)) {
                     findings.add(format!("{path}:{number}"), format!("`{link}` leads nowhere"), "mend the link");
+                }
+            }
+        }
+    }
+}
+
+/// Every path in backticks that begins with one of the root's folders is that of something; `NAME` stands for a choice.
+fn check_paths(tree: &Tree, exists: impl Fn(&str) -> bool, findings: &mut Findings) {
+    const FOLDERS: [&str; 8] = ["benches/", "crates/", "deploy/", "docs/", "examples/", "proto/", "python/", "tests/"];
+    let pages = tree.files("", ".md").filter(|(path, _)| !path.contains('/') || path.starts_with("docs/"));
+    for (path, text) in pages {
+        for (number, line) in (1..).zip(text.lines()) {
+            for word in line.split('`').skip(1).step_by(2) {
+                let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains([' ', '*']);
+                if is_path && !word.contains("NAME") && !exists(word) {
+                    findings.add(format!("{path}:{number}"), format!("there is no `{word}`"), "mend the path");
                 }
             }
         }
@@ -155,5 +173,13 @@ mod tests {
         assert!(found.contains("docs/x.md:2: `gone.md#part` leads nowhere"), "{found}");
         assert!(found.contains("`../../out.md`"), "{found}");
         assert!(!found.contains("README.md` leads"), "{found}");
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_found_with_its_line() {
+        let text = "`crates/a.rs` and `crates/gone.rs`, `crates/NAME.rs`\n`crates/* and more`\n";
+        let mut findings = Findings::default();
+        check_paths(&Tree::of(&[("docs/x.md", text)]), |path| path == "crates/a.rs", &mut findings);
+        assert_eq!(findings.text(), "docs/x.md:1: there is no `crates/gone.rs`\n    mend the path");
     }
 }
