@@ -1,1 +1,42 @@
-//! heats-agent
+//! An agent runs trials on one machine: starts their processes, reads what they report, tells a coordinator, obeys it.
+//!
+//! It decides nothing about trials: whether one goes on, is tried again or has failed is the coordinator's word.
+//! A trial does not depend on its agent: each runs under a small supervising process ([`shim`]) that outlives
+//! the agent and notes the trial's end, and what it writes goes to files. An agent that starts again takes over
+//! what its predecessor left, and tells everything once more that no coordinator has acknowledged.
+//!
+//! The program that uses this crate must call [`shim::main`] for the hidden subcommand that [`AgentConfig::shim`]
+//! names, before it starts anything else.
+
+mod agent;
+mod attach;
+mod attempt;
+mod checkpoints;
+mod collector;
+mod context;
+mod door;
+mod ending;
+mod env;
+mod event;
+mod executors;
+mod held;
+pub mod inventory;
+mod journal;
+mod key;
+mod launch;
+mod lines;
+mod logs;
+mod package;
+mod paths;
+mod proc;
+mod process;
+mod readable;
+mod reading;
+pub mod shim;
+mod supervisor;
+mod watcher;
+
+pub use agent::{Agent, AgentConfig, ORPHAN_TTL, Shutdown, StartError};
+pub use event::{AgentEvent, OnEvent};
+pub use journal::JournalError;
+pub use paths::PathsError;

@@ -1,0 +1,247 @@
+//! The agent as a whole: started in a data directory, it runs what coordinators tell it to until it is shut down.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use heats_domain::{AgentId, Inventory};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::attach::{Attach, Identity};
+use crate::attempt::{AttemptDir, Cause};
+use crate::context::{Attempts, Context};
+use crate::env::Environments;
+use crate::event::OnEvent;
+use crate::held::{Order, Outbox};
+use crate::journal::{Journal, JournalError};
+use crate::key::Key;
+use crate::paths::{Paths, PathsError};
+use crate::supervisor::Origin;
+use crate::watcher::Watcher;
+use crate::{inventory, package};
+
+/// How long trials run on without a coordinator, unless [`AgentConfig::orphan_ttl`] says otherwise.
+pub const ORPHAN_TTL: Duration = Duration::from_secs(600);
+
+/// What an agent is and where it works.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The data directory, `DATA`. Environments and outputs below it are shared by the agents of one directory.
+    pub data_dir: PathBuf,
+    /// The agent's own folder in the data directory: `agent`, and another name for each further agent there.
+    pub folder: String,
+    /// The machine's name, for people.
+    pub name: String,
+    /// Addresses of coordinators, `HOST:PORT` or URLs; one that leads is found from any of them.
+    pub coordinators: Vec<String>,
+    /// What the agent offers: see [`crate::inventory::detect`].
+    pub inventory: Inventory,
+    /// The program that runs [`crate::shim::main`], and its first arguments: `heats __shim`.
+    pub shim: Vec<OsString>,
+    /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
+    pub heats_bin: Option<PathBuf>,
+    /// How long trials run on while no coordinator is heard of; `None` for ever.
+    pub orphan_ttl: Option<Duration>,
+    /// Who is told what users wait for.
+    pub on_event: OnEvent,
+}
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be made.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Another agent works in the folder.
+    #[error("the agent folder `{path}` is in use by {holder}; stop that one, or choose another data directory")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who holds it, as it says itself.
+        holder: String,
+    },
+    /// The file system refuses.
+    #[error("the agent folder `{path}` cannot be used: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no address to attach to.
+    #[error("no coordinator's address was given")]
+    NoCoordinator,
+    /// There is no program to supervise trials.
+    #[error("no program was given that supervises trials")]
+    NoShim,
+}
+
+/// What becomes of running trials when the agent ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// They run on; the next agent in the folder takes them over.
+    KeepTrials,
+    /// They get SIGTERM, after their grace period SIGKILL, and are reported as lost, so that they are tried
+    /// again and no retry is used up.
+    StopTrials {
+        /// Not longer than this for each trial, whatever its sweep allows.
+        grace: Duration,
+        /// How long to wait for a coordinator to take the ends over; the next agent tells those that are left.
+        wait: Duration,
+    },
+}
+
+/// A running agent. Dropped, it ends as with [`Shutdown::KeepTrials`].
+#[derive(Debug)]
+pub struct Agent {
+    id: AgentId,
+    context: Arc<Context>,
+    attached: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+    _lock: File,
+}
+
+impl Agent {
+    /// Starts an agent: takes over what an earlier one left in its folder, then attaches in the background.
+    ///
+    /// # Errors
+    /// Where its folder cannot be used. That no coordinator is there is no error: the agent looks for one.
+    pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
+        let AgentConfig { data_dir, folder, name, coordinators, inventory, .. } = config;
+        if coordinators.is_empty() {
+            return Err(StartError::NoCoordinator);
+        }
+        if config.shim.is_empty() {
+            return Err(StartError::NoShim);
+        }
+        let paths = Paths::new(&data_dir, &folder)?;
+        let lock = lock(&paths)?;
+        let io = |path: PathBuf| move |source| StartError::Io { path, source };
+        let id_file = paths.own("id");
+        let id = inventory::id(&id_file, mint).map_err(io(id_file))?;
+        let python = package::unpack(&paths.python()).map_err(io(paths.python()))?;
+        let (journal, open) = Journal::open(&paths.own("journal"))?;
+        let over = left_over(&paths, &open).map_err(io(paths.attempts()))?;
+        let (outbox, outgoing) = Outbox::new();
+        let context = Arc::new(Context {
+            environments: Environments::new(paths.envs(), config.on_event.clone()),
+            paths,
+            python,
+            heats_bin: config.heats_bin,
+            shim: config.shim,
+            owns_gpus: !inventory.gpus.is_empty(),
+            outbox,
+            journal,
+            watcher: Watcher::start(),
+            attempts: Mutex::new(Attempts::default()),
+        });
+        for old in context.keep(over) {
+            old.remove(&context.paths);
+        }
+        // Before Hello: it names them.
+        for key in open {
+            context.take(key, Origin::Left);
+        }
+        let (closing, is_closing) = watch::channel(false);
+        let identity = Identity { id, name, inventory };
+        let attach = Attach::new(
+            context.clone(),
+            identity,
+            coordinators,
+            config.orphan_ttl,
+            config.on_event,
+            outgoing,
+            is_closing,
+        );
+        let attached = tokio::spawn(attach.run());
+        Ok(Self { id, context, attached, closing, _lock: lock })
+    }
+
+    /// The agent's id: the same after a restart.
+    pub const fn id(&self) -> AgentId {
+        self.id
+    }
+
+    /// How many attempts it holds: running, or ended and not taken over by a coordinator yet.
+    pub fn holding(&self) -> usize {
+        self.context.held().len()
+    }
+
+    /// Ends the agent.
+    pub async fn shutdown(self, how: Shutdown) {
+        match how {
+            Shutdown::KeepTrials => {}
+            Shutdown::StopTrials { grace, wait } => {
+                self.closing.send_replace(true);
+                let held = self.context.held();
+                for held in &held {
+                    let own = held.dir.record().map_or(grace, |record| Duration::from_millis(record.stop_grace_ms));
+                    let why = "the agent was shut down".to_owned();
+                    held.order(Order { cause: Cause::Shutdown, grace: grace.min(own), why });
+                }
+                let over = futures::future::join_all(held.iter().map(|held| held.is_over()));
+                // Whoever is left is told by the next agent.
+                let _told_later = tokio::time::timeout(grace + wait, over).await;
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.attached.abort();
+        self.context.let_go();
+    }
+}
+
+fn mint() -> AgentId {
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    AgentId::mint(at_ms, rand::random())
+}
+
+/// Makes sure that this is the folder's only agent.
+fn lock(paths: &Paths) -> Result<File, StartError> {
+    let path = paths.own("lock");
+    let io = |source| StartError::Io { path: path.clone(), source };
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            let path = path.parent().map_or_else(|| path.clone(), Path::to_owned);
+            return Err(StartError::InUse { path, holder: holder.trim().to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    use std::io::Write;
+    file.set_len(0).and_then(|()| writeln!(file, "process {}", std::process::id())).map_err(io)?;
+    Ok(file)
+}
+
+/// The attempts with a folder and no open entry in the journal: over, the oldest first. A folder in which
+/// nothing was ever started is removed.
+fn left_over(paths: &Paths, open: &BTreeSet<Key>) -> std::io::Result<Vec<Key>> {
+    let mut over = Vec::new();
+    for entry in std::fs::read_dir(paths.attempts())? {
+        let entry = entry?;
+        let Some(Ok(key)) = entry.file_name().to_str().map(str::parse::<Key>) else { continue };
+        if open.contains(&key) {
+            continue;
+        }
+        let dir = AttemptDir::at(entry.path());
+        if dir.end().is_none() && dir.live().is_err() {
+            std::fs::remove_dir_all(entry.path())?;
+            continue;
+        }
+        over.push((entry.metadata()?.modified()?, key));
+    }
+    over.sort();
+    Ok(over.into_iter().map(|(_, key)| key).collect())
+}

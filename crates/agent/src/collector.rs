@@ -1,0 +1,245 @@
+//! Door 0 and the spool: reads what a trial wrote into files and sends it as reports, in order.
+//!
+//! The files are the spool: nothing is kept in memory beyond what the stream has not acknowledged, and an
+//! agent that takes over an attempt reads them again from the beginning, for a step that a trial has reached
+//! before changes nothing. Steps are counted on per file where the trial gives none, so that a second reading
+//! gives the same numbers.
+
+use std::sync::Arc;
+
+use heats_wire::v1;
+use heats_wire::v1::from_agent::Message;
+use tokio::sync::watch;
+
+use crate::held::{Held, Outbox};
+use crate::lines::Lines;
+use crate::reading::{self, MARK, Reading, ReadingError};
+use crate::watcher::Changes;
+
+/// How many lines of each kind are kept for people.
+const EXAMPLES: usize = 3;
+
+/// What was read of one attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// The last step that was reported.
+    pub last_step: Option<u64>,
+    /// Whether the sweep's objective was among the metrics.
+    pub objective_seen: bool,
+    /// How many lines were meant as reports and could not be read.
+    pub unreadable: u64,
+    /// The first of them, each with what is wrong.
+    pub unreadable_examples: Vec<String>,
+    /// Lines of output that name the objective and are no reports.
+    pub nearly: Vec<String>,
+    /// How many reports came at a step that had been reached before.
+    pub repeated: u64,
+    /// How many lines were too long to be looked at.
+    pub too_long: u64,
+    /// Why a file could not be read, where one could not.
+    pub failed: Option<String>,
+}
+
+/// Reads one attempt's files until its process is gone and everything is read.
+#[derive(Debug)]
+pub struct Collector {
+    held: Arc<Held>,
+    outbox: Outbox,
+    objective: Option<String>,
+    sources: [Source; 3],
+    summary: Summary,
+}
+
+#[derive(Debug)]
+struct Source {
+    kind: Kind,
+    lines: Lines,
+    step: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Reports among anything else.
+    Output,
+    /// Reports only.
+    Json,
+}
+
+impl Collector {
+    /// A collector of `held` that has read nothing yet.
+    pub fn new(held: Arc<Held>, outbox: Outbox, objective: Option<String>) -> Self {
+        let source = |kind, path| Source { kind, lines: Lines::of(path), step: 0 };
+        let sources = [
+            source(Kind::Output, held.dir.stdout()),
+            source(Kind::Json, held.dir.metrics()),
+            source(Kind::Json, held.dir.reports()),
+        ];
+        Self { held, outbox, objective, sources, summary: Summary::default() }
+    }
+
+    /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full.
+    pub async fn run(mut self, mut changes: Changes, mut ended: watch::Receiver<bool>) -> Summary {
+        loop {
+            let last = *ended.borrow_and_update();
+            while self.read_and_send(Rest::Wait).await {}
+            if last {
+                self.read_and_send(Rest::IsALine).await;
+                self.summary.too_long = self.sources.iter().map(|source| source.lines.too_long).sum();
+                return self.summary;
+            }
+            tokio::select! {
+                () = changes.wait() => {}
+                // The sender is gone only where the attempt is given up: then this is dropped too.
+                _given_up = ended.changed() => {}
+            }
+        }
+    }
+
+    /// Reads a chunk of each file; whether there was any. Reading a local file's cached pages takes
+    /// microseconds, so that it is done in place.
+    async fn read_and_send(&mut self, rest: Rest) -> bool {
+        let mut any = false;
+        for number in 0..self.sources.len() {
+            let mut reports = Vec::new();
+            let Self { sources, summary, objective, .. } = self;
+            let Source { kind, lines, step } = &mut sources[number];
+            let mut each = |line: &[u8]| {
+                if let Some(reading) = read(*kind, line, objective.as_deref(), summary) {
+                    reports.extend(accept(reading, step, objective.as_deref(), summary));
+                }
+            };
+            let read = lines.read(&mut each);
+            if rest == Rest::IsALine {
+                lines.finish(&mut each);
+            }
+            match read {
+                Ok(read) => any |= read,
+                Err(error) => summary.failed = Some(error.to_string()),
+            }
+            for report in reports {
+                let report = v1::Report { key: Some(self.held.key.to_wire()), ..report };
+                self.outbox.send(&self.held, Message::Report(report)).await;
+            }
+        }
+        any
+    }
+}
+
+/// What is done with what stands after the last line's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Wait,
+    IsALine,
+}
+
+fn read(kind: Kind, line: &[u8], objective: Option<&str>, summary: &mut Summary) -> Option<Reading> {
+    let read = match kind {
+        Kind::Output if line.starts_with(MARK) => reading::metric_line(line),
+        Kind::Output => {
+            if let Some(name) = objective
+                && summary.nearly.len() < EXAMPLES
+                && line.windows(name.len()).any(|window| window == name.as_bytes())
+            {
+                summary.nearly.push(reading::cut(&String::from_utf8_lossy(line)));
+            }
+            return None;
+        }
+        Kind::Json if line.iter().all(u8::is_ascii_whitespace) => return None,
+        Kind::Json => reading::json(line),
+    };
+    read.map_err(|error| note(line, &error, summary)).ok()
+}
+
+fn note(line: &[u8], error: &ReadingError, summary: &mut Summary) {
+    summary.unreadable += 1;
+    if summary.unreadable_examples.len() < EXAMPLES {
+        let line = reading::cut(&String::from_utf8_lossy(line));
+        summary.unreadable_examples.push(format!("`{line}`: {error}"));
+    }
+}
+
+/// The report of `reading`, or `None` where its step was reached before.
+fn accept(reading: Reading, step: &mut u64, objective: Option<&str>, summary: &mut Summary) -> Option<v1::Report> {
+    let Reading { step: given, metrics } = reading;
+    *step = given.unwrap_or_else(|| step.saturating_add(1)).max(*step);
+    let at = given.unwrap_or(*step);
+    if summary.last_step.is_some_and(|last| at <= last) {
+        summary.repeated += 1;
+        return None;
+    }
+    summary.last_step = Some(at);
+    summary.objective_seen |= objective.is_some_and(|name| metrics.get(name).is_some());
+    Some(v1::Report { key: None, step: at, metrics: Some(metrics) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::AttemptDir;
+    use crate::key::Key;
+    use crate::watcher::Watcher;
+    use heats_domain::{SweepId, TrialId};
+
+    struct Read {
+        steps: Vec<(u64, f64)>,
+        summary: Summary,
+    }
+
+    async fn collect(files: &[(&str, &[u8])]) -> Read {
+        let root = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in files {
+            std::fs::write(root.path().join(name), bytes).expect("writes");
+        }
+        let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 0 }, attempt: 1 };
+        let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
+        let (outbox, mut sent) = Outbox::new();
+        let watch = Watcher::start().watch(root.path());
+        let collector = Collector::new(held, outbox, Some("loss".into()));
+        let (_ended, ended) = watch::channel(true);
+        let run = tokio::spawn(collector.run(watch.changes(), ended));
+        let mut steps = Vec::new();
+        while let Some(outgoing) = sent.recv().await {
+            if let Message::Report(report) = outgoing.message() {
+                steps.push((report.step, report.metrics.as_ref().and_then(|m| m.get("loss")).unwrap_or(-1.0)));
+            }
+        }
+        Read { steps, summary: run.await.expect("ends") }
+    }
+
+    #[tokio::test]
+    async fn lines_without_a_step_count_on_and_steps_that_go_back_are_ignored() {
+        let read = collect(&[(
+            "stdout.log",
+            b"hello\n::metric loss=1\n::metric loss=2\n::metric step=9 loss=3\n::metric step=4 loss=4\n::metric loss=5",
+        )])
+        .await;
+        assert_eq!(read.steps, [(1, 1.0), (2, 2.0), (9, 3.0), (10, 5.0)]);
+        assert_eq!((read.summary.repeated, read.summary.last_step), (1, Some(10)));
+        assert!(read.summary.objective_seen);
+    }
+
+    #[tokio::test]
+    async fn garbage_is_counted_and_shown_and_breaks_nothing() {
+        let mut garbage = b"\x00\xff\xfe::metric\n::metric \xff\n::metric loss\n\n".to_vec();
+        garbage.extend_from_slice(b"epoch 1 loss: 0.5\r::metric step=1 loss=0.5\n");
+        garbage.extend(std::iter::repeat_n(b'x', 300_000));
+        garbage.extend_from_slice(b"\n::metric step=2 loss=inf\n");
+        let read =
+            collect(&[("stdout.log", &garbage), ("metrics.jsonl", b"nonsense\n{\"step\":3,\"loss\":7}\n\n")]).await;
+        assert_eq!(read.steps.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!((read.summary.unreadable, read.summary.too_long, read.summary.repeated), (3, 1, 1));
+        assert_eq!(read.summary.nearly, ["epoch 1 loss: 0.5"]);
+        assert!(read.summary.unreadable_examples[1].contains("::metric loss"), "{:?}", read.summary);
+    }
+
+    #[tokio::test]
+    async fn a_million_lines_arrive_while_a_thousand_are_in_memory() {
+        let mut text = Vec::new();
+        for step in 1..=1_000_000 {
+            text.extend_from_slice(format!("::metric step={step} loss={step}\n").as_bytes());
+        }
+        let read = collect(&[("stdout.log", &text)]).await;
+        assert_eq!(read.steps.len(), 1_000_000);
+        assert!(read.steps.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0));
+    }
+}

@@ -1,0 +1,138 @@
+//! What the tasks of one agent share: where things are, which attempts are held, how to reach the stream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+
+use crate::attempt::AttemptDir;
+use crate::env::Environments;
+use crate::held::{Held, Outbox};
+use crate::journal::Journal;
+use crate::key::Key;
+use crate::paths::Paths;
+use crate::supervisor::{self, Origin};
+use crate::watcher::Watcher;
+
+/// How many attempts that are over keep their folder, for `heats logs`.
+pub const KEPT: usize = 2_000;
+
+/// The agent's insides.
+#[derive(Debug)]
+pub struct Context {
+    /// Where things are.
+    pub paths: Paths,
+    /// The Python package's folder.
+    pub python: PathBuf,
+    /// The program `heats`.
+    pub heats_bin: Option<PathBuf>,
+    /// The shim and its first arguments.
+    pub shim: Vec<OsString>,
+    /// Whether the agent offers GPUs.
+    pub owns_gpus: bool,
+    /// Where messages wait for the stream.
+    pub outbox: Outbox,
+    /// What was started.
+    pub journal: Journal,
+    /// Who writes.
+    pub watcher: Watcher,
+    /// What trials run in.
+    pub environments: Environments,
+    /// The attempts.
+    pub attempts: Mutex<Attempts>,
+}
+
+/// The attempts of an agent: those that it holds, and those that are over and keep their folder.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    held: BTreeMap<Key, Arc<Held>>,
+    kept: VecDeque<Key>,
+    tasks: JoinSet<()>,
+}
+
+impl Context {
+    /// Supervises an attempt from now on. One that the agent holds already, or that is over, is left alone.
+    pub fn take(self: &Arc<Self>, key: Key, origin: Origin) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.held.contains_key(&key) {
+            return;
+        }
+        if attempts.kept.contains(&key) {
+            tracing::warn!(attempt = %key, "an attempt that is over is not run again");
+            return;
+        }
+        let held = Arc::new(Held::new(key, AttemptDir::at(self.paths.attempt(key))));
+        attempts.held.insert(key, held.clone());
+        while attempts.tasks.try_join_next().is_some() {}
+        attempts.tasks.spawn(supervisor::supervise(self.clone(), held, origin));
+    }
+
+    /// Every attempt that the agent holds.
+    pub fn held(&self) -> Vec<Arc<Held>> {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.held.values().cloned().collect()
+    }
+
+    /// The attempt `key`, where the agent holds it.
+    pub fn find(&self, key: Key) -> Option<Arc<Held>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).held.get(&key).cloned()
+    }
+
+    /// Stops supervising without a word to the trials: they run on.
+    pub fn let_go(&self) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).tasks.abort_all();
+    }
+
+    /// The attempts in `over` are over, the oldest first: the last of them keep their folders. What is returned
+    /// is to be removed.
+    pub fn keep(&self, over: impl IntoIterator<Item = Key>) -> Vec<Old> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Attempts { held, kept, tasks: _ } = &mut *attempts;
+        kept.extend(over);
+        let excess = kept.len().saturating_sub(KEPT);
+        let old: Vec<Key> = kept.drain(..excess).collect();
+        let others = |trial| kept.iter().chain(held.keys()).any(|key| key.trial == trial);
+        old.into_iter().map(|key| Old { key, last_of_trial: !others(key.trial) }).collect()
+    }
+
+    /// A coordinator has the attempt's end, or gave the trial to somebody else: nothing is left to do about it.
+    pub async fn over(&self, held: &Held) {
+        let key = held.key;
+        self.journal.over(key);
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).held.remove(&key);
+        let old = self.keep([key]);
+        let paths = self.paths.clone();
+        let tidied = tokio::task::spawn_blocking(move || {
+            // A folder that the trial used stays: only an empty one can be removed this way.
+            let _used = std::fs::remove_dir(paths.output(key));
+            old.into_iter().for_each(|old| old.remove(&paths));
+        });
+        // It panics nowhere, and what is not tidied now is tidied after a restart.
+        let _tidied_later = tidied.await;
+    }
+}
+
+/// An attempt whose folder is not kept any longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Old {
+    key: Key,
+    last_of_trial: bool,
+}
+
+impl Old {
+    /// Removes the attempt's folder, and with the last attempt of a trial its checkpoints.
+    pub fn remove(self, paths: &Paths) {
+        let remove = |folder: PathBuf| match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(folder = %folder.display(), %error, "an old folder cannot be removed");
+            }
+            Ok(()) | Err(_) => {}
+        };
+        remove(paths.attempt(self.key));
+        if self.last_of_trial {
+            remove(paths.checkpoints(self.key));
+        }
+    }
+}

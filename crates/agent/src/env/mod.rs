@@ -1,0 +1,114 @@
+//! The environment that a sweep's trials run in: made once per machine, then shared. Starts no trial.
+
+mod python;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use heats_domain::spec::Env;
+use tokio::sync::OnceCell;
+
+pub use python::PythonError;
+
+use crate::event::OnEvent;
+
+/// What an environment gives to a process, and what it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Environment {
+    /// Variables to set.
+    pub variables: BTreeMap<String, String>,
+    /// The interpreter and a hash of its packages, for the provenance; empty where the sweep names no environment.
+    pub identity: String,
+}
+
+/// Why an environment cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvError {
+    /// It could not be built.
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    /// The folder is not an environment.
+    #[error("`env.prefix` is `{path}`, which has no folder `bin`; name a virtual environment or a conda prefix")]
+    Prefix {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not implemented by this agent.
+    #[error("this agent starts no containers: leave out `env.container`, or run the agent in the image `{image}`")]
+    Container {
+        /// The image.
+        image: String,
+    },
+}
+
+type Shared = Arc<OnceCell<Arc<Environment>>>;
+
+/// The environments of one machine.
+#[derive(Debug)]
+pub struct Environments {
+    folder: PathBuf,
+    on_event: OnEvent,
+    ready: Mutex<BTreeMap<(PathBuf, String), Shared>>,
+    interpreter: OnceCell<String>,
+}
+
+impl Environments {
+    /// Environments kept in `folder`, whose building is told to `on_event`.
+    pub const fn new(folder: PathBuf, on_event: OnEvent) -> Self {
+        Self { folder, on_event, ready: Mutex::new(BTreeMap::new()), interpreter: OnceCell::const_new() }
+    }
+
+    /// The environment that `env` asks for, with paths relative to `base`; built where it is not there. Attempts that
+    /// need the same one wait for the one build.
+    ///
+    /// # Errors
+    /// Where it cannot be built. The next caller tries again.
+    pub async fn prepare(&self, env: Option<&Env>, base: &Path) -> Result<Arc<Environment>, EnvError> {
+        match env {
+            None => Ok(Arc::new(Environment::default())),
+            Some(Env::Container(image)) => Err(EnvError::Container { image: image.clone() }),
+            Some(Env::Prefix(prefix)) => {
+                let path = base.join(prefix);
+                if !path.join("bin").is_dir() {
+                    return Err(EnvError::Prefix { path });
+                }
+                let cell = self.cell(path.clone(), "prefix".to_owned());
+                let made = cell.get_or_init(|| async { Arc::new(prefixed(&path, python::identity(&path).await)) });
+                Ok(made.await.clone())
+            }
+            Some(Env::Python(requirements)) => {
+                let file = base.join(requirements);
+                let interpreter = self.interpreter.get_or_try_init(python::interpreter).await?;
+                let wanted = python::Wanted::read(file.clone(), interpreter).await?;
+                let cell = self.cell(file, wanted.hash().to_owned());
+                let made = cell.get_or_try_init(|| async {
+                    let path = python::build(&wanted, &self.folder, &self.on_event).await?;
+                    let identity = python::identity(&path).await;
+                    Ok::<_, EnvError>(Arc::new(prefixed(&path, identity)))
+                });
+                Ok(made.await?.clone())
+            }
+        }
+    }
+
+    fn cell(&self, path: PathBuf, hash: String) -> Shared {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.entry((path, hash)).or_default().clone()
+    }
+}
+
+fn prefixed(prefix: &Path, identity: String) -> Environment {
+    let bin = prefix.join("bin").display().to_string();
+    let path = match std::env::var("PATH") {
+        Ok(path) if !path.is_empty() => format!("{bin}:{path}"),
+        Ok(_) | Err(_) => bin,
+    };
+    let mut variables = BTreeMap::from([("PATH".to_owned(), path)]);
+    if prefix.join("pyvenv.cfg").is_file() {
+        variables.insert("VIRTUAL_ENV".to_owned(), prefix.display().to_string());
+    } else if prefix.join("conda-meta").is_dir() {
+        variables.insert("CONDA_PREFIX".to_owned(), prefix.display().to_string());
+    }
+    Environment { variables, identity }
+}

@@ -1,0 +1,325 @@
+//! Virtual environments by the hash of their requirements: built once under a lock, marked when complete.
+//!
+//! Built in place, because scripts in a virtual environment hold its path. One that has no mark was interrupted
+//! and is built anew. The lock is held by the building program itself, so that an agent that was killed in the
+//! middle of a build does not get in the way of its successor's.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::event::{AgentEvent, OnEvent};
+
+/// How many requirements files may include each other.
+const FILES_MAX: usize = 32;
+/// How much of a requirements file is read.
+const FILE_MAX: u64 = 1 << 20;
+const LAST_LINES: usize = 12;
+const MARK: &str = "heats-complete";
+/// Prints the interpreter's version, then what is installed, one to a line.
+const FREEZE: &str = "\
+import platform, sys
+from importlib import metadata
+print(platform.python_implementation().lower(), platform.python_version())
+print('\\n'.join(sorted({f\"{d.metadata['Name']}=={d.version}\".lower() for d in metadata.distributions()})))
+";
+
+/// Why an environment could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PythonError {
+    /// A requirements file cannot be read.
+    #[error("the requirements file `{path}` cannot be read: {source}")]
+    Requirements {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no Python.
+    #[error(
+        "no `python3` on the PATH ({source}); install Python 3, or name an environment with `env: {{ prefix: DIR }}`"
+    )]
+    NoPython {
+        /// Why it could not be started.
+        source: std::io::Error,
+    },
+    /// A step of the build failed.
+    #[error("{step} failed: {hint}\n{lines}")]
+    Step {
+        /// What was done, with its command.
+        step: String,
+        /// What to do.
+        hint: &'static str,
+        /// The last lines that it printed.
+        lines: String,
+    },
+    /// The file system refused.
+    #[error("`{path}` cannot be written: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What an environment is to hold.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    file: PathBuf,
+    hash: String,
+}
+
+impl Wanted {
+    /// Reads the requirements file and what it includes, for an environment of `interpreter`.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub async fn read(file: PathBuf, interpreter: &str) -> Result<Self, PythonError> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(interpreter.as_bytes());
+        blocking(move || {
+            let mut waiting = vec![file.clone()];
+            let mut seen = Vec::new();
+            while let Some(path) = waiting.pop() {
+                if seen.contains(&path) || seen.len() >= FILES_MAX {
+                    continue;
+                }
+                let mut text = String::new();
+                File::open(&path)
+                    .and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
+                    .map_err(|source| PythonError::Requirements { path: path.clone(), source })?;
+                hasher.update(text.as_bytes()).update(&[0]);
+                waiting.extend(includes(&text).map(|name| path.with_file_name(name)));
+                seen.push(path);
+            }
+            Ok(Self { file, hash: hasher.finalize().to_hex()[..16].to_owned() })
+        })
+        .await
+    }
+
+    /// Names the environment: the same for the same files and interpreter.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+/// Which interpreter environments are made from: its version and where it is.
+///
+/// # Errors
+/// Where there is none.
+pub async fn interpreter() -> Result<String, PythonError> {
+    let ask = || Command::new("python3").args(["-c", "import sys; print(sys.version, sys.executable)"]).output();
+    let printed = blocking(ask).await.map_err(|source| PythonError::NoPython { source })?;
+    Ok(String::from_utf8_lossy(&printed.stdout).into_owned())
+}
+
+/// The files that a requirements file includes: `-r FILE`, `-c FILE` and their long forms.
+fn includes(text: &str) -> impl Iterator<Item = &str> {
+    const OPTIONS: [&str; 4] = ["-r", "-c", "--requirement", "--constraint"];
+    text.lines().filter_map(|line| {
+        let line = line.trim();
+        OPTIONS.iter().find_map(|option| {
+            let rest = line.strip_prefix(option)?;
+            let name = rest.strip_prefix('=').unwrap_or(rest).trim();
+            (rest.starts_with([' ', '\t', '=']) && !name.is_empty()).then_some(name)
+        })
+    })
+}
+
+/// The folder of the environment in `folder`, which is built where it is not there.
+///
+/// # Errors
+/// Where a step of the build fails; what it left is built anew next time.
+pub async fn build(wanted: &Wanted, folder: &Path, on_event: &OnEvent) -> Result<PathBuf, PythonError> {
+    let path = folder.join(&wanted.hash);
+    if path.join(MARK).is_file() {
+        return Ok(path);
+    }
+    let (wanted, on_event) = (wanted.clone(), on_event.clone());
+    blocking(move || {
+        let built = build_now(&wanted, &path, &on_event);
+        if let Err(error) = &built {
+            on_event.tell(AgentEvent::EnvFailed { why: error.to_string() });
+        }
+        built.map(|()| path)
+    })
+    .await
+}
+
+fn build_now(wanted: &Wanted, path: &Path, on_event: &OnEvent) -> Result<(), PythonError> {
+    let started = Instant::now();
+    let io = |path: &Path, source| PythonError::Io { path: path.to_owned(), source };
+    let lock_path = path.with_extension("lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = lock.map_err(|source| io(&lock_path, source))?;
+    lock.lock().map_err(|source| io(&lock_path, source))?;
+    if path.join(MARK).is_file() {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(path, source)),
+        Ok(()) | Err(_) => {}
+    }
+    let tool =
+        if Command::new("uv").arg("--version").output().is_ok_and(|o| o.status.success()) { "uv" } else { "pip" };
+    on_event.tell(AgentEvent::EnvBuilding { requirements: wanted.file.display().to_string(), tool });
+    let python = path.join("bin/python");
+    let (make, install) = if tool == "uv" {
+        let mut make = Command::new("uv");
+        make.args(["venv", "--no-project", "--python", "python3"]).arg(path);
+        let mut install = Command::new("uv");
+        install.args(["pip", "install", "--python"]).arg(&python).arg("-r").arg(&wanted.file);
+        (make, install)
+    } else {
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv"]).arg(path);
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(&wanted.file);
+        (make, install)
+    };
+    let log_path = path.with_extension("log");
+    let mut log = File::create(&log_path).map_err(|source| io(&log_path, source))?;
+    step(make, &lock, &mut log, on_event, "on Debian and Ubuntu, install the package python3-venv")?;
+    step(install, &lock, &mut log, on_event, "mend the requirements file, or the network, and run it again")?;
+    // What pip installs is worth nothing after a power cut unless it is on disk before the mark is.
+    let file = File::open(path).map_err(|source| io(path, source))?;
+    rustix::fs::syncfs(&file).map_err(|errno| io(path, errno.into()))?;
+    let mark = path.join(MARK);
+    std::fs::write(&mark, &wanted.hash).map_err(|source| io(&mark, source))?;
+    on_event.tell(AgentEvent::EnvReady { took: started.elapsed() });
+    Ok(())
+}
+
+/// Runs one step, whose standard input is the lock: it is held until the step ends, even if this process does not.
+fn step(
+    mut command: Command,
+    lock: &File,
+    log: &mut File,
+    on_event: &OnEvent,
+    hint: &'static str,
+) -> Result<(), PythonError> {
+    let name = std::iter::once(command.get_program()).chain(command.get_args());
+    let name = format!("`{}`", name.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    let fail = |lines| PythonError::Step { step: name.clone(), hint, lines };
+    let (reader, writer) = std::io::pipe().map_err(|error| fail(error.to_string()))?;
+    let held = lock.try_clone().map_err(|error| fail(error.to_string()))?;
+    let errors = writer.try_clone().map_err(|error| fail(error.to_string()))?;
+    command.stdin(Stdio::from(held)).stdout(writer).stderr(errors).env("PYTHONUNBUFFERED", "1").process_group(0);
+    let mut child = command.spawn().map_err(|error| fail(error.to_string()))?;
+    // The command holds the pipe's other end: with it open, the reader below would never see the end.
+    drop(command);
+    let mut last = std::collections::VecDeque::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let Ok(line) = line else { break };
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        // The log is for people who look later; the build does not depend on it.
+        let _unlogged = writeln!(log, "{line}");
+        if line.is_empty() {
+            continue;
+        }
+        on_event.tell(AgentEvent::EnvProgress { line: line.clone() });
+        last.push_back(line);
+        if last.len() > LAST_LINES {
+            last.pop_front();
+        }
+    }
+    let lines = || last.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(fail(format!("{}\n({status})", lines()))),
+        Err(error) => Err(fail(error.to_string())),
+    }
+}
+
+/// What the environment in `prefix` is: `cpython 3.11.7, packages 3fa9c1…`; empty where it has no Python.
+pub async fn identity(prefix: &Path) -> String {
+    let python = prefix.join("bin/python");
+    let printed = blocking(move || Command::new(python).args(["-I", "-c", FREEZE]).output()).await;
+    match printed {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let (version, packages) = text.split_once('\n').unwrap_or((&text, ""));
+            let hash = blake3::hash(packages.as_bytes()).to_hex();
+            format!("{version}, packages {}", &hash[..16])
+        }
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down: whoever waits here is dropped.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    fn events() -> (OnEvent, Arc<Mutex<Vec<AgentEvent>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let into = told.clone();
+        (OnEvent::new(move |event| into.lock().expect("not poisoned").push(event)), told)
+    }
+
+    fn builds(told: &Mutex<Vec<AgentEvent>>) -> usize {
+        let told = told.lock().expect("not poisoned");
+        told.iter().filter(|event| matches!(event, AgentEvent::EnvBuilding { .. })).count()
+    }
+
+    #[test]
+    fn a_requirements_file_includes_others() {
+        let text = "numpy\n-r base.txt\n--constraint=c.txt\n  -c d.txt\n-rx\n# -r no\n--requirement e.txt";
+        assert_eq!(includes(text).collect::<Vec<_>>(), ["base.txt", "c.txt", "d.txt", "e.txt"]);
+    }
+
+    #[tokio::test]
+    async fn the_hash_follows_every_file_that_is_included() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join("r.txt");
+        std::fs::write(&file, "-r more.txt\n").expect("writes");
+        assert!(matches!(Wanted::read(file.clone(), "p").await, Err(PythonError::Requirements { .. })));
+        std::fs::write(root.path().join("more.txt"), "").expect("writes");
+        let first = Wanted::read(file.clone(), "p").await.expect("reads");
+        std::fs::write(root.path().join("more.txt"), "# changed").expect("writes");
+        assert_ne!(Wanted::read(file, "p").await.expect("reads").hash(), first.hash());
+    }
+
+    #[tokio::test]
+    async fn an_environment_is_built_once_and_one_that_was_interrupted_is_built_anew() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join("r.txt");
+        std::fs::write(&file, "# nothing\n").expect("writes");
+        let wanted = Wanted::read(file, "p").await.expect("reads");
+        let (on_event, told) = events();
+        let path = root.path().join(wanted.hash());
+        std::fs::create_dir(&path).and_then(|()| std::fs::write(path.join("half"), "")).expect("writes");
+        let (one, two) = tokio::join!(build(&wanted, root.path(), &on_event), build(&wanted, root.path(), &on_event));
+        assert_eq!((one.expect("builds"), two.expect("waits")), (path.clone(), path.clone()));
+        assert_eq!((builds(&told), path.join("half").exists()), (1, false));
+        let identity = identity(&path).await;
+        assert!(identity.starts_with("cpython 3."), "{identity}");
+    }
+
+    #[tokio::test]
+    async fn a_build_that_fails_says_what_pip_said() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join("r.txt");
+        std::fs::write(&file, "--no-index\nno-such-package-of-heats\n").expect("writes");
+        let wanted = Wanted::read(file, "p").await.expect("reads");
+        let (on_event, told) = events();
+        let error = build(&wanted, root.path(), &on_event).await.expect_err("fails").to_string();
+        assert!(error.contains("no-such-package-of-heats") && error.contains("mend the requirements"), "{error}");
+        assert!(matches!(told.lock().expect("not poisoned").last(), Some(AgentEvent::EnvFailed { .. })));
+    }
+}

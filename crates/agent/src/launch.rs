@@ -1,0 +1,283 @@
+//! What a trial is given: arguments, environment variables, working folder, files. Starts nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use heats_domain::command::{self, Trial};
+use heats_domain::{Grant, Params, SweepSpec};
+use heats_wire::v1;
+
+use crate::attempt::{AttemptDir, Launch, Record};
+use crate::checkpoints::{self, Checkpoint};
+use crate::env::Environment;
+use crate::key::Key;
+use crate::paths::Paths;
+
+/// Why an attempt cannot be started: what the coordinator sent cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The specification is not one that this agent reads.
+    #[error("the sweep's specification cannot be read: {0}; is the agent older than the coordinator?")]
+    Spec(#[from] serde_json::Error),
+    /// The command is not a template.
+    #[error("`command` cannot be filled in: {0}")]
+    Command(#[from] command::Unclosed),
+}
+
+/// What is to be run, with what it needs, before anything is written.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Which attempt.
+    pub key: Key,
+    /// The sweep's specification.
+    pub spec: SweepSpec,
+    /// The sweep's name.
+    pub sweep_name: String,
+    /// The configuration.
+    pub params: Params,
+    /// What the lease grants.
+    pub grant: Grant,
+    /// The trial's seed.
+    pub seed: u64,
+    /// The sweep file's folder.
+    pub base_dir: PathBuf,
+    /// The last step that earlier attempts reported.
+    pub resume_step: Option<u64>,
+}
+
+impl Order {
+    /// Reads what the coordinator sent.
+    ///
+    /// # Errors
+    /// Where the specification is not one.
+    pub fn of(key: Key, run: v1::Run) -> Result<Self, LaunchError> {
+        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step } = run;
+        Ok(Self {
+            key,
+            spec: serde_json::from_str(&spec)?,
+            sweep_name,
+            params: params.unwrap_or_default(),
+            grant: grant.unwrap_or_default(),
+            seed,
+            base_dir: base_dir.into(),
+            resume_step,
+        })
+    }
+
+    /// The folder that the sweep's paths are relative to.
+    pub fn code_dir(&self) -> PathBuf {
+        match self.spec.code.as_ref().and_then(|code| code.path.as_ref()) {
+            Some(path) => self.base_dir.join(path),
+            None => self.base_dir.clone(),
+        }
+    }
+
+    /// The record of the attempt and its parameters file.
+    ///
+    /// # Errors
+    /// Where the command cannot be filled in.
+    pub fn record(&self, house: &House<'_>, environment: &Environment) -> Result<(Record, Vec<u8>), LaunchError> {
+        let dir = AttemptDir::at(house.paths.attempt(self.key));
+        let params_file = dir.params().display().to_string();
+        let trial = Trial {
+            number: self.key.trial.number,
+            seed: self.seed,
+            sweep: &self.sweep_name,
+            args_json_file: &params_file,
+        };
+        let argv = command::expand(&self.spec.command, &self.params, trial)?;
+        let checkpoints = house.paths.checkpoints(self.key);
+        let resume = self.resume(&checkpoints);
+        let env = self.variables(house, environment, &dir, resume.as_ref());
+        let run = &self.spec.run;
+        let record = Record {
+            sweep_name: self.sweep_name.clone(),
+            objective: self.spec.objective().map(|objective| objective.metric().to_owned()),
+            timeout_ms: run.timeout.map(|timeout| timeout.ms),
+            stop_grace_ms: run.stop_grace.ms,
+            socket: house.socket.to_owned(),
+            checkpoints,
+            environment: environment.identity.clone(),
+            launch: Launch { argv, cwd: self.code_dir(), env },
+        };
+        let mut params = serde_json::to_vec(&self.params)?;
+        params.push(b'\n');
+        Ok((record, params))
+    }
+
+    fn resume(&self, checkpoints: &Path) -> Option<Checkpoint> {
+        // A first attempt has nothing to go on from, unless its trial was paused: that is a later attempt too.
+        (self.key.attempt > 1).then(|| checkpoints::latest(checkpoints, self.resume_step)).flatten()
+    }
+
+    fn variables(
+        &self,
+        house: &House<'_>,
+        environment: &Environment,
+        dir: &AttemptDir,
+        resume: Option<&Checkpoint>,
+    ) -> BTreeMap<String, String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut env: BTreeMap<String, String> = BTreeMap::new();
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
+        // Python keeps lines back when its output is no terminal: metrics would come late.
+        set("PYTHONUNBUFFERED", "1".into());
+        set("PYTHONPATH", joined([std::env::var("PYTHONPATH").ok(), Some(path(house.python))]));
+        if self.grant.cpus > 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
+            // Else every trial's numeric libraries start a thread per processor of the machine.
+            set("OMP_NUM_THREADS", self.grant.cpus.to_string());
+        }
+        for (name, value) in &environment.variables {
+            set(name, value.clone());
+        }
+        for (name, value) in &self.spec.run.env {
+            set(name, value.clone());
+        }
+        if house.owns_gpus {
+            // Empty where none is granted: a trial that asked for no GPU must not take one that another leases.
+            // An agent that offers no GPU leaves the variables as they are.
+            let gpus = joined_by(",", self.grant.gpus.iter().map(u32::to_string));
+            set("CUDA_VISIBLE_DEVICES", gpus.clone());
+            set("ROCR_VISIBLE_DEVICES", gpus);
+        }
+        if let Some(bin) = house.bin {
+            set("HEATS_BIN", path(bin));
+            if let Some(folder) = bin.parent() {
+                // Last: the command `heats` is found in scripts, and nothing else changes its meaning.
+                let before = env.get("PATH").cloned().or_else(|| std::env::var("PATH").ok());
+                env.insert("PATH".into(), joined([before, Some(path(folder))]));
+            }
+        }
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
+        for (name, value) in self.params.iter() {
+            set(&variable(name), value.to_string());
+        }
+        set("HEATS_SWEEP", self.sweep_name.clone());
+        set("HEATS_TRIAL", self.key.trial.number.to_string());
+        set("HEATS_ATTEMPT", self.key.attempt.to_string());
+        set("HEATS_SEED", self.seed.to_string());
+        set("HEATS_PARAMS_FILE", path(&dir.params()));
+        set("HEATS_METRICS_FILE", path(&dir.metrics()));
+        set("HEATS_API_SOCK", path(house.socket));
+        set("HEATS_CHECKPOINT_DIR", path(&house.paths.checkpoints(self.key)));
+        set("HEATS_OUTPUT_DIR", path(&house.paths.output(self.key)));
+        if let Some(Checkpoint { step, path: from }) = resume {
+            set("HEATS_RESUME_FROM", path(from));
+            set("HEATS_RESUME_STEP", step.to_string());
+        }
+        env
+    }
+}
+
+/// What the agent itself gives to every trial.
+#[derive(Clone, Copy, Debug)]
+pub struct House<'a> {
+    /// Where things are.
+    pub paths: &'a Paths,
+    /// The attempt's socket.
+    pub socket: &'a Path,
+    /// The folder with the Python package.
+    pub python: &'a Path,
+    /// The program `heats`, where the agent knows it.
+    pub bin: Option<&'a Path>,
+    /// Whether the agent offers GPUs, so that it says which of them a trial sees.
+    pub owns_gpus: bool,
+}
+
+/// `lr` becomes `HEATS_PARAM_LR`, `model.width` becomes `HEATS_PARAM_MODEL_WIDTH`.
+fn variable(name: &str) -> String {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("HEATS_PARAM_{name}")
+}
+
+fn joined(parts: [Option<String>; 2]) -> String {
+    joined_by(":", parts.into_iter().flatten().filter(|part| !part.is_empty()))
+}
+
+fn joined_by(between: &str, parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heats_domain::{SweepId, TrialId, Value};
+
+    fn order(attempt: u32) -> Order {
+        let spec = serde_json::json!({
+            "command": ["python", "t.py", "${args}", "${seed}"],
+            "code": {"path": "src"},
+            "run": {"env": {"A": "b", "HEATS_SEED": "no"}, "timeout": "2s"},
+            "objective": {"minimize": "loss"}
+        });
+        let params: Params = [("lr", Value::Float(1e-5)), ("net.kind", Value::Str("a b".into()))].into_iter().collect();
+        let run = v1::Run {
+            key: None,
+            sweep_name: "digits".into(),
+            params: Some(params),
+            grant: Some(Grant { cpus: 2, memory: 0, gpus: vec![1, 3] }),
+            seed: 7,
+            spec: spec.to_string(),
+            base_dir: "/base".into(),
+            resume_step: Some(4),
+        };
+        let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
+        Order::of(key, run).expect("reads")
+    }
+
+    fn record(order: &Order, root: &Path, owns_gpus: bool) -> Record {
+        let paths = Paths::new(root, "agent").expect("makes");
+        let house = House {
+            paths: &paths,
+            socket: Path::new("/s/1.sock"),
+            python: Path::new("/python"),
+            bin: Some(Path::new("/opt/heats/bin/heats")),
+            owns_gpus,
+        };
+        order.record(&house, &Environment::default()).expect("fills in").0
+    }
+
+    #[test]
+    fn a_trial_is_given_what_the_protocol_promises() {
+        let root = tempfile::tempdir().expect("a folder");
+        let Record { launch, timeout_ms, objective, .. } = record(&order(1), root.path(), true);
+        assert_eq!(launch.argv, ["python", "t.py", "--lr=1e-5", "--net.kind=a b", "7"]);
+        assert_eq!(launch.cwd, Path::new("/base/src"));
+        assert_eq!((timeout_ms, objective.as_deref()), (Some(2000), Some("loss")));
+        for (name, value) in [
+            ("HEATS_PARAM_LR", "1e-5"),
+            ("HEATS_PARAM_NET_KIND", "a b"),
+            ("HEATS_SWEEP", "digits"),
+            ("HEATS_TRIAL", "12"),
+            ("HEATS_ATTEMPT", "1"),
+            ("HEATS_SEED", "7"),
+            ("HEATS_API_SOCK", "/s/1.sock"),
+            ("CUDA_VISIBLE_DEVICES", "1,3"),
+            ("A", "b"),
+            ("HEATS_BIN", "/opt/heats/bin/heats"),
+        ] {
+            assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(launch.env["PATH"].ends_with(":/opt/heats/bin"));
+        assert!(!launch.env.contains_key("HEATS_RESUME_FROM"));
+        assert!(!record(&order(1), root.path(), false).launch.env.contains_key("CUDA_VISIBLE_DEVICES"));
+    }
+
+    #[test]
+    fn a_later_attempt_goes_on_from_the_checkpoint_of_the_last_reported_step() {
+        let root = tempfile::tempdir().expect("a folder");
+        let second = order(2);
+        let checkpoints = Paths::new(root.path(), "agent").expect("makes").checkpoints(second.key);
+        for step in [3, 4, 5] {
+            std::fs::create_dir_all(checkpoints.join(format!("step-{step}"))).expect("creates");
+        }
+        let env = record(&second, root.path(), false).launch.env;
+        assert_eq!(env["HEATS_RESUME_STEP"], "4");
+        assert_eq!(env["HEATS_RESUME_FROM"], checkpoints.join("step-4").display().to_string());
+    }
+}

@@ -1,0 +1,186 @@
+//! The supervisor process of one attempt: starts the trial's command, waits for it, leaves a note of its end.
+//!
+//! It exists so that a trial outlives its agent and its end is never lost. It is a process of its own in a
+//! session of its own, light (one thread, no runtime, a few files) and ignorant of everything but its
+//! directory. It deliberately knows no coordinator, no sweep and no time limit: the agent that holds the
+//! attempt, or the next one, does.
+//!
+//! It is handed, by the agent: file descriptor 0, the locked file `lock` of the directory (the lock is held
+//! exactly as long as this process lives, which is how an agent tells a live attempt from a dead one), and 1
+//! and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::attempt::{AttemptDir, End, Launch, Live, Record};
+use crate::proc;
+
+/// How long the end waits for what the command left behind and was killed, before it is noted without.
+const LEFT_BEHIND_WAIT: Duration = Duration::from_secs(5);
+const LEFT_BEHIND_TICK: Duration = Duration::from_millis(2);
+
+/// Runs the attempt in the directory that `args` holds as its only element. To be called before anything that
+/// starts a thread. The result says whether the attempt's end could be noted, not how the command ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let (Some(path), None) = (args.next(), args.next()) else {
+        eprintln!("heats: the shim takes one argument, the attempt's directory; the agent starts it, not people");
+        return ExitCode::from(2);
+    };
+    let dir = AttemptDir::at(PathBuf::from(path));
+    let end = match dir.record() {
+        Ok(Record { launch, .. }) => run(&dir, &launch),
+        Err(error) => End::not_started(error.to_string()),
+    };
+    match dir.write_end(&end) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("heats: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(dir: &AttemptDir, launch: &Launch) -> End {
+    // Fails only where this process leads a group already, that is, when a person started it in a shell.
+    let _leads_already = rustix::process::setsid();
+    // Orphans of the command become children of this process, so that none escapes by a double fork.
+    let _unsupported = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let kills_before = proc::out_of_memory_kills();
+    let started = Instant::now();
+    let child = match start(launch) {
+        Ok(child) => child,
+        Err(why) => return End::not_started(why),
+    };
+    let me = std::process::id() as i32;
+    let started_ticks = proc::stat(me).map_or(0, |stat| stat.started_ticks);
+    if let Err(error) = dir.write_live(&Live { shim: me, started_ticks, child: child.as_raw_nonzero().get() }) {
+        // Without the note, no agent could stop the command: better it does not run.
+        let _ended = rustix::process::kill_process_group(child, Signal::KILL);
+        return End::not_started(error.to_string());
+    }
+    let status = wait_for(child);
+    let wall_ms = started.elapsed().as_millis() as u64;
+    let left = end_the_rest(me);
+    let (cpu_ms, max_rss) = usage();
+    let code = status.and_then(WaitStatus::exit_status);
+    let signal = status.and_then(WaitStatus::terminating_signal);
+    let killed = signal == Some(Signal::KILL.as_raw());
+    End {
+        code,
+        signal,
+        not_started: None,
+        wall_ms,
+        cpu_ms,
+        max_rss,
+        out_of_memory: killed && proc::out_of_memory_kills() > kills_before,
+        left,
+    }
+}
+
+fn start(launch: &Launch) -> Result<Pid, String> {
+    let Some((program, arguments)) = launch.argv.split_first() else { return Err("the command is empty".to_owned()) };
+    std::env::set_current_dir(&launch.cwd)
+        .map_err(|error| format!("the working folder `{}` cannot be entered: {error}", launch.cwd.display()))?;
+    let spawned = Command::new(program)
+        .args(arguments)
+        .envs(&launch.env)
+        .stdin(Stdio::null())
+        // A group of its own: SIGTERM goes to the command and its children, not to this process.
+        .process_group(0)
+        .spawn();
+    match spawned {
+        Ok(child) => Pid::from_raw(child.id() as i32).ok_or_else(|| "the process has no id".to_owned()),
+        Err(error) => Err(explain(program, launch, &error)),
+    }
+}
+
+/// What went wrong with starting `program`, and what to do about it.
+fn explain(program: &str, launch: &Launch, error: &std::io::Error) -> String {
+    let hint = match error.kind() {
+        std::io::ErrorKind::NotFound if program.contains('/') => {
+            let file = launch.cwd.join(program);
+            if file.exists() {
+                let first = first_line(&file);
+                format!("the file is there, but the interpreter of its first line `{first}` is not")
+            } else {
+                format!("there is no file `{}`", file.display())
+            }
+        }
+        std::io::ErrorKind::NotFound if program == "python" => {
+            "no `python` on the PATH; write `python3` in `command`, or name an environment with `env`".to_owned()
+        }
+        std::io::ErrorKind::NotFound => {
+            let path = launch.env.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+            format!("no `{program}` on the PATH, which is `{path}`")
+        }
+        std::io::ErrorKind::PermissionDenied => format!("make it executable: chmod +x {program}"),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            "it is no program: a script needs a first line such as `#!/bin/sh`".to_owned()
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::TOOBIG.raw_os_error()) => {
+            "the arguments are too long; pass them by `${args_json_file}`".to_owned()
+        }
+        _ => return format!("`{program}` could not be started: {error}"),
+    };
+    format!("`{program}` could not be started: {error}: {hint}")
+}
+
+fn first_line(file: &Path) -> String {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(file) {
+        // Only the first line is wanted, of a file that may be anything.
+        let _unreadable = file.take(256).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(bytes.split(|&b| b == b'\n').next().unwrap_or_default()).into_owned()
+}
+
+/// Waits for `child`, and reaps whatever else ends meanwhile.
+fn wait_for(child: Pid) -> Option<WaitStatus> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == child && (status.exited() || status.signaled()) => return Some(status),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Kills what the command left running; the number of processes that would not die.
+fn end_the_rest(me: i32) -> u32 {
+    let deadline = Instant::now() + LEFT_BEHIND_WAIT;
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => {
+                let rest = proc::descendants(me);
+                if Instant::now() >= deadline {
+                    return rest.iter().filter(|stat| !stat.zombie).count() as u32;
+                }
+                for stat in rest {
+                    proc::kill(stat, Signal::KILL);
+                }
+                std::thread::sleep(LEFT_BEHIND_TICK);
+            }
+            // No child is left: a subreaper's tree is empty then.
+            Err(_) => return 0,
+        }
+    }
+}
+
+/// Processor time in milliseconds and peak memory in bytes of every process that was waited for.
+fn usage() -> (u64, u64) {
+    let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN) else {
+        return (0, 0);
+    };
+    let ms = |t: nix::sys::time::TimeVal| (t.tv_sec() as u64) * 1000 + (t.tv_usec() as u64) / 1000;
+    // The kernel counts peak memory in KiB.
+    (ms(usage.user_time()) + ms(usage.system_time()), usage.max_rss() as u64 * 1024)
+}

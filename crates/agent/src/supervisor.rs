@@ -1,0 +1,353 @@
+//! One attempt from the moment that the agent is told of it, or finds it, until a coordinator has its end.
+//!
+//! One task per attempt, one path for attempts that were started here and those that an earlier agent left: a
+//! process that is waited for, files that are read, orders that are obeyed, an end that is told. What an
+//! order means for the trial is the coordinator's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heats_wire::v1;
+use heats_wire::v1::from_agent::Message;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::attempt::{Cause, End, Ending, Live, Record};
+use crate::collector::{Collector, Summary};
+use crate::context::Context;
+use crate::door::Door;
+use crate::ending::{self, Evidence};
+use crate::executors::EXECUTORS;
+use crate::held::{Held, Order};
+use crate::launch::{House, Order as LaunchOrder};
+use crate::lines;
+use crate::proc;
+use crate::process::Process;
+use crate::watcher::Changes;
+
+/// An end that a coordinator has not taken over by then is synced, in case the power goes next.
+const SYNC_AFTER: Duration = Duration::from_millis(200);
+/// A tree that was killed is looked at again, for it may have forked meanwhile.
+const KILL_AGAIN: Duration = Duration::from_millis(200);
+/// How long a shim may take from its start to noting which processes run.
+const LIVE_WAIT: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LAST_LINES: usize = 20;
+
+/// Where an attempt comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A coordinator told the agent to run it.
+    Told(Box<v1::Run>),
+    /// An earlier agent started it.
+    Left,
+}
+
+/// An attempt whose process was started, or is over.
+struct Begun {
+    record: Record,
+    /// `None` where it is gone already.
+    process: Option<Process>,
+    door: Option<Door>,
+}
+
+/// Supervises `held` to its end. Returns when nothing more has to be done about it.
+pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
+    let begun = match origin {
+        Origin::Told(run) => begin(&context, &held, *run).await,
+        Origin::Left => adopt(&held).await,
+    };
+    let finished = match begun {
+        Ok(begun) => run(&context, &held, begun).await,
+        Err(finished) => finished,
+    };
+    // Nothing may be said about a trial that has gone to somebody else.
+    tokio::select! {
+        () = tell(&context, &held, finished) => {}
+        () = held.is_fenced() => {}
+    }
+    context.over(&held).await;
+}
+
+async fn tell(context: &Context, held: &Arc<Held>, finished: v1::Finished) {
+    context.outbox.send(held, Message::Finished(finished)).await;
+    if tokio::time::timeout(SYNC_AFTER, held.is_over()).await.is_err() {
+        let dir = held.dir.clone();
+        // An attempt that never ran has no end to sync.
+        let _nothing_there = tokio::task::spawn_blocking(move || dir.sync_end()).await;
+        held.is_over().await;
+    }
+}
+
+/// Prepares and starts an attempt. An error is its end.
+async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begun, v1::Finished> {
+    let failed = |why: String| {
+        tracing::warn!(attempt = %held.key, why, "an attempt could not be started");
+        conclude(held, Some(&End::not_started(why)), None)
+    };
+    let order = LaunchOrder::of(held.key, run).map_err(|error| failed(error.to_string()))?;
+    let environment = tokio::select! {
+        environment = context.environments.prepare(order.spec.env.as_ref(), &order.base_dir) => environment,
+        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
+    };
+    let environment = environment.map_err(|error| failed(error.to_string()))?;
+    let socket = context.paths.socket(held.key);
+    let house = House {
+        paths: &context.paths,
+        socket: &socket,
+        python: &context.python,
+        bin: context.heats_bin.as_deref(),
+        owns_gpus: context.owns_gpus,
+    };
+    let (record, params) = order.record(&house, &environment).map_err(|error| failed(error.to_string()))?;
+    let (dir, made, output) = (held.dir.clone(), record.clone(), context.paths.output(held.key));
+    let folders = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&made.checkpoints)
+            .and_then(|()| std::fs::create_dir_all(output))
+            .map_err(|error| format!("the trial's folders could not be made: {error}"))?;
+        dir.create(&made, &params).map_err(|error| error.to_string())
+    });
+    folders.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+    // Before the start: whatever happens next, a successor knows that something may run here.
+    context.journal.started(held.key).await.map_err(|error| failed(error.to_string()))?;
+    if let Some(Order { cause, why, .. }) = held.ordered() {
+        return Err(conclude(held, None, Some(&Ending { cause, why })));
+    }
+    // The door is open before anybody can knock.
+    let door = open_door(held, &record);
+    let (dir, shim) = (held.dir.clone(), context.shim.clone());
+    let [executor] = EXECUTORS;
+    tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
+    let started = tokio::task::spawn_blocking(move || executor.start(&shim, &dir)).await;
+    let process = started.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    Ok(Begun { record, process: Some(process), door })
+}
+
+/// Returns, with the reason, once the attempt is ordered to end.
+async fn not_begun(held: &Held) -> Ending {
+    let mut orders = held.orders();
+    orders.mark_changed();
+    let Order { cause, why, .. } = next_order(&mut orders).await;
+    Ending { cause, why }
+}
+
+/// Finds an attempt that an earlier agent left: alive, over, or lost.
+async fn adopt(held: &Arc<Held>) -> Result<Begun, v1::Finished> {
+    let Ok(record) = held.dir.record() else {
+        return Err(conclude(held, None, held.dir.ending().as_ref()));
+    };
+    let deadline = Instant::now() + LIVE_WAIT;
+    // Free, the lock says that the supervisor is gone: with or without a note of the end.
+    while held.dir.end().is_none() && is_locked(held) {
+        // The handle is opened before the lock is looked at again: held then, the id was still the supervisor's.
+        if let Ok(Live { shim, .. }) = held.dir.live()
+            && let Ok(process) = Process::open(shim)
+            && is_locked(held)
+        {
+            let door = open_door(held, &record);
+            return Ok(Begun { record, process: Some(process), door });
+        }
+        if Instant::now() >= deadline {
+            tracing::error!(attempt = %held.key, "a supervisor runs and does not say what it supervises");
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(Begun { record, process: None, door: None })
+}
+
+fn is_locked(held: &Held) -> bool {
+    // The trial lock is given back when the file is closed.
+    held.dir.lock_file().is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
+/// Supervises a process until it is gone and all that it wrote is sent.
+async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished {
+    let Begun { record, process, door } = begun;
+    let watch = context.watcher.watch(held.dir.path());
+    let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
+    let (ended, is_ended) = watch::channel(false);
+    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objective.clone());
+    let collecting = async {
+        context.outbox.send(held, Message::Started(started)).await;
+        collector.run(watch.changes(), is_ended).await
+    };
+    let running = async {
+        if let Some(process) = &process {
+            control(held, &record, process, watch.changes()).await;
+        }
+        bury(held, process.as_ref(), &record).await;
+        drop(door);
+        ended.send_replace(true);
+    };
+    // A trial that has gone to somebody else is ended like any other, but nothing more of it is sent.
+    let collecting = async {
+        tokio::select! {
+            summary = collecting => summary,
+            () = held.is_fenced() => Summary::default(),
+        }
+    };
+    let (summary, ()) = tokio::join!(collecting, running);
+    let (end, ending, infeasible) = (held.dir.end(), held.dir.ending(), held.dir.infeasible());
+    finished(
+        held,
+        &Evidence {
+            end: end.as_ref(),
+            ending: ending.as_ref(),
+            infeasible: infeasible.as_deref(),
+            summary: &summary,
+            objective: record.objective.as_deref(),
+            last_lines: &last_lines(held),
+        },
+    )
+}
+
+fn open_door(held: &Arc<Held>, record: &Record) -> Option<Door> {
+    match Door::open(held.clone(), record.socket.clone(), record.checkpoints.clone()) {
+        Ok(door) => Some(door),
+        Err(error) => {
+            // Door 0 still works, and the Python package falls back to it.
+            tracing::error!(attempt = %held.key, %error, "a trial's socket could not be opened");
+            None
+        }
+    }
+}
+
+/// Waits for the process, and ends it when that is ordered or its time is up.
+async fn control(held: &Arc<Held>, record: &Record, process: &Process, mut changes: Changes) {
+    let started = Instant::now();
+    let age = proc::stat(process.id()).and_then(|stat| proc::age(stat).ok()).unwrap_or_default();
+    let limit = record.timeout_ms.map(Duration::from_millis);
+    let time_up = limit.map(|limit| started + limit.saturating_sub(age));
+    if let Some(Ending { cause, why }) = held.dir.ending() {
+        held.order(Order { cause, grace: Duration::from_millis(record.stop_grace_ms), why });
+    }
+    let mut orders = held.orders();
+    // It may have been ordered before anybody listened.
+    orders.mark_changed();
+    let mut ordered_at = None;
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            waited = process.ended() => {
+                if let Err(error) = waited {
+                    tracing::error!(attempt = %held.key, %error, "a process cannot be waited for");
+                }
+                return;
+            }
+            order = next_order(&mut orders) => {
+                let now = Instant::now();
+                if ordered_at.is_none() {
+                    let ending = Ending { cause: order.cause, why: order.why.clone() };
+                    if let Err(error) = held.dir.write_ending(&ending) {
+                        // Without the note a successor would call the end by another name. That is all.
+                        tracing::warn!(attempt = %held.key, %error, "why an attempt is ended could not be noted");
+                    }
+                    terminate(held, process, &mut changes).await;
+                }
+                kill_at = Some(*ordered_at.get_or_insert(now) + order.grace);
+            }
+            () = sleep_until(time_up), if ordered_at.is_none() => {
+                let why = ending::timed_out(limit.unwrap_or_default());
+                held.order(Order { cause: Cause::TimedOut, grace: Duration::from_millis(record.stop_grace_ms), why });
+            }
+            () = sleep_until(kill_at) => {
+                for stat in proc::descendants(process.id()) {
+                    proc::kill(stat, Signal::KILL);
+                }
+                kill_at = Some(Instant::now() + KILL_AGAIN);
+            }
+        }
+    }
+}
+
+async fn next_order(orders: &mut watch::Receiver<Option<Order>>) -> Order {
+    loop {
+        if orders.changed().await.is_err() {
+            // The sender lives in the attempt that is supervised: it is never gone.
+            std::future::pending::<()>().await;
+        }
+        if let Some(order) = orders.borrow_and_update().clone() {
+            return order;
+        }
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends SIGTERM to the command's process group, once it is known.
+async fn terminate(held: &Held, process: &Process, changes: &mut Changes) {
+    loop {
+        if let Ok(Live { shim, child, .. }) = held.dir.live() {
+            // The group's id may be another's once the command is reaped; its session tells.
+            if let (Some(stat), Some(group)) = (proc::stat(child), Pid::from_raw(child))
+                && stat.session == shim
+            {
+                // Fails only where the group has just ended.
+                let _ended = kill_process_group(group, Signal::TERM);
+            }
+            return;
+        }
+        tokio::select! {
+            () = changes.wait() => {}
+            _ended = process.ended() => return,
+        }
+    }
+}
+
+/// Kills what is left where the supervising process itself was killed: it would have done so otherwise.
+async fn bury(held: &Held, process: Option<&Process>, record: &Record) {
+    if held.dir.end().is_some() {
+        return;
+    }
+    // No other process has this in its environment, for the socket is the attempt's own. The session counts
+    // only where this agent saw it end: after a restart of the machine, its number may be anybody's.
+    let mark = format!("HEATS_API_SOCK={}", record.socket.display());
+    let session = process.map(Process::id);
+    let deadline = Instant::now() + LIVE_WAIT;
+    loop {
+        let left = proc::remains(session, &mark);
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() >= deadline {
+            tracing::error!(attempt = %held.key, left = left.len(), "processes of a trial cannot be killed");
+            return;
+        }
+        for stat in left {
+            proc::kill(stat, Signal::KILL);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The end of an attempt that reported nothing.
+fn conclude(held: &Held, end: Option<&End>, ending: Option<&Ending>) -> v1::Finished {
+    finished(
+        held,
+        &Evidence { end, ending, infeasible: None, summary: &Summary::default(), objective: None, last_lines: "" },
+    )
+}
+
+fn finished(held: &Held, evidence: &Evidence<'_>) -> v1::Finished {
+    let (end, detail) = ending::conclude(evidence);
+    v1::Finished {
+        key: Some(held.key.to_wire()),
+        end: Some(end),
+        ran_ms: evidence.end.map_or(0, |end| end.wall_ms),
+        cpu_ms: evidence.end.map_or(0, |end| end.cpu_ms),
+        max_rss: evidence.end.map_or(0, |end| end.max_rss),
+        detail,
+    }
+}
+
+fn last_lines(held: &Held) -> String {
+    let errors = lines::tail(&held.dir.stderr(), LAST_LINES);
+    if errors.is_empty() { lines::tail(&held.dir.stdout(), LAST_LINES) } else { errors }
+}

@@ -1,0 +1,183 @@
+//! Who writes into an attempt's folder: one inotify instance for the whole agent, so that an idle agent
+//! sleeps and a new line is seen at once. Says only that something changed, not what.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::readable;
+
+/// How often a folder is looked at in any case: file systems of other machines announce nothing.
+const LOOK_ANYWAY: Duration = Duration::from_secs(5);
+/// The same where no watch could be had.
+const LOOK_UNWATCHED: Duration = Duration::from_millis(200);
+
+type Changed = BTreeMap<i32, watch::Sender<u64>>;
+
+/// The agent's watches.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    inner: Option<Arc<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    fd: Arc<AsyncFd<OwnedFd>>,
+    changed: Arc<Mutex<Changed>>,
+    reader: AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// One folder that is watched for as long as this lives.
+#[derive(Debug)]
+pub struct Watch {
+    number: i32,
+    watcher: Watcher,
+    changes: watch::Receiver<u64>,
+    // Keeps the channel open where there is no watch.
+    _source: Option<watch::Sender<u64>>,
+}
+
+/// Waits for changes of one folder; any number of them for each watch.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    changes: watch::Receiver<u64>,
+    look_again: Duration,
+}
+
+impl Changes {
+    /// Returns once the folder may have changed since the last call.
+    pub async fn wait(&mut self) {
+        // The sender is gone once the attempt is over; then nothing changes, and the caller's own end wakes it.
+        let changed = async {
+            if self.changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _looked_anyway = tokio::time::timeout(self.look_again, changed).await;
+    }
+}
+
+impl Watcher {
+    /// Starts watching nothing. Where the machine has no inotify left, folders are looked at in turn.
+    pub fn start() -> Self {
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .map_err(std::io::Error::from)
+            .and_then(readable::register);
+        let fd = match fd {
+            Ok(fd) => Arc::new(fd),
+            Err(error) => {
+                tracing::warn!(%error, "no inotify; raise fs.inotify.max_user_instances for quicker reports");
+                return Self { inner: None };
+            }
+        };
+        let changed = Arc::new(Mutex::new(Changed::new()));
+        let reader = tokio::spawn(read(fd.clone(), changed.clone())).abort_handle();
+        Self { inner: Some(Arc::new(Inner { fd, changed, reader })) }
+    }
+
+    /// Watches the folder at `path`.
+    pub fn watch(&self, path: &Path) -> Watch {
+        let (source, changes) = watch::channel(0);
+        let flags = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::ONLYDIR;
+        let added = self.inner.as_ref().map(|inner| {
+            // Held across the call, so that the reader cannot see an event of a number that is not there yet.
+            let mut changed = inner.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            inotify::add_watch(inner.fd.get_ref(), path, flags).map(|number| {
+                changed.insert(number, source.clone());
+                number
+            })
+        });
+        match added {
+            Some(Ok(number)) => Watch { number, watcher: self.clone(), changes, _source: None },
+            Some(Err(error)) => {
+                tracing::warn!(%error, path = %path.display(), "no inotify watch; raise fs.inotify.max_user_watches");
+                Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) }
+            }
+            None => Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) },
+        }
+    }
+}
+
+impl Watch {
+    /// Someone who waits for changes.
+    pub fn changes(&self) -> Changes {
+        let look_again = if self.number < 0 { LOOK_UNWATCHED } else { LOOK_ANYWAY };
+        Changes { changes: self.changes.clone(), look_again }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let (Some(inner), true) = (&self.watcher.inner, self.number >= 0) {
+            inner.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+            // Fails where the folder is gone: then the watch is too.
+            let _gone = inotify::remove_watch(inner.fd.get_ref(), self.number);
+        }
+    }
+}
+
+async fn read(fd: Arc<AsyncFd<OwnedFd>>, changed: Arc<Mutex<Changed>>) {
+    loop {
+        let Ok(mut ready) = fd.readable().await else { return };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(fd.get_ref(), &mut buffer);
+        loop {
+            match events.next() {
+                Ok(event) => {
+                    let changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
+                        changed.values().for_each(bump);
+                    } else if let Some(sender) = changed.get(&event.wd()) {
+                        bump(sender);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => break ready.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "inotify failed; new lines are seen late from now on");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn bump(sender: &watch::Sender<u64>) {
+    sender.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_is_written_wakes_whoever_waits() {
+        let root = tempfile::tempdir().expect("a folder");
+        let watcher = Watcher::start();
+        let watch = watcher.watch(root.path());
+        let mut changes = Changes { look_again: Duration::from_secs(3600), ..watch.changes() };
+        std::fs::write(root.path().join("a"), "1").expect("writes");
+        changes.wait().await;
+        // Whatever the first write still brings is taken; then only a new one wakes.
+        let waits = tokio::spawn(async move { changes.wait().await });
+        std::fs::write(root.path().join("a"), "2").expect("writes");
+        waits.await.expect("woken");
+    }
+}
