@@ -2,9 +2,10 @@
 //!
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
-use heats_domain::{AgentId, Grant, Inventory, Params, SweepId, SweepSpec};
+use heats_domain::{AgentId, Grant, Inventory, Params, SweepId, SweepSpec, TrialState};
 
 use crate::fact::{Fact, TrialCreated, TrialLeased};
+use crate::ops::drain::settled;
 use crate::sweep::Sweep;
 
 /// What a suggester has for the next trial of a sweep.
@@ -74,6 +75,15 @@ pub fn next(
     }
 }
 
+/// The oldest enqueued point becomes a trial that cannot be run: it counts, and it never gets an agent.
+pub fn reject(sweep: &Sweep) -> Vec<Fact> {
+    let Some(params) = sweep.queue.front().cloned() else { return Vec::new() };
+    let trial = sweep.created();
+    let why = "no configuration that satisfies the conditions and constraints has these values";
+    let created = TrialCreated { sweep: sweep.id, trial, params, saw_index: 0, enqueued: true };
+    vec![Fact::TrialCreated(created), settled(sweep, trial, TrialState::Infeasible, why)]
+}
+
 /// Whether the sweep could use a place now.
 pub fn is_hungry(sweep: &Sweep) -> bool {
     sweep.may_lease() && (!sweep.waiting.is_empty() || sweep.may_create())
@@ -82,4 +92,91 @@ pub fn is_hungry(sweep: &Sweep) -> bool {
 /// The order in which sweeps are asked: fewest leases first, so that each gets its share, then the oldest.
 pub fn turn(sweep: &Sweep) -> (usize, SweepId) {
     (sweep.live.len(), sweep.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::Op;
+    use crate::ops::attempts::End;
+    use crate::testing::{Cluster, SweepBuilder, attach};
+
+    #[test]
+    fn two_sweeps_share_the_places_evenly() {
+        let mut cluster = Cluster::default();
+        let old = cluster.submit(SweepBuilder::minimize("loss").trials(20));
+        cluster.attach(1, 2);
+        assert_eq!(cluster.dispatch().len(), 2);
+        let new = cluster.submit(SweepBuilder::minimize("loss").trials(20));
+        cluster.attach(2, 4);
+        let count = |keys: &[crate::ops::attempts::Key], id| keys.iter().filter(|key| key.sweep == id).count();
+        let keys = cluster.dispatch();
+        assert_eq!((count(&keys, old), count(&keys, new)), (1, 3), "three each, all in all");
+    }
+
+    #[test]
+    fn a_sweep_that_fits_nowhere_leaves_the_places_to_the_others() {
+        let mut cluster = Cluster::default();
+        let large = cluster.submit(SweepBuilder::minimize("loss").set("resources", "cpus", 8));
+        let small = cluster.submit(SweepBuilder::minimize("loss").trials(9));
+        cluster.attach(1, 4);
+        cluster.attach(2, 4);
+        let keys = cluster.dispatch();
+        assert!(keys.len() == 8 && keys.iter().all(|key| key.sweep == small), "{large} needs 8 processors at once");
+    }
+
+    #[test]
+    fn no_more_trials_run_at_once_than_may() {
+        let mut cluster = Cluster::default();
+        cluster.submit(SweepBuilder::minimize("loss").trials(9).set("budget", "parallel", 2));
+        cluster.attach(1, 8);
+        let keys = cluster.dispatch();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(cluster.dispatch(), []);
+        cluster.complete(keys[0], 0.5);
+        assert_eq!(cluster.dispatch().len(), 1);
+    }
+
+    #[test]
+    fn no_gpu_is_shared_and_those_with_the_lowest_indices_go_first() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(9).set("resources", "gpus", 2));
+        cluster.op(Op::Attach(attach(1, 16, 5))).expect("attaches");
+        let keys = cluster.dispatch();
+        let gpus = |n: u32| cluster.trial(id, n).attempts[0].grant.gpus.clone();
+        assert_eq!((keys.len(), gpus(0), gpus(1)), (2, vec![0, 1], vec![2, 3]));
+        cluster.complete(keys[0], 0.5);
+        cluster.dispatch();
+        assert_eq!(cluster.trial(id, 2).attempts[0].grant.gpus, [0, 1]);
+    }
+
+    #[test]
+    fn memory_is_leased_like_processors() {
+        let mut cluster = Cluster::default();
+        cluster.submit(SweepBuilder::minimize("loss").trials(9).set("resources", "memory", "400MiB"));
+        cluster.attach(1, 8);
+        assert_eq!(cluster.dispatch().len(), 2, "1 GiB holds two");
+    }
+
+    #[test]
+    fn a_trial_that_waits_goes_before_a_new_one() {
+        let mut cluster = Cluster::default();
+        cluster.submit(SweepBuilder::minimize("loss").trials(9));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.finish(key, End::Lost);
+        assert_eq!(cluster.dispatch()[0].trial, 0);
+    }
+
+    #[test]
+    fn a_suggestion_that_is_not_ready_costs_the_other_sweeps_nothing() {
+        let mut cluster = Cluster::default();
+        let slow = cluster.submit(SweepBuilder::minimize("loss"));
+        let fast = cluster.submit(SweepBuilder::minimize("loss"));
+        cluster.attach(1, 2);
+        cluster.suggestions.next.push_back(super::Offer::Later);
+        let sweeps: BTreeSet<_> = cluster.dispatch().iter().map(|key| key.sweep).collect();
+        assert!(sweeps.contains(&fast) && !sweeps.contains(&slow));
+    }
 }

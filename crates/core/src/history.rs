@@ -12,21 +12,20 @@ use crate::sweep::Sweep;
 /// Facts about leases mean nothing to them. A report without the objective is not an event: a script may
 /// measure its validation loss less often than it reports.
 pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
-    let direction = sweep.direction();
     match fact {
         Fact::TrialCreated(fact) => Some(Event::Created { trial: fact.trial, params: &fact.params }),
         Fact::TrialReported(fact) => {
             let value = fact.metrics.get(sweep.objective()?.metric())?;
-            Some(Event::Reported { trial: fact.trial, step: fact.step, loss: direction.loss(value) })
+            Some(Event::Reported { trial: fact.trial, step: fact.step, loss: sweep.loss(value) })
         }
         Fact::TrialSettled(fact) => {
             let trial = sweep.trial(fact.trial)?;
             let outcome = match fact.state() {
                 TrialState::Completed => {
-                    Outcome::Completed(trial.best.map_or(f64::INFINITY, |best| direction.loss(best.value)))
+                    Outcome::Completed(trial.best.map_or(f64::INFINITY, |best| sweep.loss(best.value)))
                 }
                 TrialState::Stopped => {
-                    Outcome::Stopped(trial.last_value.map_or(f64::INFINITY, |value| direction.loss(value)))
+                    Outcome::Stopped(trial.last_value.map_or(f64::INFINITY, |value| sweep.loss(value)))
                 }
                 TrialState::Failed | TrialState::Cancelled => Outcome::Failed,
                 TrialState::Infeasible => Outcome::Infeasible,
@@ -61,9 +60,11 @@ pub const fn trial_seed(sweep_seed: u64, trial: u32) -> u64 {
     (z ^ (z >> 31)) >> 32
 }
 
-/// The events of a sweep from a place in its journal on.
+/// The events of a sweep from a place in its journal on; what lies before it costs nothing.
 pub fn events_from(sweep: &Sweep, place: usize) -> impl Iterator<Item = Event<'_>> {
-    sweep.journal.iter().skip(place).filter_map(|record| event(sweep, record.cell.fact.as_ref()?))
+    let from = place.min(sweep.journal.len());
+    let records = sweep.journal.focus().narrow(from..).into_iter();
+    records.filter_map(|record| event(sweep, record.cell.fact.as_ref()?))
 }
 
 /// The sweep's searcher, before it has seen any of the history.

@@ -182,11 +182,16 @@ impl Leading {
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         let mut queue: BTreeSet<(usize, SweepId)> =
             self.active().filter(|s| dispatch::is_hungry(s)).map(|s| dispatch::turn(s)).collect();
+        // Places only fill up during a call: where a sweep did not fit, it need not look again.
+        let mut from: BTreeMap<SweepId, AgentId> = BTreeMap::new();
         while let Some((_, id)) = queue.pop_first() {
             let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| dispatch::is_hungry(s)) else { continue };
-            let place = self.free.iter().find_map(|(agent, free)| Some((*agent, dispatch::fit(&sweep.spec, free)?)));
+            let first = from.get(&id).copied().unwrap_or(AgentId { bits: 0 });
+            let mut places = self.free.range(first..);
+            let place = places.find_map(|(agent, free)| Some((*agent, dispatch::fit(&sweep.spec, free)?)));
             // A sweep that fits nowhere now leaves the rest to the others.
             let Some((agent, grant)) = place else { continue };
+            from.insert(id, agent);
             match dispatch::next(sweep, agent, grant, suggestions) {
                 Ok(facts) => {
                     self.record_all(facts)?;
@@ -200,6 +205,13 @@ impl Leading {
                         format!("every configuration of the space was tried, {} in all", sweep.created()),
                     );
                     self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
+                }
+                // A point that a user asked for, and that no configuration can hold, is that trial's own end.
+                Err(Offer::Infeasible { .. }) if !sweep.queue.is_empty() => {
+                    self.record_all(dispatch::reject(sweep))?;
+                    if let Some(sweep) = self.draft.sweeps.get(&id) {
+                        queue.insert(dispatch::turn(sweep));
+                    }
                 }
                 Err(Offer::Infeasible { draws }) => {
                     let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
@@ -312,7 +324,11 @@ impl Leading {
 
     /// Makes the sweep's stopper by folding its history, where this leader has none yet.
     fn stopper(&mut self, id: SweepId) -> Result<(), Refusal> {
-        if let (false, Some(sweep)) = (self.stoppers.contains_key(&id), self.draft.sweeps.get(&id)) {
+        // A late report of a sweep that has ended is not worth its whole history.
+        if self.stoppers.contains_key(&id) || !self.active.contains(&id) {
+            return Ok(());
+        }
+        if let Some(sweep) = self.draft.sweeps.get(&id) {
             self.stoppers.insert(id, history::stopper(sweep)?);
         }
         Ok(())

@@ -11,6 +11,8 @@ pub mod ops;
 pub mod refusal;
 pub mod state;
 pub mod sweep;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 pub mod trial;
 
 pub use fact::{Ending, Entry, Fact, FactCell, Record};

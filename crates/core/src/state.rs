@@ -190,6 +190,12 @@ impl State {
         }
     }
 
+    /// The sweep of this name that has not ended. There is at most one.
+    pub fn live_named(&self, name: &str) -> Option<&Arc<Sweep>> {
+        let named = (name.to_owned(), SweepId { bits: 0 })..=(name.to_owned(), SweepId { bits: u64::MAX });
+        self.names.range(named).filter_map(|(_, id)| self.sweeps.get(id)).find(|sweep| !sweep.is_ended())
+    }
+
     /// The sweep that a submit request made, where it was carried out before.
     pub fn by_request(&self, request: u64) -> Option<&Arc<Sweep>> {
         self.requests.get(&request).and_then(|id| self.sweeps.get(id))
@@ -215,9 +221,12 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// agents, then sweeps with their journals. A snapshot is this list.
+    /// sweeps with their journals, then agents. A snapshot is this list.
+    ///
+    /// Agents come last: while one journal after the other is replayed, leases overlap that never did, and
+    /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.agents.values().chain(self.sweeps.values().flat_map(|sweep| sweep.journal.iter()))
+        self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values())
     }
 
     /// The state that these records make, as it was after the entry at `applied`.
@@ -249,13 +258,16 @@ impl Sweep {
     fn record(&mut self, fact: &Fact, at_ms: u64) -> Result<(), &'static str> {
         match fact {
             Fact::SweepPaused(_) => self.status = Status::Paused,
-            Fact::SweepResumed(_) | Fact::SweepReopened(_) => self.status = Status::Running,
-            Fact::SweepDrained(fact) => self.status = Status::Draining(fact.ending(), fact.why.clone()),
-            Fact::SweepEnded(fact) => self.ended(fact, at_ms),
+            Fact::SweepResumed(_) => self.status = Status::Running,
+            Fact::SweepReopened(_) => self.reopened(at_ms),
+            Fact::SweepDrained(fact) => self.status = Status::Draining(ending(fact.ending)?, fact.why.clone()),
+            Fact::SweepEnded(fact) => self.ended(fact, at_ms)?,
             Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel, why }) => {
-                self.trials_max = trials.or(self.trials_max);
+                if trials.is_some() {
+                    self.trials_max = *trials;
+                    self.limit_why.clone_from(why);
+                }
                 self.parallel = parallel.or(self.parallel);
-                self.limit_why.clone_from(why);
             }
             Fact::PointEnqueued(fact) => self.queue.push_back(fact.params.clone()),
             Fact::TrialCreated(fact) => self.trial_created(fact)?,
@@ -271,8 +283,18 @@ impl Sweep {
         Ok(())
     }
 
-    fn ended(&mut self, fact: &SweepEnded, at_ms: u64) {
-        self.status = Status::Ended { ending: fact.ending(), why: fact.why.clone(), at_ms };
+    fn reopened(&mut self, at_ms: u64) {
+        if let Status::Ended { at_ms: ended_ms, .. } = self.status {
+            self.open_before_ms = self.open_ms(ended_ms);
+            self.opened_ms = at_ms;
+        }
+        self.forgiven = self.counts.of(TrialState::Failed);
+        self.status = Status::Running;
+    }
+
+    fn ended(&mut self, fact: &SweepEnded, at_ms: u64) -> Result<(), &'static str> {
+        self.status = Status::Ended { ending: ending(fact.ending)?, why: fact.why.clone(), at_ms };
+        Ok(())
     }
 
     fn trial_created(&mut self, fact: &TrialCreated) -> Result<(), &'static str> {
@@ -320,8 +342,8 @@ impl Sweep {
     }
 
     fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
-        let direction = self.direction();
-        let metric = self.objective().map(|objective| objective.metric().to_owned());
+        let value = self.objective().and_then(|objective| fact.metrics.get(objective.metric()));
+        let loss = value.map(|value| self.loss(value));
         let trial = self.touch(fact.trial)?;
         live_attempt(trial, fact.attempt)?;
         if trial.state.is_terminal() {
@@ -332,18 +354,17 @@ impl Sweep {
         }
         trial.last_step = Some(fact.step);
         trial.reports += 1;
-        let value = metric.and_then(|metric| fact.metrics.get(&metric));
-        trial.last_value = value;
+        trial.last_value = value.or(trial.last_value);
         let before = trial.best;
-        if let Some(value) = value.filter(|value| !value.is_nan())
-            && before.is_none_or(|best| direction.better(value, best.value))
-        {
-            trial.best = Some(Best { value, step: fact.step });
-            let loss = |best: Best| Ranked { loss: direction.loss(best.value), trial: fact.trial };
-            if let Some(before) = before {
-                self.ranking.remove(&loss(before));
+        if let (Some(value), Some(loss)) = (value, loss.filter(|loss| loss.is_finite())) {
+            let before = before.map(|best| self.loss(best.value));
+            if before.is_none_or(|before| loss < before) {
+                self.touched(fact.trial)?.best = Some(Best { value, step: fact.step });
+                if let Some(before) = before {
+                    self.ranking.remove(&Ranked { loss: before, trial: fact.trial });
+                }
+                self.ranking.insert(Ranked { loss, trial: fact.trial });
             }
-            self.ranking.insert(loss(Best { value, step: fact.step }));
         }
         let state = self.trials[fact.trial as usize].state;
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
@@ -352,13 +373,14 @@ impl Sweep {
     fn trial_settled(&mut self, fact: &TrialSettled) -> Result<(), &'static str> {
         let trial = self.touch(fact.trial)?;
         trial.retries_used += u32::from(fact.retry_used);
-        let best = trial.best;
-        match fact.state() {
+        let (best, live) = (trial.best, trial.live().is_some());
+        let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
+        match state {
             TrialState::Leased | TrialState::Running | TrialState::Paused => {
                 return Err("a trial does not settle there");
             }
             TrialState::Waiting => {
-                if trial.live().is_some() {
+                if live {
                     return Err("a trial with a live lease does not wait");
                 }
             }
@@ -371,12 +393,12 @@ impl Sweep {
             TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled => {
                 // What did not end well is not offered as the best.
                 if let Some(best) = best {
-                    let loss = self.direction().loss(best.value);
+                    let loss = self.loss(best.value);
                     self.ranking.remove(&Ranked { loss, trial: fact.trial });
                 }
             }
         }
-        self.enter(fact.trial, fact.state())
+        self.enter(fact.trial, state)
     }
 
     fn attempt_ended(&mut self, fact: &AttemptEnded, at_ms: u64) -> Result<(), &'static str> {
@@ -400,9 +422,13 @@ impl Sweep {
     /// The trial, with the fact that is folded in added to its records.
     fn touch(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
         let place = self.last_record();
-        let trial = Arc::make_mut(self.trials.get_mut(number as usize).ok_or("there is no such trial")?);
+        let trial = self.touched(number)?;
         trial.records.push_back(place);
         Ok(trial)
+    }
+
+    fn touched(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
+        self.trials.get_mut(number as usize).map(Arc::make_mut).ok_or("there is no such trial")
     }
 
     fn last_record(&self) -> u32 {
@@ -411,7 +437,7 @@ impl Sweep {
 
     /// Moves a trial to `state`, and the counts and queues with it.
     fn enter(&mut self, number: u32, state: TrialState) -> Result<(), &'static str> {
-        let trial = Arc::make_mut(self.trials.get_mut(number as usize).ok_or("there is no such trial")?);
+        let trial = self.touched(number)?;
         let before = trial.state;
         // Failed trials may be asked for again; every other end is final (T2).
         if before.is_terminal() && !(before == TrialState::Failed && state == TrialState::Waiting) {
@@ -420,11 +446,12 @@ impl Sweep {
         trial.state = state;
         self.counts.leave(before);
         self.counts.enter(state);
+        self.forgiven = self.forgiven.min(self.counts.of(TrialState::Failed));
         if state == TrialState::Waiting {
             self.waiting.insert(number);
             // A trial that is tried again is ranked by what it reported before.
             if let Some(best) = self.trials[number as usize].best {
-                let loss = self.direction().loss(best.value);
+                let loss = self.loss(best.value);
                 self.ranking.insert(Ranked { loss, trial: number });
             }
         } else {
@@ -432,6 +459,11 @@ impl Sweep {
         }
         Ok(())
     }
+}
+
+/// How a sweep ends; a newer version may know more ways.
+fn ending(code: i32) -> Result<Ending, &'static str> {
+    Ending::try_from(code).map_err(|_| "this version does not know the way the sweep ended")
 }
 
 /// The live attempt of `trial`, if it is `number`.

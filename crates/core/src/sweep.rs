@@ -52,6 +52,12 @@ pub struct Sweep {
     pub ledger: Ledger,
     /// How many trials each rule stopped, by rung (0 for rules without rungs).
     pub stopped_by: OrdMap<(String, u64), u32>,
+    /// Failures from before a user had the sweep go on: they do not count towards `budget.max_failures`.
+    pub forgiven: u32,
+    /// When it was submitted, or reopened since.
+    pub opened_ms: u64,
+    /// How long it had been open before it was reopened: what is over does not use up `budget.wall`.
+    pub open_before_ms: u64,
 }
 
 /// Where a sweep stands.
@@ -114,7 +120,7 @@ pub struct Ledger {
 /// A place in the ranking: better values first, then earlier trials.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Ranked {
-    /// The value as a loss; never NaN.
+    /// The value as a loss; finite, and never a negative zero.
     pub loss: f64,
     /// Whose it is.
     pub trial: u32,
@@ -148,6 +154,7 @@ pub struct Savings {
 impl Sweep {
     pub(crate) fn new(fact: &SweepSubmitted, spec: SweepSpec, record: Arc<Record>) -> Self {
         let space = spec.space();
+        let opened_ms = record.at_ms;
         Self {
             id: fact.sweep,
             name: fact.name.clone(),
@@ -166,6 +173,9 @@ impl Sweep {
             ranking: OrdSet::new(),
             ledger: Ledger::default(),
             stopped_by: OrdMap::new(),
+            forgiven: 0,
+            opened_ms,
+            open_before_ms: 0,
             spec: Arc::new(spec),
         }
     }
@@ -227,6 +237,18 @@ impl Sweep {
         self.objective().map_or(Direction::Minimize, Objective::direction)
     }
 
+    /// A value of the objective as a loss: smaller is better, and what is no finite number is `+inf`, so
+    /// that it ranks worst. A loss that overflowed to `-inf` is a defect of the script, not a record.
+    pub fn loss(&self, value: f64) -> f64 {
+        // Adding zero makes a negative zero positive, so that equal values tie.
+        if value.is_finite() { self.direction().loss(value) + 0.0 } else { f64::INFINITY }
+    }
+
+    /// How long it has been open at `now_ms`.
+    pub const fn open_ms(&self, now_ms: u64) -> u64 {
+        self.open_before_ms + now_ms.saturating_sub(self.opened_ms)
+    }
+
     /// The best trial: the one with the best value that any trial reported, the earliest where several did.
     pub fn best(&self) -> Option<&Trial> {
         self.ranking.get_min().and_then(|ranked| self.trial(ranked.trial))
@@ -257,13 +279,15 @@ impl Sweep {
     pub fn savings(&self) -> Savings {
         let longest = self.trials.iter().filter_map(|t| t.last_step).max().unwrap_or(0);
         let mut savings = Savings::default();
+        // Steps are whatever scripts say they are: a time in nanoseconds must not overflow a sum.
         for trial in &self.trials {
             savings.steps += u64::from(trial.reports);
             let (TrialState::Stopped, Some(last)) = (trial.state, trial.last_step) else { continue };
             let missing = longest.saturating_sub(last);
-            savings.steps_saved += missing;
+            savings.steps_saved = savings.steps_saved.saturating_add(missing);
             let ran_ms: u64 = trial.attempts.iter().filter_map(|a| a.end).map(|end| end.ran_ms).sum();
-            savings.ms_saved += ran_ms * missing / u64::from(trial.reports).max(1);
+            let ms_saved = u128::from(ran_ms) * u128::from(missing) / u128::from(trial.reports.max(1));
+            savings.ms_saved = savings.ms_saved.saturating_add(u64::try_from(ms_saved).unwrap_or(u64::MAX));
         }
         savings
     }

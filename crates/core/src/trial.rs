@@ -21,9 +21,9 @@ pub struct Trial {
     pub last_step: Option<u64>,
     /// How many steps it reported.
     pub reports: u32,
-    /// The objective's value in the report at `last_step`.
+    /// The objective's value in the last report that had it; NaN and infinities included.
     pub last_value: Option<f64>,
-    /// The best value of the objective that it reported, and its step; NaN is never the best.
+    /// The best value of the objective that it reported, and its step; always a finite number.
     pub best: Option<Best>,
 }
 

@@ -18,6 +18,8 @@ pub const METRICS_MAX: usize = 64;
 pub const METRIC_NAME_MAX: usize = 128;
 /// The longest detail of an end that is kept, in bytes.
 pub const DETAIL_MAX: usize = 4_096;
+/// The longest time of a process that is believed: 139 years in milliseconds, so that no sum overflows.
+pub const PROCESS_MS_MAX: u64 = 1 << 42;
 /// How often a trial is tried again, in all, for reasons that are not its own (a lost node, exit code 75).
 pub const REQUEUES_MAX: u32 = 20;
 
@@ -109,10 +111,10 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
         metrics,
     })];
     if let (Some(value), Some(objective)) = (value, sweep.objective()) {
-        let direction = objective.direction();
+        let loss = sweep.loss(value);
         let draining = matches!(sweep.status, Status::Draining(..));
         if let Some(target) =
-            objective.stop_at.filter(|&target| !draining && direction.loss(value) <= direction.loss(target))
+            objective.stop_at.filter(|&target| !draining && loss.is_finite() && loss <= sweep.loss(target))
         {
             let why = format!(
                 "trial {} reported {} = {value}, which reaches stop_at {target}",
@@ -120,8 +122,16 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
                 objective.metric()
             );
             facts.extend(drain::drain(sweep, Ending::Finished, why, Running::Stop("stop_at")));
+            // The state does not have this report yet, so its trial's own verdict is completed here.
+            let verdicts = facts.iter_mut().filter_map(|fact| match fact {
+                Fact::TrialSettled(settled) if settled.trial == key.trial => settled.reason.as_mut(),
+                _ => None,
+            });
+            for reason in verdicts {
+                (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
+            }
         } else if let Some(stopper) = stopper {
-            let judged = Judged { trial: key.trial, step, loss: direction.loss(value) };
+            let judged = Judged { trial: key.trial, step, loss };
             if let Verdict::Stop(reason) = stopper.judge(judged) {
                 facts.push(verdict(sweep, key.trial, reason));
             }
@@ -145,8 +155,8 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
         trial: key.trial,
         attempt: key.attempt,
         failure: meaning.failure().filter(|_| !trial.state.is_terminal()).map(i32::from),
-        ran_ms: finish.ran_ms,
-        cpu_ms: finish.cpu_ms,
+        ran_ms: finish.ran_ms.min(PROCESS_MS_MAX),
+        cpu_ms: finish.cpu_ms.min(PROCESS_MS_MAX),
         max_rss: finish.max_rss,
         detail: clip(finish.detail),
     });
@@ -206,7 +216,7 @@ fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
             (Some(ExitMeaning::Infeasible), _) | (None, 65) => Meaning::Infeasible,
             (Some(ExitMeaning::Fail), _) => Meaning::Final(FailureKind::Exit),
             // The same script would leave its metric out again.
-            (None, 0) if sweep.objective().is_some() && !has_objective(sweep, trial) => {
+            (None, 0) if sweep.objective().is_some() && trial.last_value.is_none() => {
                 Meaning::Final(FailureKind::NoMetric)
             }
             (None, 0) => Meaning::Completed,
@@ -219,17 +229,6 @@ fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
         End::Lost | End::Stopped => Meaning::Failed(FailureKind::NodeLost),
         End::Infeasible => Meaning::Infeasible,
     }
-}
-
-/// Whether the trial reported its objective in any report, NaN included.
-fn has_objective(sweep: &Sweep, trial: &Trial) -> bool {
-    trial.last_value.is_some()
-        || sweep.objective().is_none_or(|objective| {
-            sweep.records(trial).any(|record| match record.cell.fact.as_ref() {
-                Some(Fact::TrialReported(fact)) => fact.metrics.get(objective.metric()).is_some(),
-                _ => false,
-            })
-        })
 }
 
 fn settle(sweep: &Sweep, trial: &Trial, meaning: Meaning) -> Fact {
@@ -271,4 +270,232 @@ fn clip(text: String) -> String {
         from += 1;
     }
     text[from..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use heats_domain::{FailureKind, Metrics, SweepId, TrialState};
+    use serde_json::json;
+
+    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX};
+    use crate::testing::{Cluster, SweepBuilder, finish};
+    use crate::{Fact, Op, Refusal, Reply};
+
+    fn one(builder: SweepBuilder) -> (Cluster, SweepId, Key) {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(builder.trials(1));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        (cluster, id, key)
+    }
+
+    fn failure(cluster: &Cluster, id: SweepId, attempt: usize) -> Option<FailureKind> {
+        cluster.trial(id, 0).attempts[attempt - 1].end.expect("has ended").failure
+    }
+
+    fn reported(cluster: &Cluster, id: SweepId) -> Vec<(u64, f64)> {
+        let facts = cluster.sweep(id).journal.iter().filter_map(|record| record.cell.fact.as_ref());
+        let report = |fact: &Fact| match fact {
+            Fact::TrialReported(fact) => Some((fact.step, fact.metrics.get("loss")?)),
+            _ => None,
+        };
+        facts.filter_map(report).collect()
+    }
+
+    #[test]
+    fn a_step_is_recorded_once_and_never_goes_back() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        for (step, loss) in [(2, 0.5), (2, 0.1), (1, 0.1), (5, 0.4)] {
+            assert_eq!(cluster.report(key, step, loss), Ok(Reply::Done));
+        }
+        assert_eq!(reported(&cluster, id), [(2, 0.5), (5, 0.4)]);
+        let trial = cluster.trial(id, 0);
+        assert_eq!((trial.reports, trial.last_step, trial.best.map(|best| best.step)), (2, Some(5), Some(5)));
+    }
+
+    #[test]
+    fn a_report_says_that_the_process_runs() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        assert_eq!(cluster.state(id, 0), TrialState::Leased);
+        cluster.report(key, 1, 0.5).expect("is live");
+        assert_eq!(cluster.state(id, 0), TrialState::Running);
+    }
+
+    #[test]
+    fn a_report_after_its_lease_expired_is_refused() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.op(Op::Expire(heats_domain::AgentId { bits: 1 }, 30_000)).expect("expires");
+        let stale = Err(Refusal::Stale { sweep: id, trial: 0, attempt: 1 });
+        assert_eq!(cluster.report(key, 1, 0.5), stale);
+        cluster.attach(1, 1);
+        assert_eq!(cluster.dispatch(), [Key { attempt: 2, ..key }]);
+        assert_eq!(cluster.report(key, 1, 0.5), stale);
+        assert_eq!(cluster.op(Op::Start(key, String::new())), stale);
+        assert!(matches!(cluster.report(Key { attempt: 3, ..key }, 1, 0.5), Err(Refusal::Stale { .. })));
+        assert!(matches!(cluster.report(Key { trial: 9, ..key }, 1, 0.5), Err(Refusal::Stale { .. })));
+        let nowhere = Key { sweep: SweepId { bits: 99 }, ..key };
+        assert!(matches!(cluster.report(nowhere, 1, 0.5), Err(Refusal::Stale { .. })));
+        assert_eq!(reported(&cluster, id), []);
+    }
+
+    #[test]
+    fn a_repeated_end_changes_nothing() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.complete(key, 0.5);
+        let entries = cluster.entries.len();
+        cluster.finish(key, End::Exited(1));
+        assert_eq!((cluster.entries.len(), cluster.state(id, 0)), (entries, TrialState::Completed));
+        assert_eq!(cluster.sweep(id).ledger.attempt_ms, 1_000);
+    }
+
+    #[test]
+    fn an_exit_with_0_and_no_objective_fails_for_good() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.op(Op::Report(key, 1, [("other", 1.0)].into_iter().collect())).expect("is live");
+        cluster.finish(key, End::Exited(0));
+        assert_eq!(cluster.state(id, 0), TrialState::Failed, "the same script would leave it out again");
+        assert_eq!(failure(&cluster, id, 1), Some(FailureKind::NoMetric));
+    }
+
+    #[test]
+    fn an_objective_that_is_nan_or_was_reported_earlier_completes_the_trial() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.report(key, 1, f64::NAN).expect("is live");
+        cluster.op(Op::Report(key, 2, Metrics::default())).expect("is live");
+        cluster.finish(key, End::Exited(0));
+        assert_eq!((cluster.state(id, 0), cluster.sweep(id).best()), (TrialState::Completed, None));
+        assert!(cluster.trial(id, 0).last_value.is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn failures_use_up_retries_and_lost_nodes_do_not() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss").set("run", "retries", 2));
+        let ends = [
+            (End::Exited(1), FailureKind::Exit),
+            (End::Lost, FailureKind::NodeLost),
+            (End::OutOfMemory, FailureKind::OutOfMemory),
+            (End::Exited(75), FailureKind::Exit),
+            (End::TimedOut, FailureKind::Timeout),
+        ];
+        for (attempt, (end, kind)) in (1..).zip(ends) {
+            if attempt > 1 {
+                assert_eq!(cluster.dispatch(), [Key { attempt, ..key }]);
+            }
+            cluster.finish(Key { attempt, ..key }, end);
+            assert_eq!(failure(&cluster, id, attempt as usize), Some(kind));
+        }
+        assert_eq!((cluster.state(id, 0), cluster.trial(id, 0).retries_used), (TrialState::Failed, 2));
+        assert_eq!(cluster.sweep(id).counts.of(TrialState::Failed), 1);
+    }
+
+    #[test]
+    fn a_trial_is_not_tried_again_for_ever() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        for attempt in 1..=REQUEUES_MAX {
+            cluster.finish(Key { attempt, ..key }, End::Exited(75));
+            assert_eq!(cluster.dispatch(), [Key { attempt: attempt + 1, ..key }]);
+        }
+        cluster.finish(Key { attempt: REQUEUES_MAX + 1, ..key }, End::Lost);
+        assert_eq!(cluster.state(id, 0), TrialState::Failed);
+    }
+
+    #[test]
+    fn exit_codes_mean_what_the_sweep_says() {
+        let codes = json!({"3": "infeasible", "4": "retry", "5": "fail", "75": "fail"});
+        for (code, state) in [
+            (65, TrialState::Infeasible),
+            (75, TrialState::Failed),
+            (3, TrialState::Infeasible),
+            (4, TrialState::Waiting),
+            (5, TrialState::Failed),
+            (6, TrialState::Waiting),
+        ] {
+            let (mut cluster, id, key) = one(SweepBuilder::minimize("loss").set("run", "exit_codes", codes.clone()));
+            cluster.finish(key, End::Exited(code));
+            assert_eq!(cluster.state(id, 0), state, "exit code {code}");
+            assert_eq!(cluster.trial(id, 0).retries_used, u32::from(code == 6), "exit code {code}");
+        }
+    }
+
+    #[test]
+    fn an_infeasible_trial_is_not_offered_as_the_best() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.report(key, 1, 0.5).expect("is live");
+        assert_eq!(cluster.sweep(id).best().map(|trial| trial.number), Some(0));
+        cluster.finish(key, End::Infeasible);
+        assert_eq!((cluster.state(id, 0), cluster.sweep(id).best()), (TrialState::Infeasible, None));
+    }
+
+    #[test]
+    fn the_earliest_of_equal_trials_is_the_best_and_minus_zero_is_zero() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::maximize("loss"));
+        cluster.attach(1, 3);
+        for (key, value) in cluster.dispatch().into_iter().zip([-0.0, 0.0, -1.0]) {
+            cluster.complete(key, value);
+        }
+        assert_eq!(cluster.sweep(id).best().map(|trial| trial.number), Some(0));
+    }
+
+    #[test]
+    fn a_rule_stops_a_trial_in_the_entry_of_its_report() {
+        let stopper = json!({"algorithm": "threshold", "upper": 1.0});
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss").top("early_stop", stopper));
+        cluster.report(key, 1, 0.5).expect("is live");
+        cluster.report(key, 2, 1.5).expect("is live");
+        assert_eq!(cluster.state(id, 0), TrialState::Stopped);
+        assert_eq!(cluster.entries.last().map(|entry| entry.facts.len()), Some(2));
+        cluster.report(key, 3, 0.1).expect("is acknowledged");
+        cluster.finish(key, End::Exited(3));
+        assert_eq!((reported(&cluster, id).len(), failure(&cluster, id, 1)), (2, None));
+        assert_eq!(cluster.state(id, 0), TrialState::Stopped);
+        assert_eq!(cluster.sweep(id).stopped_by.get(&("threshold".into(), 0)), Some(&1));
+    }
+
+    #[test]
+    fn a_late_report_of_a_sweep_that_has_ended_is_refused() {
+        let (mut cluster, _, key) = one(SweepBuilder::minimize("loss"));
+        cluster.complete(key, 0.5);
+        assert!(matches!(cluster.report(key, 2, 0.1), Err(Refusal::Stale { .. })));
+    }
+
+    #[test]
+    fn a_report_of_too_many_metrics_is_refused() {
+        let (mut cluster, _, key) = one(SweepBuilder::minimize("loss"));
+        let many: Metrics = (0..=METRICS_MAX).map(|n| (format!("m{n}"), 0.0)).collect();
+        assert!(matches!(cluster.op(Op::Report(key, 1, many)), Err(Refusal::ReportTooLarge { .. })));
+        let long: Metrics = [("m".repeat(129), 0.0)].into_iter().collect();
+        assert!(matches!(cluster.op(Op::Report(key, 1, long)), Err(Refusal::ReportTooLarge { .. })));
+    }
+
+    #[test]
+    fn absurd_times_and_steps_overflow_no_sum() {
+        let stopper = json!({"algorithm": "threshold", "upper": 1.0});
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").top("early_stop", stopper));
+        cluster.attach(1, 3);
+        let keys = cluster.dispatch();
+        cluster.report(keys[2], u64::MAX, 0.5).expect("is live");
+        for key in &keys[..2] {
+            cluster.report(*key, 1, 1.5).expect("is live");
+        }
+        for key in keys {
+            cluster.op(Op::Finish(finish(key, End::Exited(0), u64::MAX))).expect("ends");
+        }
+        assert_eq!(cluster.sweep(id).ledger.attempt_ms, 3 * PROCESS_MS_MAX);
+        assert_eq!(cluster.sweep(id).savings().steps_saved, u64::MAX);
+    }
+
+    #[test]
+    fn a_start_is_recorded_once_and_the_end_of_a_long_detail_is_kept() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        cluster.start(key);
+        let entries = cluster.entries.len();
+        cluster.start(key);
+        assert_eq!(cluster.entries.len(), entries);
+        let detail = format!("{}é the last line", "é".repeat(DETAIL_MAX));
+        cluster.op(Op::Finish(Finish { detail, ..finish(key, End::Exited(0), 5) })).expect("ends");
+        let detail = cluster.sweep(id).detail(cluster.trial(id, 0));
+        assert!(detail.len() <= DETAIL_MAX && detail.ends_with("é the last line"), "{}", detail.len());
+    }
 }

@@ -78,7 +78,7 @@ pub fn settle(sweep: &Sweep) -> Vec<Fact> {
         Status::Draining(ending, why) if idle => ended(*ending, why),
         Status::Draining(..) => Vec::new(),
         Status::Running | Status::Paused => {
-            let failed = sweep.counts.of(TrialState::Failed);
+            let failed = sweep.counts.of(TrialState::Failed).saturating_sub(sweep.forgiven);
             if let Some(max) = sweep.spec.budget.max_failures.filter(|&max| max > 0 && failed >= max) {
                 return drain(
                     sweep,
@@ -99,32 +99,204 @@ pub fn settle(sweep: &Sweep) -> Vec<Fact> {
     }
 }
 
-/// The facts that follow from the time: limits of wall time and GPU-hours.
+/// The facts that follow from the time: limits of wall time and GPU-hours. A sweep that drains is on its
+/// way to its own ending, but what still runs there uses time like any other.
 pub fn limits(sweep: &Sweep, now_ms: u64) -> Vec<Fact> {
-    if !matches!(sweep.status, Status::Running | Status::Paused) {
-        return Vec::new();
+    let Some((rule, why)) = overrun(sweep, now_ms) else { return Vec::new() };
+    match &sweep.status {
+        Status::Running | Status::Paused => drain(sweep, Ending::Stopped, why, Running::Stop(rule)),
+        Status::Draining(..) => {
+            let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_terminal());
+            live.map(|trial| stopped(sweep, trial, rule)).collect()
+        }
+        Status::Ended { .. } => Vec::new(),
     }
+}
+
+/// The limit that the sweep has reached, with a sentence about it.
+fn overrun(sweep: &Sweep, now_ms: u64) -> Option<(&'static str, String)> {
     let budget = &sweep.spec.budget;
-    if let Some(wall) = budget.wall {
-        let since = sweep.submitted().map_or(now_ms, |(_, at_ms)| at_ms);
-        if now_ms.saturating_sub(since) >= wall.ms {
-            return drain(sweep, Ending::Stopped, format!("its wall time of {wall} is over"), Running::Stop("wall"));
-        }
+    if let Some(wall) = budget.wall.filter(|wall| sweep.open_ms(now_ms) >= wall.ms) {
+        return Some(("wall", format!("its wall time of {wall} is over")));
     }
-    if let Some(hours) = budget.gpu_hours {
-        let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)?.live()).map(|(_, attempt)| {
-            let since = attempt.started_ms.unwrap_or(now_ms);
-            now_ms.saturating_sub(since) * attempt.grant.gpus.len() as u64
-        });
-        let used_ms = sweep.ledger.gpu_ms + live.sum::<u64>();
-        if used_ms as f64 >= hours * 3_600_000.0 {
-            return drain(
-                sweep,
-                Ending::Stopped,
-                format!("its {hours} GPU-hours are used"),
-                Running::Stop("gpu_hours"),
-            );
+    let hours = budget.gpu_hours?;
+    let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)?.live()).map(|(_, attempt)| {
+        let since = attempt.started_ms.unwrap_or(now_ms);
+        now_ms.saturating_sub(since) * attempt.grant.gpus.len() as u64
+    });
+    let used_ms = sweep.ledger.gpu_ms + live.sum::<u64>();
+    (used_ms as f64 >= hours * 3_600_000.0).then(|| ("gpu_hours", format!("its {hours} GPU-hours are used")))
+}
+
+#[cfg(test)]
+mod tests {
+    use heats_domain::TrialState;
+
+    use crate::Op;
+    use crate::ops::attempts::{End, Key};
+    use crate::ops::control::{Edit, Verb};
+    use crate::testing::{Cluster, SweepBuilder, attach};
+
+    #[test]
+    fn a_report_that_reaches_the_target_stops_the_others_and_ends_the_sweep() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::maximize("loss").trials(9).set("objective", "stop_at", 0.9));
+        cluster.attach(1, 2);
+        let keys = cluster.dispatch();
+        cluster.report(keys[1], 1, 0.5).expect("is live");
+        cluster.report(keys[0], 1, 0.7).expect("is live");
+        cluster.report(keys[0], 2, 0.9).expect("is live");
+        assert_eq!([0, 1].map(|n| cluster.state(id, n)), [TrialState::Stopped; 2]);
+        assert_eq!(cluster.ending(id), None, "both processes still run");
+        let reason = |n| cluster.sweep(id).verdict(cluster.trial(id, n)).expect("a verdict");
+        assert_eq!((reason(0).step, reason(0).value, reason(0).cutoff), (2, 0.9, Some(0.9)));
+        assert_eq!((reason(1).step, reason(1).value, reason(1).cutoff), (1, 0.5, None));
+        for key in keys {
+            cluster.finish(key, End::Stopped);
         }
+        let why = "trial 0 reported loss = 0.9, which reaches stop_at 0.9";
+        assert_eq!(cluster.ending(id), Some(("finished", why)));
     }
-    Vec::new()
+
+    #[test]
+    fn a_value_that_is_no_finite_number_never_reaches_a_target() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").set("objective", "stop_at", 0.1));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        for (step, value) in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY].into_iter().enumerate() {
+            cluster.report(key, step as u64, value).expect("is live");
+        }
+        assert_eq!((cluster.state(id, 0), cluster.sweep(id).best()), (TrialState::Running, None));
+    }
+
+    #[test]
+    fn a_sweep_whose_wall_time_is_over_stops_its_trials() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").set("budget", "wall", "10s"));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.pass(9_999);
+        assert_eq!(cluster.state(id, 0), TrialState::Leased);
+        cluster.pass(1);
+        assert_eq!(cluster.state(id, 0), TrialState::Stopped);
+        cluster.finish(key, End::Stopped);
+        assert_eq!(cluster.ending(id), Some(("stopped", "its wall time of 10s is over")));
+    }
+
+    #[test]
+    fn a_sweep_that_drains_keeps_within_its_wall_time() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").set("budget", "wall", "10s"));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.control(id, Verb::Stop).expect("lives");
+        cluster.pass(10_000);
+        assert_eq!(cluster.state(id, 0), TrialState::Stopped);
+        cluster.pass(10_000);
+        cluster.finish(key, End::Stopped);
+        assert_eq!(cluster.ending(id), Some(("stopped", "a user stopped it")));
+    }
+
+    #[test]
+    fn the_time_while_a_sweep_was_over_is_not_its_wall_time() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(1).set("budget", "wall", "10s"));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.pass(4_000);
+        cluster.complete(key, 0.5);
+        cluster.pass(86_400_000);
+        cluster.op(Op::Edit(id, Edit { more_trials: Some(1), ..Edit::default() })).expect("goes on");
+        cluster.dispatch();
+        cluster.pass(5_999);
+        assert_eq!(cluster.state(id, 1), TrialState::Leased);
+        cluster.pass(1);
+        assert_eq!(cluster.state(id, 1), TrialState::Stopped);
+    }
+
+    #[test]
+    fn a_sweep_that_used_its_gpu_hours_stops_its_trials() {
+        let mut cluster = Cluster::default();
+        let builder = SweepBuilder::minimize("loss").set("budget", "gpu_hours", 0.01).set("resources", "gpus", 2);
+        let id = cluster.submit(builder);
+        cluster.op(Op::Attach(attach(1, 9, 4))).expect("attaches");
+        let keys = cluster.dispatch();
+        assert_eq!(keys.len(), 2);
+        cluster.start(keys[0]);
+        // 0.01 GPU-hours are 36 s: 16 s of two GPUs that run, and 2 s of two that did.
+        cluster.now_ms += 14_000;
+        cluster.op(Op::Finish(crate::testing::finish(keys[1], End::Exited(1), 2_000))).expect("ends");
+        cluster.pass(1_999);
+        assert_eq!(cluster.state(id, 0), TrialState::Running);
+        cluster.pass(1);
+        assert_eq!(cluster.state(id, 0), TrialState::Stopped);
+        cluster.finish(keys[0], End::Stopped);
+        assert_eq!(cluster.ending(id), Some(("stopped", "its 0.01 GPU-hours are used")));
+    }
+
+    #[test]
+    fn too_many_failures_fail_the_sweep_and_cancel_what_runs() {
+        let mut cluster = Cluster::default();
+        let builder = SweepBuilder::minimize("loss").trials(9).set("run", "retries", 0);
+        let id = cluster.submit(builder.set("budget", "max_failures", 2));
+        cluster.attach(1, 3);
+        let keys = cluster.dispatch();
+        cluster.finish(keys[0], End::Exited(1));
+        assert_eq!(cluster.state(id, 2), TrialState::Leased);
+        cluster.finish(keys[1], End::Signaled(11));
+        assert_eq!(cluster.state(id, 2), TrialState::Cancelled);
+        cluster.finish(keys[2], End::Stopped);
+        assert_eq!(cluster.ending(id), Some(("failed", "2 trials failed; max_failures is 2")));
+    }
+
+    #[test]
+    fn a_sweep_ends_with_exactly_its_budget() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::unranked().trials(7));
+        cluster.attach(1, 2);
+        loop {
+            let keys = cluster.dispatch();
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                cluster.finish(key, End::Exited(0));
+            }
+        }
+        assert_eq!(cluster.sweep(id).counts.of(TrialState::Completed), 7);
+        assert_eq!(cluster.ending(id), Some(("finished", "all 7 trials of its budget ended")));
+        assert_eq!(cluster.leading.active().count(), 0);
+    }
+
+    #[test]
+    fn an_exhausted_space_ends_the_sweep_once_its_trials_have() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").top("budget", serde_json::json!({})));
+        cluster.attach(1, 2);
+        cluster
+            .suggestions
+            .next
+            .push_back(crate::dispatch::Offer::Ready { params: heats_domain::Params::default(), saw_index: 0 });
+        cluster.suggestions.next.push_back(crate::dispatch::Offer::Exhausted);
+        let keys = cluster.dispatch();
+        assert_eq!((keys.len(), cluster.ending(id)), (1, None));
+        cluster.finish(keys[0], End::Exited(1));
+        let key = cluster.dispatch()[0];
+        assert_eq!(key, Key { attempt: 2, ..keys[0] }, "a failed trial is tried again all the same");
+        cluster.complete(key, 0.5);
+        let why = "every configuration of the space was tried, 1 in all";
+        assert_eq!(cluster.ending(id), Some(("finished", why)));
+    }
+
+    #[test]
+    fn a_space_without_a_feasible_configuration_fails_the_sweep() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss"));
+        cluster.attach(1, 1);
+        cluster.suggestions.next.push_back(crate::dispatch::Offer::Infeasible { draws: 50 });
+        assert_eq!(cluster.dispatch(), []);
+        let why = "no configuration that satisfies the constraints was found in 50 draws";
+        assert_eq!(cluster.ending(id), Some(("failed", why)));
+    }
 }

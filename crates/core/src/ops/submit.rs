@@ -55,7 +55,7 @@ impl Submit {
             let id = self.sweep.to_string();
             format!("sweep-{}", &id[id.len() - 5..])
         });
-        if let Some(other) = state.find(&name).filter(|other| !other.is_ended() && other.name == name) {
+        if let Some(other) = state.live_named(&name) {
             return Err(Refusal::NameTaken { name, sweep: other.id });
         }
         let spec = serde_json::to_string(&self.spec).map_err(|error| Refusal::Spec(error.to_string()))?;
@@ -87,4 +87,77 @@ pub fn remove(state: &State, id: SweepId) -> Decision<()> {
         return Err(Refusal::NotEnded(sweep.name.clone()));
     }
     Ok((vec![Fact::SweepRemoved(SweepRemoved { sweep: id })], ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use heats_domain::SweepId;
+
+    use crate::testing::{Cluster, SweepBuilder, submit};
+    use crate::{Op, Refusal, Reply};
+
+    fn named(id: u64, request: u64, name: &str) -> Op {
+        let builder = SweepBuilder::minimize("loss").top("name", name);
+        Op::Submit(Box::new(submit(SweepId { bits: id }, request, builder)))
+    }
+
+    #[test]
+    fn a_repeated_request_makes_no_second_sweep() {
+        let mut cluster = Cluster::default();
+        cluster.op(named(1, 9, "a")).expect("is submitted");
+        let Ok(Reply::Submitted(again)) = cluster.op(named(2, 9, "b")) else { panic!("is not refused") };
+        assert_eq!((again.sweep.bits, again.name.as_str(), again.existed), (1, "a", true));
+        assert_eq!((cluster.applied.sweeps.len(), cluster.entries.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_id_that_is_taken_is_refused() {
+        let mut cluster = Cluster::default();
+        cluster.op(named(1, 1, "a")).expect("is submitted");
+        assert_eq!(cluster.op(named(1, 2, "b")), Err(Refusal::IdTaken(SweepId { bits: 1 })));
+    }
+
+    #[test]
+    fn a_name_means_the_newest_sweep_and_only_one_that_lives() {
+        let mut cluster = Cluster::default();
+        cluster.op(named(1, 1, "a")).expect("is submitted");
+        let taken = Refusal::NameTaken { name: "a".into(), sweep: SweepId { bits: 1 } };
+        assert_eq!(cluster.op(named(2, 2, "a")), Err(taken));
+        cluster.control(SweepId { bits: 1 }, crate::ops::control::Verb::Cancel).expect("lives");
+        cluster.op(named(2, 2, "a")).expect("the name is free again");
+        assert_eq!(cluster.applied.find("a").map(|sweep| sweep.id.bits), Some(2));
+        assert_eq!(cluster.applied.find("last").map(|sweep| sweep.id.bits), Some(2));
+        assert_eq!(cluster.applied.find("b").map(|sweep| sweep.id.bits), None);
+        assert_eq!(cluster.applied.find(&SweepId { bits: 1 }.to_string()).map(|sweep| sweep.id.bits), Some(1));
+    }
+
+    #[test]
+    fn a_sweep_without_a_name_is_called_by_the_end_of_its_id() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss"));
+        assert_eq!(cluster.sweep(id).name, "sweep-00001");
+    }
+
+    #[test]
+    fn only_a_sweep_that_has_ended_is_removed() {
+        let mut cluster = Cluster::default();
+        cluster.op(named(1, 1, "a")).expect("is submitted");
+        let id = SweepId { bits: 1 };
+        assert_eq!(cluster.op(Op::Remove(id)), Err(Refusal::NotEnded("a".into())));
+        cluster.control(id, crate::ops::control::Verb::Cancel).expect("lives");
+        cluster.op(Op::Remove(id)).expect("has ended");
+        assert!(cluster.applied.sweeps.is_empty() && cluster.applied.find("a").is_none());
+        assert_eq!(cluster.op(Op::Remove(id)), Err(Refusal::NoSuchSweep(id.to_string())));
+    }
+
+    #[test]
+    fn a_text_beyond_the_limit_is_refused() {
+        let mut cluster = Cluster::default();
+        let mut large = submit(SweepId { bits: 1 }, 1, SweepBuilder::minimize("loss"));
+        large.provenance = "x".repeat(super::TEXT_MAX + 1);
+        assert!(matches!(
+            cluster.op(Op::Submit(Box::new(large))),
+            Err(Refusal::TooLarge { what: "the provenance", .. })
+        ));
+    }
 }
