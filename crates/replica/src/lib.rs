@@ -1,1 +1,25 @@
-//! heats-replica
+//! The replicated log: consensus, its durable log, snapshots, and the catalogue.
+//!
+//! The only crate that names openraft and sled; everything that others see is of this crate or of
+//! `heats-core`. What is on disk and on the wire is encoded by types of this crate, never by a library's own.
+//! It decides nothing about sweeps, and it opens no port: peers are reached through a [`Transport`].
+
+mod codec;
+mod config;
+mod error;
+mod frame;
+mod lock;
+mod log;
+mod machine;
+mod network;
+mod pb;
+mod receiver;
+mod replica;
+mod snapshot;
+mod types;
+mod watcher;
+
+pub use config::ReplicaConfig;
+pub use error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError, TransportError};
+pub use network::{Alone, BoxFuture, Transport};
+pub use replica::{Leadership, Proposed, Replica, Status};

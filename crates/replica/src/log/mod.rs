@@ -1,0 +1,13 @@
+//! The durable log: entries, votes and what is known to be committed, in files of our own.
+//!
+//! Why not a crate: docs/adr/0001-raft-log.md.
+
+mod contents;
+mod disk;
+mod open;
+mod store;
+mod writer;
+
+pub(crate) use disk::{RealDisk, sync_dir};
+pub(crate) use open::LogSettings;
+pub(crate) use store::Log;

@@ -1,0 +1,221 @@
+//! The one thread that writes the log. It takes everything that waits, writes it as one frame, makes it
+//! durable with one sync, then tells everybody: proposals that are in flight together share the cost.
+//!
+//! The first error ends it. After a failed sync nobody knows what is on the disk, so nothing is written or
+//! acknowledged any more, and the node stops.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+
+use openraft::storage::IOFlushed;
+use prost::Message;
+use tokio::sync::{oneshot, watch};
+
+use crate::error::{Failure, StorageError};
+use crate::frame;
+use crate::log::disk::{Disk, sync_dir};
+use crate::log::open::{self, Active, Full, LogSettings, Opened};
+use crate::pb::{self, Record};
+use crate::types::Types;
+
+/// How much one frame takes before it is written, in bytes: bounds how long the first in it waits.
+const FRAME_BYTES: usize = 4 << 20;
+
+/// Something to write.
+pub(crate) struct Job {
+    pub(crate) records: Vec<Record>,
+    pub(crate) done: Done,
+}
+
+/// Who wants to know that it is durable.
+pub(crate) enum Done {
+    /// Nobody, and it need not be soon: it goes along with the next that is wanted.
+    Lazy,
+    /// Nobody.
+    Untold,
+    /// The engine.
+    Flushed(IOFlushed<Types>),
+    /// A caller.
+    Caller(oneshot::Sender<Result<(), io::Error>>),
+    /// A caller, and nothing comes after it.
+    Close(oneshot::Sender<Result<(), io::Error>>),
+}
+
+/// See the module.
+pub(crate) struct Writer {
+    pub(crate) settings: LogSettings,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) jobs: Receiver<Job>,
+    pub(crate) failure: watch::Sender<Option<Failure>>,
+    pub(crate) flushes: Arc<AtomicU64>,
+    active: Active,
+    full: VecDeque<Full>,
+    salt: u32,
+    sequence: u64,
+    /// What the next file has to begin with.
+    begin: pb::Begin,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        settings: LogSettings,
+        disk: Arc<dyn Disk>,
+        jobs: Receiver<Job>,
+        failure: watch::Sender<Option<Failure>>,
+        opened: Opened,
+    ) -> Self {
+        let contents = &opened.contents;
+        let begin = pb::Begin {
+            format: open::FORMAT,
+            node: settings.node,
+            segment: opened.active.number,
+            vote: contents.vote.as_ref().map(crate::codec::vote),
+            committed: contents.committed.as_ref().map(crate::codec::log_id),
+            purged: contents.purged.as_ref().map(crate::codec::log_id),
+            last: contents.last.as_ref().map(crate::codec::log_id),
+        };
+        let Opened { active, full, salt, sequence, .. } = opened;
+        let flushes = Arc::default();
+        Self { settings, disk, jobs, failure, flushes, active, full, salt, sequence, begin }
+    }
+
+    /// Runs until the log is closed or cannot be written.
+    pub(crate) fn run(mut self) {
+        let mut waiting = Vec::new();
+        let mut size = 0;
+        while let Ok(job) = self.jobs.recv() {
+            let mut next = Some(job);
+            let mut wanted = false;
+            let mut closing = false;
+            while let Some(job) = next.take() {
+                size += job.records.iter().map(Record::encoded_len).sum::<usize>();
+                wanted |= !matches!(job.done, Done::Lazy);
+                closing |= matches!(job.done, Done::Close(_));
+                waiting.push(job);
+                if size < FRAME_BYTES && !closing {
+                    next = self.jobs.try_recv().ok();
+                }
+            }
+            if !wanted && size < FRAME_BYTES {
+                continue;
+            }
+            size = 0;
+            if let Err(error) = self.write(&mut waiting) {
+                self.fail(error, waiting);
+                return;
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, waiting: &mut Vec<Job>) -> Result<(), StorageError> {
+        let records: Vec<pb::LogRecord> = waiting
+            .iter_mut()
+            .flat_map(|job| job.records.drain(..))
+            .map(|record| pb::LogRecord { record: Some(record) })
+            .collect();
+        let body = pb::Frame { records };
+        if !body.records.is_empty() {
+            self.append(&body)?;
+        }
+        for job in waiting.drain(..) {
+            match job.done {
+                Done::Lazy | Done::Untold => {}
+                Done::Flushed(callback) => callback.io_completed(Ok(())),
+                Done::Caller(caller) | Done::Close(caller) => {
+                    // The caller may have gone; the write stands.
+                    let _ = caller.send(Ok(()));
+                }
+            }
+        }
+        if body.records.iter().any(|record| matches!(record.record, Some(Record::Purge(_)))) {
+            self.drop_files()?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, body: &pb::Frame) -> Result<(), StorageError> {
+        let mut bytes = frame::seal(self.salt, self.sequence, |bytes| body.encode_raw(bytes));
+        if self.active.offset + bytes.len() as u64 > self.active.length {
+            self.begin.segment += 1;
+            // The new file's own beginning takes this sequence number.
+            let place = (self.salt, self.sequence);
+            let fresh = open::create_segment(&self.settings, &self.disk, place, self.begin, bytes.len() as u64)?;
+            let old = std::mem::replace(&mut self.active, fresh);
+            self.full.push_back(Full { path: old.path, highest: old.highest });
+            self.sequence += 1;
+            bytes = frame::seal(self.salt, self.sequence, |bytes| body.encode_raw(bytes));
+        }
+        let Active { file, path, offset, .. } = &self.active;
+        self.disk.write(file, path, *offset, &bytes)?;
+        self.disk.sync(file, path)?;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.active.offset += bytes.len() as u64;
+        self.sequence += 1;
+        for record in &body.records {
+            self.note(record);
+        }
+        Ok(())
+    }
+
+    /// Keeps what the next file begins with up to date.
+    fn note(&mut self, record: &pb::LogRecord) {
+        match &record.record {
+            Some(Record::Append(entry)) => {
+                self.begin.last = Some(entry.id);
+                self.active.highest = self.active.highest.max(Some(entry.id.index));
+            }
+            Some(Record::Vote(vote)) => self.begin.vote = Some(*vote),
+            Some(Record::Committed(id)) => self.begin.committed = Some(*id),
+            Some(Record::Truncate(cut)) => self.begin.last = cut.after,
+            Some(Record::Purge(id)) => {
+                self.begin.purged = Some(*id);
+                if self.begin.last.is_none_or(|last| last.index < id.index) {
+                    self.begin.last = Some(*id);
+                }
+            }
+            Some(Record::Begin(_)) | None => {}
+        }
+    }
+
+    /// Removes the oldest files as long as all of their entries are purged, which is durable by now.
+    fn drop_files(&mut self) -> Result<(), StorageError> {
+        let purged = self.begin.purged.map(|id| id.index);
+        let mut dropped = false;
+        while let Some(oldest) = self.full.front().filter(|file| file.highest <= purged) {
+            fs::remove_file(&oldest.path).map_err(|e| StorageError::io("remove", &oldest.path, e))?;
+            self.full.pop_front();
+            dropped = true;
+        }
+        if dropped { sync_dir(&self.settings.dir) } else { Ok(()) }
+    }
+
+    fn fail(self, error: StorageError, waiting: Vec<Job>) {
+        let error = Arc::new(error);
+        tracing::error!(node_id = self.settings.node, %error, "the log cannot be written, the node stops");
+        self.failure.send_if_modified(|failure| {
+            failure.is_none().then(|| *failure = Some(Failure::Log(Arc::clone(&error)))).is_some()
+        });
+        let told = || io::Error::other(error.to_string());
+        let rest = std::iter::from_fn(|| self.jobs.recv().ok());
+        for job in waiting.into_iter().chain(rest) {
+            match job.done {
+                Done::Lazy | Done::Untold => {}
+                Done::Flushed(callback) => callback.io_completed(Err(told())),
+                Done::Caller(caller) => {
+                    let _ = caller.send(Err(told()));
+                }
+                Done::Close(caller) => {
+                    let _ = caller.send(Err(told()));
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Snapshots: the state's records in a file of our own, which the log before them can be dropped for.
+
+mod file;
+mod store;
+
+pub(crate) use file::{digest_of, read};
+pub(crate) use store::{Loaded, SnapshotFile, SnapshotStore};

@@ -1,0 +1,143 @@
+//! The directory of snapshots: the newest is kept, older ones go when a newer is durable.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heats_core::State;
+
+use crate::codec;
+use crate::error::{OpenError, StorageError};
+use crate::log::sync_dir;
+use crate::pb::SnapshotHeader;
+use crate::snapshot::file;
+use crate::types::{LogId, SnapshotMeta};
+
+/// A snapshot's file, open: it can be read to its end even after a newer one has replaced it.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) path: PathBuf,
+}
+
+/// A snapshot that was found when the node opened.
+pub(crate) struct Loaded {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) state: State,
+}
+
+/// The directory; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotStore {
+    dir: PathBuf,
+    current: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
+}
+
+impl SnapshotStore {
+    /// Reads the newest snapshot that reads; says of each newer one why it does not.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
+        let store = Self { dir: dir.to_owned(), current: Arc::default() };
+        // Half written when the process ended; one that a peer sends is kept, it goes on where it was.
+        files(dir, "new")?.iter().try_for_each(|path| remove(path))?;
+        let mut bad = Vec::new();
+        for path in files(dir, "snapshot")?.into_iter().rev() {
+            let read = file::read(&path).and_then(|(header, state)| {
+                let meta = meta_of(&path, &header)?;
+                let file = File::open(&path).map_err(|e| StorageError::io("open", &path, e))?;
+                Ok((meta, state, file))
+            });
+            match read {
+                Ok((meta, state, file)) => {
+                    let file = SnapshotFile { file: Arc::new(file), path };
+                    *store.lock() = Some((meta.clone(), file));
+                    return Ok((store, Some(Loaded { meta, state }), bad));
+                }
+                Err(error) => bad.push(error),
+            }
+        }
+        Ok((store, None, bad))
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+        self.lock().clone()
+    }
+
+    /// Writes a snapshot of `state` and makes it the current one.
+    pub(crate) fn build(&self, meta: &SnapshotMeta, state: &State) -> Result<SnapshotFile, StorageError> {
+        let header = header_of(meta, state);
+        let path = self.path(meta.last_log_id);
+        file::write(&path, &header, state)?;
+        self.adopt(meta, &path)
+    }
+
+    /// Where a snapshot that a peer sends is collected; digest and length say which it is.
+    pub(crate) fn incoming(&self, digest: &[u8], length: u64) -> PathBuf {
+        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(format!("{name}-{length}.part"))
+    }
+
+    /// Gives a file that was read and found whole its name, and makes it the current one.
+    pub(crate) fn keep(&self, meta: &SnapshotMeta, found: &SnapshotFile) -> Result<(), StorageError> {
+        let path = self.path(meta.last_log_id);
+        if found.path != path {
+            found.file.sync_all().map_err(|e| StorageError::io("sync", &found.path, e))?;
+            fs::rename(&found.path, &path).map_err(|e| StorageError::io("create", &path, e))?;
+            sync_dir(&self.dir)?;
+        }
+        self.adopt(meta, &path).map(drop)
+    }
+
+    fn adopt(&self, meta: &SnapshotMeta, path: &Path) -> Result<SnapshotFile, StorageError> {
+        let file = File::open(path).map_err(|e| StorageError::io("open", path, e))?;
+        let file = SnapshotFile { file: Arc::new(file), path: path.to_owned() };
+        let mut current = self.lock();
+        if current.as_ref().is_some_and(|(newest, _)| newest.last_log_id > meta.last_log_id) {
+            // A peer's snapshot overtook this one while it was built.
+            return Ok(file);
+        }
+        *current = Some((meta.clone(), file.clone()));
+        files(&self.dir, "snapshot")?.iter().filter(|old| *old != path).try_for_each(|old| remove(old))?;
+        Ok(file)
+    }
+
+    fn path(&self, last: Option<LogId>) -> PathBuf {
+        let (index, term) = last.map_or((0, 0), |last| (last.index, last.leader_id.term));
+        self.dir.join(format!("{index:020}-{term:020}.snapshot"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SnapshotMeta, SnapshotFile)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn header_of(meta: &SnapshotMeta, state: &State) -> SnapshotHeader {
+    SnapshotHeader {
+        last: meta.last_log_id.as_ref().map(codec::log_id),
+        membership_at: meta.last_membership.log_id().as_ref().map(codec::log_id),
+        membership: codec::membership(meta.last_membership.membership()),
+        at_ms: state.at_ms,
+    }
+}
+
+fn meta_of(path: &Path, header: &SnapshotHeader) -> Result<SnapshotMeta, StorageError> {
+    codec::to_meta(header).map_err(|error| StorageError::damaged(path, 0, error.to_string()))
+}
+
+/// The files with this extension, oldest snapshot first.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, StorageError> {
+    let failed = |e| StorageError::io("read", dir, e);
+    let mut paths = Vec::new();
+    for item in fs::read_dir(dir).map_err(failed)? {
+        let path = item.map_err(failed)?.path();
+        if path.extension().is_some_and(|e| e == extension) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn remove(path: &Path) -> Result<(), StorageError> {
+    fs::remove_file(path).map_err(|e| StorageError::io("remove", path, e))
+}

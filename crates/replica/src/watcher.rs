@@ -1,0 +1,95 @@
+//! The task beside the engine: it turns what the engine and the state machine say into what the rest of the
+//! process watches (who leads, why the node stopped), and asks for snapshots by size.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Raft, RaftMetrics, ServerState};
+use tokio::sync::watch;
+
+use crate::error::Failure;
+use crate::machine::{Applied, Machine, fail};
+use crate::replica::Leadership;
+use crate::types::Types;
+
+/// See the module.
+pub(crate) struct Watcher {
+    pub(crate) node: u64,
+    pub(crate) raft: Raft<Types, Machine>,
+    pub(crate) applied: watch::Receiver<Applied>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) failure: watch::Sender<Option<Failure>>,
+    /// How many bytes of payload were applied since the last snapshot, and how many ask for one.
+    pub(crate) grown: Arc<AtomicU64>,
+    pub(crate) snapshot_bytes: u64,
+}
+
+impl Watcher {
+    /// Runs until the engine stops.
+    pub(crate) async fn run(mut self) {
+        let mut metrics = self.raft.metrics();
+        let mut asked = false;
+        loop {
+            let now = metrics.borrow_watched().clone();
+            if let Err(fatal) = &now.running_state {
+                // The end of a node that was shut down is no failure.
+                if !matches!(fatal, openraft::error::Fatal::Stopped) {
+                    fail(&self.failure, Failure::Consensus { why: fatal.to_string() });
+                }
+                self.announce(Leadership::Follower { leader: None, term: now.current_term });
+                return;
+            }
+            let news = self.leadership_of(&now);
+            self.announce(news);
+            self.raft.runtime_config().tick(!leads_alone(&now, self.node));
+
+            let due = self.grown.load(Ordering::Relaxed) >= self.snapshot_bytes;
+            if due && !asked && self.raft.trigger().snapshot().await.is_err() {
+                continue;
+            }
+            asked = due;
+
+            let applied = self.applied.changed();
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                changed = applied => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// A leader is announced once its term's first entry is applied here: its state is complete then.
+    fn leadership_of(&mut self, now: &RaftMetrics<Types>) -> Leadership {
+        let term = now.current_term;
+        let applied_term = self.applied.borrow_and_update().last.map_or(0, |last| last.leader_id.term);
+        if now.state == ServerState::Leader && now.vote.is_committed() {
+            if applied_term == term {
+                return Leadership::Leader { term };
+            }
+            return Leadership::Follower { leader: None, term };
+        }
+        let leader = now.current_leader.filter(|leader| *leader != self.node).map(|id| {
+            let address = now.membership_config.membership().get_node(&id).map(|node| node.addr.clone());
+            (id, address.unwrap_or_default())
+        });
+        Leadership::Follower { leader, term }
+    }
+
+    fn announce(&self, news: Leadership) {
+        self.leadership.send_if_modified(|current| {
+            let changed = *current != news;
+            if changed {
+                tracing::info!(node_id = self.node, leadership = ?news, "leadership changed");
+                *current = news;
+            }
+            changed
+        });
+    }
+}
+
+/// A leader without peers has nobody to send heartbeats to, and nobody who could depose it: its clock can
+/// stand still, so that an idle node sleeps.
+fn leads_alone(now: &RaftMetrics<Types>, node: u64) -> bool {
+    let membership = now.membership_config.membership();
+    now.state == ServerState::Leader && membership.nodes().all(|(id, _)| *id == node)
+}
