@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::run::cargo;
 use crate::tree::Tree;
@@ -32,5 +32,18 @@ impl Repo {
         let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
         let tree = Tree::read(&root)?;
         Ok(Self { root, target: PathBuf::from(target), tree })
+    }
+
+    /// Builds everything that the tests need, with the features that they need, and returns the command `heats`.
+    /// Every step that runs something uses this one build.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn build(&self) -> Result<PathBuf> {
+        let args = ["build", "--locked", "--quiet", "--keep-going", "--workspace", "--bins", "--tests"];
+        if !cargo().args(args).dir(&self.root).succeeds()? {
+            bail!("the workspace does not build");
+        }
+        Ok(self.target.join("debug").join(format!("heats{}", std::env::consts::EXE_SUFFIX)))
     }
 }
