@@ -86,7 +86,8 @@ fn verify(repo: &Repo, steps: &[&dyn Step]) -> bool {
 
 fn fix(repo: &Repo, steps: &[&dyn Step]) -> bool {
     let mut sound = true;
-    for step in steps {
+    // Backwards: what clippy rewrites is formatted after it.
+    for step in steps.iter().rev() {
         match step.fix(repo) {
             None => {}
             Some(Ok(())) => println!("== {} done", step.name()),
