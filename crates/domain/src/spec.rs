@@ -314,7 +314,7 @@ impl Default for EarlyStop {
 }
 
 /// How much the sweep may use.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// How many trials are created. Without it, a grid runs to its end, and everything else needs it.
@@ -332,12 +332,6 @@ pub struct Budget {
     /// The sweep fails once this many trials have failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<u32>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { trials: None, parallel: None, wall: None, gpu_hours: None, max_failures: None }
-    }
 }
 
 /// What one trial needs of a machine.

@@ -1,5 +1,7 @@
 //! Good files: read, the same in every language, and unchanged by a way through JSON.
 
+#![expect(clippy::disallowed_methods, reason = "tests read their own files; the crate does not")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,8 @@
 //! Every malformed file beside its rendered faults: what a user sees is what a reviewer reads.
 //! `UPDATE_GOLDEN=1 cargo test -p heats-domain --test malformed` writes them anew; read the difference.
 
+#![expect(clippy::disallowed_methods, reason = "tests read their own files; the crate does not")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Draws configurations and looks whether conditions and constraints ever hold: a space can be empty
 //! although each of its lines is right. All configurations of a small space, a seeded sample of a large one.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,7 +29,7 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let drawn = match context.space.cardinality().filter(|count| *count <= DRAWS) {
         Some(count) => {
             let all = (0..count).map(|k| nth(&context.space, k));
-            let mut seen = HashSet::new();
+            let mut seen = BTreeSet::new();
             tally.count(all.filter(|params| seen.insert(params.to_string())));
             format!("the {} configurations of the space", thousands(tally.drawn))
         }

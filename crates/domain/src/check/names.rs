@@ -1,6 +1,6 @@
 //! Names: of the sweep, of its parameters, of its data, of environment variables.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::Context;
 use crate::document::{Fault, Path};
@@ -96,7 +96,7 @@ fn parameter(name: &str) -> Option<Fault> {
 
 /// `lr` and `LR` would both be `HEATS_PARAM_LR`.
 fn collisions(context: &Context<'_>) -> Vec<Fault> {
-    let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, _) in context.parameters() {
         let upper = name.to_ascii_uppercase();

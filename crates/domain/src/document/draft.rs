@@ -282,3 +282,35 @@ impl Document {
         Some(start..if end == start { end + 1 } else { end })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_by_its_path_and_a_missing_one_by_what_would_hold_it() {
+        let text = "command: [a, b]\nspace:\n  lr: { float: [0, 1] }\nbudget: { trials: 1 }\n";
+        let (_, document) = read(text.as_bytes(), Format::Yaml).expect("is good");
+        let found = |path: &str| document.locate(&Path::from(path)).map(|span| &text[span.start..span.end]);
+        assert_eq!(found("command[1]"), Some("b"));
+        assert_eq!(found("space.lr.float"), Some("[0, 1]"));
+        assert_eq!(found("space.lr.log"), Some("lr"), "the parameter that lacks it");
+        assert_eq!(found("search.seed"), None);
+    }
+
+    #[test]
+    fn a_stretch_of_a_text_is_found_behind_quotes_and_escapes() {
+        for (text, shown) in [
+            ("command: [\"a \\\"b\\\" ${x} c\"]", "${x}"),
+            ("command: ['it''s ${x} c']", "${x}"),
+            ("command:\n  - a ${x} c", "${x}"),
+            // What a folded text becomes is not followed: all of it is shown.
+            ("command: [\"a\\u0041 ${x}\"]", "\"a\\u0041 ${x}\""),
+        ] {
+            let draft = open(text.as_bytes(), Format::Yaml);
+            let fault = draft.faults.list().iter().find(|fault| fault.message.contains("names no parameter"));
+            let span = fault.and_then(|fault| fault.span.clone()).expect("has a place");
+            assert_eq!(&text[span.start..span.end], shown, "{text}");
+        }
+    }
+}

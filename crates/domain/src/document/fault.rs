@@ -87,7 +87,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.span {
             Some(span) => write!(f, "{}:{}: ", span.line, span.column)?,
-            None if self.path != Path::root() => write!(f, "`{}`: ", self.path)?,
+            // Most sentences name the place themselves.
+            None if self.path != Path::root() && !self.message.contains(&self.path.to_string()) => {
+                write!(f, "`{}`: ", self.path)?;
+            }
             None => {}
         }
         f.write_str(&self.message)?;
@@ -190,3 +193,23 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_without_a_source_name_their_place() {
+        let mut faults = Faults::default();
+        faults.add("search.gamma", "must be below 1", Some("write 0.25"));
+        faults.add("budget", "`budget` is empty", None);
+        assert_eq!(faults.to_string(), "`search.gamma`: must be below 1 (write 0.25)\n`budget` is empty");
+    }
+
+    #[test]
+    fn the_same_fault_is_told_once() {
+        let mut faults = Faults::default();
+        faults.extend([Fault::new("a", "x"), Fault::new("a", "x"), Fault::new("b", "x")]);
+        assert_eq!(faults.len(), 2);
+    }
+}

@@ -527,6 +527,9 @@ fn advice(node: &Node, name: Option<&str>, path: &Path) -> Option<String> {
         Some(super::Segment::Key(key)) => key.as_str(),
         Some(super::Segment::Index(_)) | None => "name",
     };
+    if matches!(node.kind, Kind::Null) && path.is_within(&Path::from("space")) && ["float", "int"].contains(&key) {
+        return Some(format!("write `{key}: [smallest, largest]`"));
+    }
     match name? {
         "FloatSpec" | "IntSpec" | "ChoiceSpec" | "Value" if path.segments().len() == 2 => {
             Some(parameter_advice(node, key))
@@ -601,4 +604,51 @@ pub(crate) fn expression(error: &ParseError, path: &Path) -> Fault {
         None => fault,
     };
     fault.maybe_hint(error.hint().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(schemars::JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Plug {
+        /// Trials before the model is used.
+        startup: Option<u32>,
+        /// The share of good trials.
+        gamma: f64,
+    }
+
+    fn faults(params: &Value) -> Vec<String> {
+        let params: PlugParams = serde_json::from_value(params.clone()).expect("is a mapping");
+        let schema = schemars::schema_for!(Plug).to_value();
+        let faults = check_params(&params, &schema, "search");
+        faults.iter().map(|fault| format!("{}: {fault}", fault.path)).collect()
+    }
+
+    #[test]
+    fn a_plugs_parameters_are_held_against_its_own_schema() {
+        assert_eq!(faults(&json!({"gamma": 1})), [""; 0]);
+        assert_eq!(
+            faults(&json!({"gamma": "0.1", "startup": -1})),
+            [
+                "search.gamma: `search.gamma` must be a number, not the text `0.1` (write 0.1, without quotes)",
+                "search.startup: `search.startup` must be at least 0, not -1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_slip_in_a_plugs_section_may_have_meant_the_sections_own_key() {
+        assert_eq!(
+            faults(&json!({"gama": 0.1, "sed": 3})),
+            [
+                "search.gama: `search.gama`: unknown key `gama` in `search` (did you mean `gamma`?)",
+                "search.sed: `search.sed`: unknown key `sed` in `search` (did you mean `seed`?)",
+                "search: `search` needs the key `gamma` (`gamma`: the share of good trials)",
+            ]
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! YAML into a tree: one document, core schema, each key once, anchors within limits.
 //! The parser's events are taken as they come, because only they know the place of everything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
@@ -50,7 +50,7 @@ struct Open {
 
 enum Content {
     Seq(Vec<Node>),
-    Map { entries: Vec<Entry>, places: HashMap<String, usize>, key: Option<Key> },
+    Map { entries: Vec<Entry>, places: BTreeMap<String, usize>, key: Option<Key> },
 }
 
 struct Key {
@@ -65,7 +65,7 @@ struct Builder<'t> {
     lines: Lines,
     open: Vec<Open>,
     /// Finished anchors; `None` for those larger than all aliases may be.
-    anchors: HashMap<usize, Option<Node>>,
+    anchors: BTreeMap<usize, Option<Node>>,
     aliased: usize,
     documents: usize,
     root: Option<Node>,
@@ -78,7 +78,7 @@ impl<'t> Builder<'t> {
             text,
             lines: Lines::of(text),
             open: Vec::new(),
-            anchors: HashMap::new(),
+            anchors: BTreeMap::new(),
             aliased: 0,
             documents: 0,
             root: None,
@@ -128,7 +128,7 @@ impl<'t> Builder<'t> {
             Event::MappingStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", &range)?;
                 self.no_key_here(&range)?;
-                let content = Content::Map { entries: Vec::new(), places: HashMap::new(), key: None };
+                let content = Content::Map { entries: Vec::new(), places: BTreeMap::new(), key: None };
                 self.open.push(Open { content, start: range.start, style, anchor });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(range.end),
@@ -281,6 +281,9 @@ impl<'t> Builder<'t> {
 fn syntax(error: &ScanError, text: &str, lines: &Lines) -> Fault {
     let at = error.marker().byte_offset().unwrap_or(0).min(text.len());
     let end = at + text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+    if text[..at].ends_with('$') && text[at..].starts_with('{') {
+        return unquoted(text, at, lines);
+    }
     let (message, hint): (String, Option<&str>) = match error.kind() {
         ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed | ErrorKind::TabInIndentation => {
             ("a tab is not allowed here".into(), Some("indent with spaces"))
@@ -340,4 +343,17 @@ fn syntax(error: &ScanError, text: &str, lines: &Lines) -> Fault {
     };
     let fault = Fault::new(Path::root(), message).spanning(lines.span(text, at..end));
     fault.maybe_hint(hint.map(str::to_owned))
+}
+
+/// `${` within `[...]` or `{...}` begins a mapping for YAML: the most common slip in a command.
+fn unquoted(text: &str, at: usize, lines: &Lines) -> Fault {
+    let start = text[..at].rfind(['[', ',', '{', '\n']).map_or(0, |i| i + 1);
+    let rest = &text[at..];
+    let close = rest.find('}').map_or(rest.len(), |i| i + 1);
+    let end = at + close + rest[close..].find([',', ']', '}', '\n']).unwrap_or(rest.len() - close);
+    let argument = text[start..end].trim();
+    let start = end - text[start..end].trim_start().len();
+    Fault::new(Path::root(), "this argument needs quotes: `{` begins a mapping here")
+        .spanning(lines.span(text, start..start + argument.len()))
+        .hint(format!("write \"{argument}\""))
 }
