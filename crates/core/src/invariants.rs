@@ -3,9 +3,9 @@
 //! Checked in debug builds after every fact (for what the fact touched), and as a whole by the model
 //! tests, the simulation and the failover tests on the survivors' state.
 
-use heats_domain::{AgentId, TrialState};
+use heats_domain::{AgentId, Inventory, TrialState};
 
-use crate::state::State;
+use crate::state::{Lease, State};
 use crate::sweep::{Ledger, Sweep};
 use crate::trial::Trial;
 
@@ -159,22 +159,30 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
     let held = state.leases.get(&agent);
     let leases = || held.into_iter().flat_map(imbl::OrdMap::values);
     let place = || agent.to_string();
-    let mut gpus: Vec<u32> = leases().flat_map(|l| l.grant.gpus.iter().copied()).collect();
-    let count = gpus.len();
-    gpus.sort_unstable();
-    gpus.dedup();
-    violation(found, gpus.len() == count, "A1", "no GPU is leased twice", place);
-    // An agent may come back with less than it has leases for; they run on, and nothing is added.
+    let mut leased_gpus: Vec<u32> = leases().flat_map(|l| l.grant.gpus.iter().copied()).collect();
+    let count = leased_gpus.len();
+    leased_gpus.sort_unstable();
+    leased_gpus.dedup();
+    violation(found, leased_gpus.len() == count, "A1", "no GPU is leased twice", place);
+    // An agent may come back with less than it has leases for; they run on, and no more of it is given.
     let since = state.agents.get(&agent).map_or(0, |record| record.at_ms);
-    let granted_since = held.into_iter().flatten().any(|(&(sweep, number), _)| {
-        let trial = state.sweeps.get(&sweep).and_then(|sweep| sweep.trial(number));
-        trial.and_then(Trial::live).is_some_and(|(_, attempt)| attempt.leased_ms > since)
-    });
-    let cpus: u64 = leases().map(|l| u64::from(l.grant.cpus)).sum();
-    let memory: u128 = leases().map(|l| u128::from(l.grant.memory)).sum();
-    let within = cpus <= u64::from(attached.inventory.cpus)
-        && memory <= u128::from(attached.inventory.memory)
-        && gpus.iter().all(|index| attached.inventory.gpus.iter().any(|gpu| gpu.index == *index));
+    let given: Vec<&Lease> = held
+        .into_iter()
+        .flatten()
+        .filter(|((sweep, number), _)| {
+            let trial = state.sweeps.get(sweep).and_then(|sweep| sweep.trial(*number));
+            trial.and_then(Trial::live).is_some_and(|(_, attempt)| attempt.leased_ms > since)
+        })
+        .map(|(_, lease)| lease)
+        .collect();
+    let Inventory { cpus, memory, gpus } = &attached.inventory;
+    let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
+    let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);
+    let within = |lease: &&Lease| {
+        (cpus_within || lease.grant.cpus == 0)
+            && (memory_within || lease.grant.memory == 0)
+            && lease.grant.gpus.iter().all(|index| gpus.iter().any(|gpu| gpu.index == *index))
+    };
     let what = "the resources leased on an agent never exceed its inventory";
-    violation(found, within || !granted_since, "A1", what, place);
+    violation(found, given.iter().all(within), "A1", what, place);
 }

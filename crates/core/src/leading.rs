@@ -107,8 +107,11 @@ impl Leading {
     }
 
     /// Begins a turn at `now_ms` (milliseconds since the Unix epoch), which is clamped to never go back.
+    /// A turn has one time, that of its entry: within a turn this does nothing.
     pub fn begin(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
+        if self.facts.is_empty() {
+            self.now_ms = self.now_ms.max(now_ms);
+        }
     }
 
     /// Decides one request on the draft.
@@ -332,5 +335,48 @@ impl Leading {
             self.stoppers.insert(id, history::stopper(sweep)?);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heats_domain::SweepId;
+
+    use super::Op;
+    use crate::testing::{Cluster, SweepBuilder, attach, submit};
+
+    #[test]
+    fn a_turn_is_one_entry_with_one_time() {
+        let mut cluster = Cluster::default();
+        cluster.leading.begin(5_000);
+        cluster.leading.decide(Op::Attach(attach(1, 1, 0))).expect("is decided").expect("attaches");
+        cluster.leading.begin(9_000);
+        let submit = submit(SweepId { bits: 1 }, 1, SweepBuilder::minimize("loss"));
+        cluster.leading.decide(Op::Submit(Box::new(submit))).expect("is decided").expect("is submitted");
+        assert_eq!(cluster.end_turn().len(), 2);
+        assert_eq!(cluster.entries.iter().map(|entry| entry.at_ms).collect::<Vec<_>>(), [5_000]);
+    }
+
+    #[test]
+    fn the_clock_never_goes_back_along_the_log() {
+        let mut cluster = Cluster::default();
+        for now_ms in [5_000, 3_000, 6_000] {
+            cluster.now_ms = now_ms;
+            cluster.submit(SweepBuilder::minimize("loss"));
+        }
+        cluster.fail_over();
+        cluster.now_ms = 1_000;
+        cluster.submit(SweepBuilder::minimize("loss"));
+        assert_eq!(cluster.entries.iter().map(|entry| entry.at_ms).collect::<Vec<_>>(), [5_000, 5_000, 6_000, 6_000]);
+    }
+
+    #[test]
+    fn a_turn_without_facts_makes_no_entry() {
+        let mut cluster = Cluster::default();
+        cluster.leading.begin(5_000);
+        cluster.leading.limits().expect("no contradiction");
+        cluster.leading.dispatch(&mut cluster.suggestions).expect("no contradiction");
+        assert_eq!(cluster.leading.finish(), None);
+        assert_eq!(cluster.leading.draft().applied, 0);
     }
 }

@@ -94,7 +94,7 @@ pub fn start(state: &State, key: Key, environment: String) -> Decision<()> {
 
 /// A report: recorded once per step and judged by the sweep's stopper. A step that the trial has reached
 /// before, and a report of a trial that is being ended, change nothing and are acknowledged.
-pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64, metrics: Metrics) -> Decision<()> {
+pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64, mut metrics: Metrics) -> Decision<()> {
     let (sweep, trial) = fenced(state, key)?;
     if metrics.list.len() > METRICS_MAX || metrics.list.iter().any(|m| m.name.len() > METRIC_NAME_MAX) {
         return Err(Refusal::ReportTooLarge { limit: METRICS_MAX, name_limit: METRIC_NAME_MAX });
@@ -102,6 +102,8 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
     if trial.state.is_terminal() || trial.last_step.is_some_and(|last| step <= last) {
         return Ok((Vec::new(), ()));
     }
+    // The log's encoding has no negative zero, and what is decided on must be what is recorded.
+    metrics.list.iter_mut().for_each(|metric| metric.value += 0.0);
     let value = sweep.objective().and_then(|objective| metrics.get(objective.metric()));
     let mut facts = vec![Fact::TrialReported(TrialReported {
         sweep: key.sweep,

@@ -1,0 +1,172 @@
+//! The log's format: entries that an earlier version wrote are read as what they were.
+//!
+//! `HEATS_BLESS=1 cargo test -p heats-core --test golden` writes the file of a new version; files of
+//! released versions are never written again.
+
+use heats_core::fact::{
+    AgentAttached, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded,
+    SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TrialCreated, TrialLeased, TrialReported,
+    TrialSettled, TrialStarted,
+};
+use heats_core::testing::{Cluster, SweepBuilder};
+use heats_core::{ApplyError, State};
+use heats_domain::resources::Gpu;
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TrialState, Value};
+use prost::Message;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/entry-v1.bin");
+
+/// Every kind of fact once, with every optional field set somewhere and left out somewhere.
+fn facts() -> Vec<Fact> {
+    let sweep = SweepId { bits: 0x0123_4567_89ab_cdef };
+    let agent = AgentId { bits: 0xfedc_ba98_7654_3210 };
+    let params: Params =
+        [("a", Value::Int(-3)), ("b", Value::Float(1e-5)), ("c", Value::Str("x".into())), ("d", Value::Bool(false))]
+            .into_iter()
+            .collect();
+    let metrics: Metrics = [("loss", 0.25), ("acc", f64::INFINITY)].into_iter().collect();
+    let gpu = Gpu { index: 1, model: "NVIDIA H100".into(), memory: 80 << 30 };
+    let reason = StopReason {
+        rule: "asha".into(),
+        step: 9,
+        value: 0.5,
+        rung: Some(9),
+        rank: Some(5),
+        peers: Some(6),
+        cutoff: Some(0.25),
+    };
+    vec![
+        Fact::SweepSubmitted(SweepSubmitted {
+            sweep,
+            name: "digits".into(),
+            spec: "{}".into(),
+            seed: 7,
+            request: 8,
+            base_dir: "/home/a".into(),
+            provenance: "{\"user\":\"a\"}".into(),
+        }),
+        Fact::SweepPaused(SweepPaused { sweep }),
+        Fact::SweepResumed(SweepResumed { sweep }),
+        Fact::SweepDrained(SweepDrained { sweep, ending: Ending::Cancelled.into(), why: "a user".into() }),
+        Fact::SweepEdited(SweepEdited { sweep, trials: Some(0), parallel: None, why: "exhausted".into() }),
+        Fact::SweepEnded(SweepEnded { sweep, ending: Ending::Failed.into(), why: "failures".into() }),
+        Fact::SweepReopened(SweepReopened { sweep }),
+        Fact::SweepRemoved(SweepRemoved { sweep }),
+        Fact::PointEnqueued(PointEnqueued { sweep, params: params.clone() }),
+        Fact::TrialCreated(TrialCreated { sweep, trial: 4, params, saw_index: 300, enqueued: true }),
+        Fact::TrialLeased(TrialLeased {
+            sweep,
+            trial: 4,
+            attempt: 2,
+            agent,
+            grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3] },
+        }),
+        Fact::TrialStarted(TrialStarted { sweep, trial: 4, attempt: 2, environment: "venv".into() }),
+        Fact::TrialReported(TrialReported { sweep, trial: 4, attempt: 2, step: 9, metrics }),
+        Fact::TrialSettled(TrialSettled {
+            sweep,
+            trial: 4,
+            state: TrialState::Stopped.into(),
+            reason: Some(reason),
+            retry_used: true,
+            why: "for people".into(),
+        }),
+        Fact::TrialSettled(TrialSettled {
+            sweep,
+            trial: 5,
+            state: TrialState::Waiting.into(),
+            reason: None,
+            retry_used: false,
+            why: String::new(),
+        }),
+        Fact::AttemptEnded(AttemptEnded {
+            sweep,
+            trial: 4,
+            attempt: 2,
+            failure: Some(FailureKind::Exit.into()),
+            ran_ms: 1_000,
+            cpu_ms: 900,
+            max_rss: 1 << 30,
+            detail: "exit code 1".into(),
+        }),
+        Fact::AttemptEnded(AttemptEnded {
+            sweep,
+            trial: 5,
+            attempt: 1,
+            failure: None,
+            ran_ms: 0,
+            cpu_ms: 0,
+            max_rss: 0,
+            detail: String::new(),
+        }),
+        Fact::SweepEdited(SweepEdited { sweep, trials: None, parallel: Some(8), why: String::new() }),
+        Fact::AgentAttached(AgentAttached {
+            agent,
+            name: "node-1".into(),
+            inventory: Inventory { cpus: 8, memory: 1 << 36, gpus: vec![gpu] },
+            version: "0.1.0".into(),
+        }),
+    ]
+}
+
+fn entry() -> Entry {
+    let facts = facts().into_iter().map(FactCell::from).collect();
+    Entry { term: 3, at_ms: 1_795_000_000_000, facts }
+}
+
+#[test]
+fn an_entry_of_version_1_reads_as_what_it_was() {
+    if std::env::var_os("HEATS_BLESS").is_some() {
+        std::fs::write(FILE, entry().encode_to_vec()).expect("writes");
+    }
+    let bytes = std::fs::read(FILE).expect("is there");
+    assert_eq!(Entry::decode(bytes.as_slice()).expect("decodes"), entry());
+    assert_eq!(entry().encode_to_vec(), bytes, "what is written now is what was written then");
+}
+
+#[test]
+fn the_golden_entry_has_every_kind_of_fact() {
+    let mut names: Vec<&str> = facts().iter().map(Fact::name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 16);
+}
+
+#[test]
+fn a_fact_that_a_newer_version_wrote_stops_the_node() {
+    // One fact: field 99, length-delimited, empty.
+    let newer = [0x08, 1, 0x10, 5, 0x1a, 3, 0x9a, 0x06, 0];
+    let entry = Entry::decode(newer.as_slice()).expect("decodes");
+    assert_eq!(entry.facts, [FactCell { fact: None }]);
+    assert_eq!(State::default().apply(12, 1, &entry), Err(ApplyError::UnknownFact { index: 12 }));
+    assert_eq!(State::default().apply(12, 2, &entry), Ok(()), "an entry of another term is not looked at");
+}
+
+#[test]
+fn a_value_that_a_newer_version_wrote_stops_the_node() {
+    let mut cluster = Cluster::default();
+    let sweep = cluster.submit(SweepBuilder::minimize("loss"));
+    cluster.attach(1, 1);
+    cluster.dispatch();
+    let settled = TrialSettled { sweep, trial: 0, state: 99, reason: None, retry_used: false, why: String::new() };
+    let ended = SweepEnded { sweep, ending: 99, why: String::new() };
+    let drained = SweepDrained { sweep, ending: 99, why: String::new() };
+    for fact in [Fact::TrialSettled(settled), Fact::SweepEnded(ended), Fact::SweepDrained(drained)] {
+        let name = fact.name();
+        let entry = Entry { term: 1, at_ms: 0, facts: vec![fact.into()] };
+        let applied = cluster.applied.clone().apply(99, 1, &entry);
+        assert!(
+            matches!(applied, Err(ApplyError::Contradiction { index: 99, fact, .. }) if fact == name),
+            "{applied:?}"
+        );
+    }
+}
+
+#[test]
+fn a_specification_that_a_newer_version_wrote_stops_the_node() {
+    let Fact::SweepSubmitted(submitted) = facts().remove(0) else { panic!("the first is a submission") };
+    let spec = r#"{"version": 2, "command": ["true"], "quantum": true}"#.to_owned();
+    let fact = Fact::SweepSubmitted(SweepSubmitted { spec, ..submitted });
+    let entry = Entry { term: 1, at_ms: 0, facts: vec![fact.into()] };
+    assert!(matches!(State::default().apply(1, 1, &entry), Err(ApplyError::Spec { index: 1, .. })));
+}

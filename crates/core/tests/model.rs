@@ -1,0 +1,86 @@
+//! Random operations on the leader, against a slower machine that was written from the rules.
+//!
+//! `PROPTEST_CASES=100000 cargo test -p heats-core --test model` looks longer.
+
+#[path = "model/oracle.rs"]
+mod oracle;
+#[path = "model/run.rs"]
+mod run;
+
+use heats_core::ops::control::Edit;
+use oracle::Kind;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use run::{Happening, Run};
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let limits = (1..8u32, option::of(1..4u32), 0..3u32, option::weighted(0.3, 1..4u32));
+    let rules = (option::weighted(0.9, any::<bool>()), any::<bool>(), proptest::bool::weighted(0.2));
+    let rest = (option::weighted(0.2, 1_000..20_000u64), 0..3u32, option::weighted(0.2, 1..6u32));
+    (limits, rules, rest).prop_map(
+        |((trials, parallel, retries, max_failures), (maximize, upper, stop_at), (wall_ms, gpus, space))| Kind {
+            maximize,
+            upper,
+            stop_at: stop_at && maximize.is_some(),
+            trials,
+            parallel,
+            retries,
+            max_failures,
+            wall_ms,
+            gpus,
+            space,
+        },
+    )
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let sweep = || 1..5u64;
+    let agent = || 1..4u64;
+    let edit = (option::of(0..12u32), option::of(-3..6i64), option::weighted(0.3, 0..5u32))
+        .prop_map(|(trials, more_trials, parallel)| Edit { trials, more_trials, parallel });
+    prop_oneof![
+        4 => (kind(), sweep(), 1..9u64, 0..3u8).prop_map(|(kind, id, request, name)| {
+            Happening::Submit { kind, id, request, name }
+        }),
+        2 => (sweep(), any::<u8>()).prop_map(|(id, verb)| Happening::Control(id, verb)),
+        1 => (sweep(), 0..8u32).prop_map(|(id, number)| Happening::CancelTrial(id, number)),
+        2 => (sweep(), edit).prop_map(|(id, edit)| Happening::Edit(id, edit)),
+        2 => (sweep(), proptest::bool::weighted(0.8)).prop_map(|(id, fits)| Happening::Enqueue(id, fits)),
+        2 => (sweep(), vec(0..5u32, 0..3)).prop_map(|(id, numbers)| Happening::Retry(id, numbers)),
+        1 => sweep().prop_map(Happening::Remove),
+        5 => (agent(), 1..5u32, 0..4u32, any::<u8>(), any::<bool>()).prop_map(|(agent, cpus, gpus, forgets, bogus)| {
+            Happening::Attach { agent, cpus, gpus, forgets: forgets & 5, bogus }
+        }),
+        1 => agent().prop_map(Happening::Detach),
+        1 => agent().prop_map(Happening::Expire),
+        6 => any::<u16>().prop_map(Happening::Start),
+        20 => (any::<u16>(), -2..5i64, any::<u8>()).prop_map(|(pick, ahead, value)| {
+            Happening::Report { pick, ahead, value }
+        }),
+        10 => (any::<u16>(), any::<u8>(), 0..9_000u64).prop_map(|(pick, end, ran_ms)| {
+            Happening::Finish { pick, end, ran_ms }
+        }),
+        2 => Just(Happening::Limits),
+        14 => (1..u64::MAX).prop_map(Happening::Dispatch),
+        6 => (-500..3_000i64).prop_map(Happening::Clock),
+        1 => Just(Happening::FailOver),
+        12 => Just(Happening::EndTurn),
+    ]
+}
+
+fn whole(happenings: &[Happening]) -> Vec<u8> {
+    let mut run = Run::new();
+    run.play(happenings);
+    run.settle();
+    run.log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_leader_does_what_the_rules_say_and_every_copy_agrees(happenings in vec(happening(), 1..160)) {
+        prop_assert!(whole(&happenings) == whole(&happenings), "two runs write the same log");
+    }
+}
