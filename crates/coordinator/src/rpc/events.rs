@@ -1,8 +1,9 @@
-//! What happened to a sweep, from a log index on: the journal page by page, then what comes, for as long as
-//! the sweep lives.
+//! What happened to a sweep, from a log index on: first what the catalogue has, page by page, then the part
+//! of the journal that it has not got yet, then what comes, for as long as the sweep lives.
 
-use heats_core::Record;
+use heats_core::{Record, State};
 use heats_domain::SweepId;
+use heats_replica::Catalogue;
 use heats_wire::{v1, views};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,12 +21,13 @@ pub fn events(node: &Node, request: v1::EventsRequest) -> Result<Response<Answer
     let mut states = node.replica.watch_state();
     let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
     let (sender, answers) = mpsc::channel(4);
+    let node = node.clone();
     tokio::spawn(async move {
         let mut from = from_index;
         loop {
             let state = states.borrow_and_update().clone();
             loop {
-                let records = page(&state, id, from);
+                let records = page(&node, &state, id, from).await;
                 let Some(last) = records.last() else { break };
                 from = last.log_index + 1;
                 let wanted =
@@ -49,7 +51,14 @@ pub fn events(node: &Node, request: v1::EventsRequest) -> Result<Response<Answer
 }
 
 /// Some records of the sweep from `from` on, whole log entries each; empty at the end of `state`.
-fn page(state: &heats_core::State, id: SweepId, from: u64) -> Vec<Record> {
+async fn page(node: &Node, state: &State, id: SweepId, from: u64) -> Vec<Record> {
+    let catalogue = node.replica.catalogue().clone();
+    let found = tokio::task::spawn_blocking(move || catalogued(&catalogue, id, from)).await;
+    match found {
+        Ok(records) if !records.is_empty() => return records,
+        // It follows the state by some milliseconds, and is made anew after any doubt: the journal has it all.
+        Ok(_) | Err(_) => {}
+    }
     let Some(sweep) = state.sweeps.get(&id) else { return Vec::new() };
     // The journal is in log order: binary search for the first record that is asked for.
     let (mut low, mut high) = (0, sweep.journal.len());
@@ -70,4 +79,20 @@ fn page(state: &heats_core::State, id: SweepId, from: u64) -> Vec<Record> {
         records.push(record.as_ref().clone());
     }
     records
+}
+
+/// Some records from the catalogue, whole log entries each; empty where it has none, or does not answer now.
+fn catalogued(catalogue: &Catalogue, id: SweepId, from: u64) -> Vec<Record> {
+    let mut limit = BATCH;
+    loop {
+        let Ok(mut records) = catalogue.events(id, from, limit) else { return Vec::new() };
+        let cut = (records.len() == limit).then(|| records.last().map(|last| last.log_index)).flatten();
+        let Some(cut) = cut else { return records };
+        // The last entry may have been cut in two: it belongs to the next page.
+        records.retain(|record| record.log_index < cut);
+        if !records.is_empty() {
+            return records;
+        }
+        limit *= 2;
+    }
 }
