@@ -4,8 +4,11 @@
 //! `heats-core`. What is on disk and on the wire is encoded by types of this crate, never by a library's own.
 //! It decides nothing about sweeps, and it opens no port: peers are reached through a [`Transport`].
 
+mod catalogue;
 mod codec;
 mod config;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod frame;
 mod lock;
@@ -19,6 +22,7 @@ mod snapshot;
 mod types;
 mod watcher;
 
+pub use catalogue::{Catalogue, CatalogueError, Point};
 pub use config::ReplicaConfig;
 pub use error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError, TransportError};
 pub use network::{Alone, BoxFuture, Transport};

@@ -15,10 +15,11 @@ use openraft::{BasicNode, Config, Raft, ReadPolicy, SnapshotPolicy};
 use prost::Message;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use crate::catalogue::{self, Catalogue};
 use crate::config::ReplicaConfig;
 use crate::error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError};
 use crate::lock::DirLock;
-use crate::log::{Log, LogSettings, RealDisk, sync_dir};
+use crate::log::{Disk, Log, LogSettings, RealDisk, sync_dir};
 use crate::machine::{Applied, Machine};
 use crate::network::{Network, Transport};
 use crate::receiver::Receiver;
@@ -90,6 +91,7 @@ struct Shared {
     states: watch::Receiver<Arc<State>>,
     leadership: watch::Receiver<Leadership>,
     failure: watch::Receiver<Option<Failure>>,
+    catalogue: Catalogue,
     proposals: mpsc::UnboundedSender<Proposal>,
     receiver: Receiver,
     lock: Mutex<Option<DirLock>>,
@@ -107,6 +109,14 @@ impl Replica {
     /// # Errors
     /// See [`OpenError`]. Nothing is repaired that a crash cannot have caused.
     pub async fn open(config: ReplicaConfig, transport: Arc<dyn Transport>) -> Result<Self, OpenError> {
+        Self::open_on(config, transport, Arc::new(RealDisk)).await
+    }
+
+    async fn open_on(
+        config: ReplicaConfig,
+        transport: Arc<dyn Transport>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, OpenError> {
         let engine = engine_config(&config)?;
         let (failure, failed) = watch::channel(None);
         let (applied_tx, applied) = watch::channel(Applied { last: None, state: Arc::default() });
@@ -114,7 +124,7 @@ impl Replica {
 
         let settings = config.clone();
         let log_failure = failure.clone();
-        let opened = tokio::task::spawn_blocking(move || open_dir(&settings, log_failure)).await;
+        let opened = tokio::task::spawn_blocking(move || open_dir(&settings, disk, log_failure)).await;
         let opened = opened.map_err(|error| OpenError::Start { why: error.to_string() })??;
         let OpenedDir { lock, log, store, loaded } = opened;
 
@@ -150,6 +160,7 @@ impl Replica {
         };
         tokio::spawn(watcher.run());
         let states = publish_states(applied.clone());
+        let catalogue = catalogue::open(config.dir.join("catalogue"), states.clone());
         let (proposals, queue) = mpsc::unbounded_channel();
         tokio::spawn(hand_over(raft.clone(), queue));
         let receiver = Receiver { node: config.node_id, raft: raft.clone(), store, incoming: Mutex::new(()) };
@@ -163,6 +174,7 @@ impl Replica {
                 states,
                 leadership,
                 failure: failed,
+                catalogue,
                 proposals,
                 receiver,
                 lock: Mutex::new(Some(lock)),
@@ -284,6 +296,11 @@ impl Replica {
         }
     }
 
+    /// Events and finished trials' series, by key.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
+    }
+
     /// Hands the lead to another voter; it has happened when [`Replica::leadership`] says so.
     ///
     /// # Errors
@@ -320,6 +337,7 @@ impl Replica {
             tracing::warn!(node_id = self.shared.node, %error, "the engine did not stop cleanly");
         }
         self.shared.log.close().await;
+        self.shared.catalogue.close().await;
         self.shared.lock.lock().await.take();
     }
 }
@@ -357,7 +375,11 @@ struct OpenedDir {
     loaded: Option<Loaded>,
 }
 
-fn open_dir(config: &ReplicaConfig, failure: watch::Sender<Option<Failure>>) -> Result<OpenedDir, OpenError> {
+fn open_dir(
+    config: &ReplicaConfig,
+    disk: Arc<dyn Disk>,
+    failure: watch::Sender<Option<Failure>>,
+) -> Result<OpenedDir, OpenError> {
     let dir = config.dir.as_path();
     let (log_dir, snapshot_dir) = (dir.join("log"), dir.join("snapshots"));
     for dir in [dir, &log_dir, &snapshot_dir] {
@@ -375,7 +397,7 @@ fn open_dir(config: &ReplicaConfig, failure: watch::Sender<Option<Failure>>) -> 
         return Err(OpenError::LogMissing { dir: dir.to_owned(), node: config.node_id });
     }
     let settings = LogSettings { dir: log_dir, node: config.node_id, segment_bytes: config.segment_bytes };
-    let log = Log::open(settings, Arc::new(RealDisk), failure)?;
+    let log = Log::open(settings, disk, failure)?;
     if known.is_none() {
         write_node(dir, config.node_id)?;
     }
@@ -430,4 +452,62 @@ fn engine_config(config: &ReplicaConfig) -> Result<Config, OpenError> {
         ..Config::default()
     };
     engine.validate().map_err(|error| OpenError::Config { why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::log::{Fault, FaultyDisk};
+    use crate::network::Alone;
+
+    async fn leading(replica: &Replica) -> u64 {
+        let mut leadership = replica.leadership();
+        let leads = leadership.wait_for(|now| matches!(now, Leadership::Leader { .. })).await.unwrap();
+        match *leads {
+            Leadership::Leader { term } => term,
+            Leadership::Follower { .. } => unreachable!("it was waited for"),
+        }
+    }
+
+    /// A node whose disk fails stops with that reason, and everything that it acknowledged is there when it
+    /// is started again on a disk that works.
+    async fn check_stops_on(fault: Fault, reason: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ReplicaConfig { segment_bytes: 4 << 10, ..ReplicaConfig::new(dir.path(), 1, "test:1") };
+        let disk = Arc::new(FaultyDisk::new(fault, 20));
+        let replica = Replica::open_on(config.clone(), Arc::new(Alone), disk).await.unwrap();
+        replica.bootstrap_single().await.unwrap();
+        let term = leading(&replica).await;
+        let mut acknowledged = 0;
+        let refused = loop {
+            let entry = Entry { term, at_ms: acknowledged, facts: Vec::new() };
+            match replica.propose(entry).await {
+                Ok(proposed) => acknowledged = proposed.index,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 10_000, "the fault never happened");
+        };
+        assert_eq!(refused, ProposeError::Stopped);
+        let mut failed = replica.failed();
+        let failure = failed.wait_for(Option::is_some).await.unwrap().as_ref().map(Failure::to_string);
+        assert!(failure.as_deref().is_some_and(|failure| failure.contains(reason)), "{failure:?}");
+        replica.shutdown().await;
+
+        let replica = Replica::open(config, Arc::new(Alone)).await.unwrap();
+        leading(&replica).await;
+        assert!(replica.state().applied >= acknowledged);
+        replica.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_failed_sync_stops_the_node_by_name() {
+        check_stops_on(Fault::Sync, "cannot sync").await;
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stops_the_node_by_name_and_loses_nothing() {
+        check_stops_on(Fault::Full, "the disk is full").await;
+    }
 }

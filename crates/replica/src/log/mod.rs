@@ -8,6 +8,13 @@ mod open;
 mod store;
 mod writer;
 
-pub(crate) use disk::{RealDisk, sync_dir};
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use disk::{Disk, RealDisk, sync_dir};
+#[cfg(test)]
+pub(crate) use faults::{Fault, FaultyDisk};
 pub(crate) use open::LogSettings;
 pub(crate) use store::Log;

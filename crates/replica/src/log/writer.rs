@@ -124,18 +124,23 @@ impl Writer {
         if !body.records.is_empty() {
             self.append(&body)?;
         }
+        let mut closed = None;
         for job in waiting.drain(..) {
             match job.done {
                 Done::Lazy | Done::Untold => {}
                 Done::Flushed(callback) => callback.io_completed(Ok(())),
-                Done::Caller(caller) | Done::Close(caller) => {
+                Done::Caller(caller) => {
                     // The caller may have gone; the write stands.
                     let _ = caller.send(Ok(()));
                 }
+                Done::Close(caller) => closed = Some(caller),
             }
         }
         if body.records.iter().any(|record| matches!(record.record, Some(Record::Purge(_)))) {
             self.drop_files()?;
+        }
+        if let Some(caller) = closed {
+            let _ = caller.send(Ok(()));
         }
         Ok(())
     }
@@ -173,7 +178,11 @@ impl Writer {
             }
             Some(Record::Vote(vote)) => self.begin.vote = Some(*vote),
             Some(Record::Committed(id)) => self.begin.committed = Some(*id),
-            Some(Record::Truncate(cut)) => self.begin.last = cut.after,
+            Some(Record::Truncate(cut)) => {
+                if cut.after.map(|id| id.index) < self.begin.last.map(|id| id.index) {
+                    self.begin.last = cut.after;
+                }
+            }
             Some(Record::Purge(id)) => {
                 self.begin.purged = Some(*id);
                 if self.begin.last.is_none_or(|last| last.index < id.index) {
@@ -187,13 +196,13 @@ impl Writer {
     /// Removes the oldest files as long as all of their entries are purged, which is durable by now.
     fn drop_files(&mut self) -> Result<(), StorageError> {
         let purged = self.begin.purged.map(|id| id.index);
-        let mut dropped = false;
+        // Each removal is durable before the next, so that no crash brings an older file back alone.
         while let Some(oldest) = self.full.front().filter(|file| file.highest <= purged) {
             fs::remove_file(&oldest.path).map_err(|e| StorageError::io("remove", &oldest.path, e))?;
+            sync_dir(&self.settings.dir)?;
             self.full.pop_front();
-            dropped = true;
         }
-        if dropped { sync_dir(&self.settings.dir) } else { Ok(()) }
+        Ok(())
     }
 
     fn fail(self, error: StorageError, waiting: Vec<Job>) {
