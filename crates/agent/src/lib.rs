@@ -31,7 +31,7 @@ mod paths;
 mod proc;
 mod process;
 mod readable;
-mod reading;
+pub mod reading;
 pub mod shim;
 mod supervisor;
 mod watcher;

@@ -1,1 +1,54 @@
-fn main(){}
+//! The command `heats`: reads the command line, asks a coordinator or is one, prints. Decides nothing about
+//! trials: see the crates `core` and `coordinator`.
+
+mod cli;
+mod commands;
+mod context;
+mod door;
+mod exit;
+mod hints;
+mod host;
+mod import;
+mod live;
+mod output;
+mod select;
+mod settings;
+mod sweepfile;
+mod view;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == host::SHIM) {
+        // The supervisor of a trial: before anything starts a thread.
+        return heats_agent::shim::main(args);
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return match error.print() {
+                Ok(()) => exit.into(),
+                Err(error) => end(Err(error.into())),
+            };
+        }
+    };
+    end(cli.run())
+}
+
+fn end(outcome: Result<Exit, Failure>) -> ExitCode {
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            hints::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}

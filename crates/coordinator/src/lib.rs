@@ -69,6 +69,20 @@ pub enum StartError {
     Reflection(String),
 }
 
+impl StartError {
+    /// Who has the data directory, where that is why.
+    pub fn holder(&self) -> Option<&str> {
+        match self {
+            Self::Open(OpenError::Locked { holder, .. }) => Some(holder),
+            Self::Open(_)
+            | Self::NotLoopback(_)
+            | Self::Bootstrap(_)
+            | Self::Listen { .. }
+            | Self::Reflection(_) => None,
+        }
+    }
+}
+
 /// A running coordinator.
 pub struct Coordinator {
     address: SocketAddr,

@@ -1,0 +1,76 @@
+//! `heats dev`
+
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use super::run::Machine;
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::host::{Host, HostOptions, Listen, Signals};
+use crate::settings::ADDRESS;
+use crate::{hints, live, words};
+
+/// See [`run`].
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    machine: Machine,
+    /// Where the coordinator listens
+    #[arg(long, value_name = "ADDRESS", default_value = ADDRESS)]
+    listen: SocketAddr,
+}
+
+/// Keeps a coordinator and agents up until Ctrl-C.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(serve(context, args))
+}
+
+async fn serve(context: &Context, args: &Args) -> Outcome {
+    let Args { machine, listen } = args;
+    let mut signals = Signals::listen()?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let options = HostOptions {
+        data_dir: context.settings.data_dir(),
+        listen: Listen::At(*listen),
+        agents: machine.agents,
+        gpus: machine.gpus.clone(),
+    };
+    let host = Host::start(options, tell).await?;
+    let inventory = host.inventory();
+    let gpus = match inventory.gpus.len() {
+        0 => String::new(),
+        number => format!(", {}", words::count(number as u64, "GPU")),
+    };
+    hints::note(&format!(
+        "listening on {}, data in {}; {}{gpus} for trials; Ctrl-C stops",
+        host.address(),
+        host.data_dir().display(),
+        words::count(u64::from(inventory.cpus), "processor"),
+    ));
+    hints::next(&[
+        ("heats submit FILE".to_owned(), "in another shell here: hand in a sweep"),
+        ("heats ls".to_owned(), "what there is"),
+        ("heats watch".to_owned(), "follow the newest"),
+    ]);
+    let outcome = loop {
+        tokio::select! {
+            Some(event) = told.recv() => {
+                if let Some(line) = live::said_by_agent(&event) {
+                    hints::note(&line);
+                }
+            }
+            failure = host.failed() => break Err(failure),
+            () = signals.next() => {
+                hints::note("stopping; Ctrl-C again leaves at once");
+                break Ok(Exit::Interrupted);
+            }
+        }
+    };
+    signals.or_at_once(host.shutdown()).await;
+    if outcome.is_ok() {
+        hints::next(&[("heats dev".to_owned(), "go on from here")]);
+    }
+    outcome
+}

@@ -1,0 +1,183 @@
+//! Why a trial has its configuration, and why it stands where it stands.
+
+use heats_domain::{Direction, StopReason, TrialState};
+use heats_wire::v1;
+
+use super::sweep::what_holds;
+use crate::{view, words};
+
+/// The reasons, the configuration's first.
+pub(super) fn sentences(
+    sweep: &v1::Sweep,
+    whole: &v1::TrialResponse,
+    agents: &[v1::AgentStatus],
+    now_ms: u64,
+) -> Vec<String> {
+    let trial = whole.trial.clone().unwrap_or_default();
+    let mut sentences = vec![configuration(sweep, whole)];
+    for attempt in &whole.attempts {
+        if let Some(failure) = attempt.failure {
+            let detail = if attempt.detail.is_empty() { String::new() } else { format!(": {}", attempt.detail) };
+            sentences.push(format!(
+                "attempt {} on {} failed ({}){detail}",
+                attempt.number,
+                attempt.agent_name,
+                view::failure(failure)
+            ));
+        }
+    }
+    sentences.extend(standing(sweep, &trial, whole, agents, now_ms));
+    sentences
+}
+
+fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
+    if whole.enqueued {
+        return "its configuration was asked for by a user; what they left open, the searcher filled in".into();
+    }
+    let algorithm =
+        view::spec(sweep).map_or_else(|| "the searcher".to_owned(), |spec| format!("`{}`", spec.search.algorithm));
+    match whole.saw_index {
+        0 => format!("{algorithm} proposed its configuration before anything was measured, from the seed alone"),
+        index => format!(
+            "{algorithm} proposed its configuration from what had happened up to log index {index}: `heats events {}`",
+            sweep.name
+        ),
+    }
+}
+
+fn standing(
+    sweep: &v1::Sweep,
+    trial: &v1::TrialSummary,
+    whole: &v1::TrialResponse,
+    agents: &[v1::AgentStatus],
+    now_ms: u64,
+) -> Vec<String> {
+    let state = TrialState::try_from(trial.state);
+    let on = whole.attempts.last().map_or_else(String::new, |attempt| format!(" on {}", attempt.agent_name));
+    let ending = if trial.ending { vec!["its process is still being ended".to_owned()] } else { Vec::new() };
+    let sentence = match state {
+        Ok(TrialState::Waiting) => waiting(sweep, agents),
+        Ok(TrialState::Leased) => format!("it is starting{on}: its environment is made, or its process"),
+        Ok(TrialState::Running) => {
+            let since = trial.started_ms.map_or_else(String::new, |ms| format!(", started {}", words::ago(ms, now_ms)));
+            let step = trial
+                .last_step
+                .map_or_else(|| "and has reported nothing yet".to_owned(), |step| format!("at step {step}"));
+            format!("it is running{on}{since}, {step}")
+        }
+        Ok(TrialState::Paused) => "it holds at a rung, and gives its place to others".into(),
+        Ok(TrialState::Completed) => {
+            let value = trial.value.map_or_else(String::new, |value| format!(" with {}", words::short(value)));
+            format!("it ran to its end{value}")
+        }
+        Ok(TrialState::Stopped) => trial.stopped.as_ref().map_or_else(
+            || format!("it was stopped: {}", trial.detail),
+            |reason| stopped(reason, view::objective(sweep).map(|objective| objective.direction())),
+        ),
+        Ok(TrialState::Failed) => {
+            let retries = view::spec(sweep).map_or(0, |spec| spec.run.retries);
+            format!(
+                "it has failed after {}; `run.retries` is {retries}",
+                words::count(u64::from(trial.attempts), "attempt")
+            )
+        }
+        Ok(TrialState::Infeasible) => {
+            format!("its configuration cannot be run: {}", or(&trial.detail, "the trial said so"))
+        }
+        Ok(TrialState::Cancelled) => format!("it was cancelled: {}", or(&trial.detail, "by a user")),
+        Err(_) => format!("its state {} is not known to this version of heats", trial.state),
+    };
+    std::iter::once(sentence).chain(ending).collect()
+}
+
+fn waiting(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> String {
+    if sweep.status() == v1::SweepStatus::Paused {
+        return format!("it waits because the sweep is paused: `heats resume {}`", sweep.name);
+    }
+    let counts = sweep.counts.unwrap_or_default();
+    let held = view::spec(sweep).and_then(|spec| what_holds(&spec, counts.leased + counts.running, agents));
+    held.map_or_else(|| "it waits for a place, and is next".to_owned(), |why| format!("it waits: {why}"))
+}
+
+/// The verdict with the numbers that it was reached with.
+fn stopped(reason: &StopReason, direction: Option<Direction>) -> String {
+    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    let mut text = format!("`{rule}` stopped it at step {step}: {}", words::short(*value));
+    if let (Some(rank), Some(peers)) = (rank, peers) {
+        text.push_str(&format!(" ranks {rank} of {peers}"));
+    }
+    if let Some(rung) = rung {
+        text.push_str(&format!(" at rung {rung}"));
+    }
+    if let Some(cutoff) = cutoff {
+        let bound = match direction {
+            Some(Direction::Maximize) => "at least",
+            Some(Direction::Minimize) => "at most",
+            None => "",
+        };
+        text.push_str(&format!("; to go on it had to be {bound} {}", words::short(*cutoff)));
+    }
+    text
+}
+
+fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
+    if text.is_empty() { other } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_trial_names_the_numbers_of_its_verdict() {
+        let sweep = v1::Sweep {
+            name: "s".into(),
+            spec: r#"{"command":["a"],"objective":{"maximize":"acc"}}"#.into(),
+            ..Default::default()
+        };
+        let reason = StopReason {
+            rule: "asha".into(),
+            step: 9,
+            value: 0.71,
+            rung: Some(9),
+            rank: Some(5),
+            peers: Some(6),
+            cutoff: Some(0.9),
+        };
+        let trial = v1::TrialSummary { state: TrialState::Stopped as i32, stopped: Some(reason), ..Default::default() };
+        let whole = v1::TrialResponse { trial: Some(trial), saw_index: 40, ..Default::default() };
+        assert_eq!(
+            sentences(&sweep, &whole, &[], 0),
+            [
+                "`tpe` proposed its configuration from what had happened up to log index 40: `heats events s`",
+                "`asha` stopped it at step 9: 0.71 ranks 5 of 6 at rung 9; to go on it had to be at least 0.9"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failed_trial_names_each_attempt() {
+        let attempt = |number, failure| v1::Attempt {
+            number,
+            agent_name: "m1".into(),
+            failure: Some(failure),
+            detail: "exit code 1".into(),
+            ..Default::default()
+        };
+        let trial = v1::TrialSummary { state: TrialState::Failed as i32, attempts: 2, ..Default::default() };
+        let whole = v1::TrialResponse {
+            trial: Some(trial),
+            attempts: vec![
+                attempt(1, heats_domain::FailureKind::NodeLost as i32),
+                attempt(2, heats_domain::FailureKind::Exit as i32),
+            ],
+            enqueued: true,
+            ..Default::default()
+        };
+        let sweep = v1::Sweep { spec: r#"{"command":["a"]}"#.into(), ..Default::default() };
+        let sentences = sentences(&sweep, &whole, &[], 0);
+        assert!(sentences[0].contains("asked for by a user"));
+        assert_eq!(sentences[1], "attempt 1 on m1 failed (node_lost): exit code 1");
+        assert_eq!(sentences[3], "it has failed after 2 attempts; `run.retries` is 2");
+    }
+}

@@ -1,0 +1,194 @@
+//! `heats show`
+
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use heats_client::Client;
+use heats_domain::AgentId;
+use heats_wire::v1;
+use serde_json::Value;
+
+use super::best::sweep_id;
+use crate::context::{Context, OutputArg};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Fields, Item, Printer};
+use crate::select::Selector;
+use crate::{live, view, words};
+
+/// See [`run`].
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A sweep, a trial, an attempt, or an agent: digits, digits/12, digits/12@2, agt_...
+    #[arg(value_name = "ID", default_value = "last")]
+    id: String,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Shows whatever the id names.
+pub async fn run(context: &Context, args: &Args) -> Outcome {
+    let Args { id, output } = args;
+    let printer = context.printer(output)?;
+    let client = context.client()?;
+    if id.starts_with(AgentId::PREFIX) {
+        return agent(&client, &printer, id).await;
+    }
+    let selector = Selector::from_str(id).map_err(|error| Failure::usage(error.to_string()))?;
+    match (super::named::one(&client, &selector).await?, selector.attempt) {
+        (None, _) => sweep(&client, &printer, &selector.sweep).await,
+        (Some(trial), attempt) => self::trial(&client, &printer, &selector.sweep, trial, attempt).await,
+    }
+}
+
+async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
+    let v1::GetResponse { log_index, now_ms, sweep } = client.get(name).await?;
+    let sweep = sweep.unwrap_or_default();
+    let mut item = view::sweep(&sweep, now_ms);
+    item.json.insert("spec".into(), serde_json::from_str(&sweep.spec).unwrap_or(Value::Null));
+    let meta = Fields::new().with("log_index", log_index).done();
+    printer.one("sweep", &meta, &item, |out| {
+        live::write_sweep(out, &sweep, now_ms)?;
+        let text = |path: &str| item.text(path).unwrap_or_default();
+        writeln!(out, "  search    {}, early stop {}, seed {}", text("search"), text("early_stop"), text("seed"))?;
+        writeln!(out, "  submitted {} ({})", text("submitted_at"), words::ago(sweep.submitted_ms, now_ms))?;
+        writeln!(out, "  folder    {}", sweep.base_dir)?;
+        writeln!(out, "  id        {}", sweep_id(&sweep))
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, attempt: Option<u32>) -> Outcome {
+    let sweep = client.get(sweep).await?.sweep.unwrap_or_default();
+    let whole = client.trial(sweep_id(&sweep), number).await?;
+    let attempts: Vec<Item> = whole.attempts.iter().map(|one| view::attempt(&sweep.name, number, one)).collect();
+    let meta = Fields::new().with("log_index", whole.log_index).done();
+    if let Some(wanted) = attempt {
+        let place = whole.attempts.iter().position(|one| one.number == wanted).ok_or_else(|| {
+            let message = format!("trial `{}/{number}` has no attempt {wanted}", sweep.name);
+            Failure::new(Exit::NotFound, message)
+                .hint(format!("it has {}", words::count(whole.attempts.len() as u64, "attempt")))
+        })?;
+        printer.one("attempt", &meta, &attempts[place], |out| write_attempt(out, &attempts[place]))?;
+        return Ok(Exit::Ok);
+    }
+    let summary = whole.trial.clone().unwrap_or_default();
+    let mut item = view::trial(&sweep.name, &summary);
+    item.json.insert("seed".into(), whole.seed.into());
+    item.json.insert("saw_index".into(), whole.saw_index.into());
+    item.json.insert("enqueued".into(), whole.enqueued.into());
+    item.json.insert("attempt_list".into(), attempts.iter().map(|one| Value::Object(one.json.clone())).collect());
+    item.json.insert("series".into(), whole.series.iter().map(|point| Value::from(view::point(point))).collect());
+    printer.one("trial", &meta, &item, |out| write_trial(out, &item, &summary, &attempts, &whole.series))?;
+    Ok(Exit::Ok)
+}
+
+fn write_trial(
+    out: &mut dyn Write,
+    item: &Item,
+    trial: &v1::TrialSummary,
+    attempts: &[Item],
+    series: &[v1::Point],
+) -> io::Result<()> {
+    let text = |path: &str| item.text(path).unwrap_or_default();
+    writeln!(out, "\x1b[1m{}\x1b[0m {}", item.name, text("state"))?;
+    if trial.value.is_some() {
+        writeln!(out, "  value     {} at step {}", text("value"), text("value_step"))?;
+    }
+    if trial.last_step.is_some() {
+        writeln!(out, "  last      {} at step {}", text("last_value"), text("last_step"))?;
+    }
+    if let Some(reason) = &trial.stopped {
+        writeln!(out, "  stopped   by {reason}")?;
+    }
+    if !trial.detail.is_empty() {
+        writeln!(out, "  detail    {}", trial.detail.replace('\n', "\n            "))?;
+    }
+    if let Some(params) = &trial.params {
+        live::write_params(out, params, "  ")?;
+    }
+    writeln!(out, "  seed      {}", text("seed"))?;
+    for attempt in attempts {
+        write_attempt(out, attempt)?;
+    }
+    write_series(out, series)
+}
+
+/// The last points of the series; all of them are in the JSON form.
+fn write_series(out: &mut dyn Write, series: &[v1::Point]) -> io::Result<()> {
+    const SHOWN: usize = 10;
+    if series.is_empty() {
+        return Ok(());
+    }
+    let hidden = series.len().saturating_sub(SHOWN);
+    let more = if hidden > 0 { format!(", the last {SHOWN}; `-o json` has all") } else { String::new() };
+    writeln!(out, "  {}{more}", words::count(series.len() as u64, "report"))?;
+    for point in &series[hidden..] {
+        let metrics = point.metrics.iter().flat_map(|metrics| &metrics.list);
+        let words: Vec<String> =
+            metrics.map(|metric| format!("{}={}", metric.name, words::short(metric.value))).collect();
+        writeln!(out, "    step {:>6}  {}", point.step, words.join(" "))?;
+    }
+    Ok(())
+}
+
+fn write_attempt(out: &mut dyn Write, attempt: &Item) -> io::Result<()> {
+    let text = |path: &str| attempt.text(path).unwrap_or_default();
+    let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+    let failure = text("failure");
+    let ending = match (failure.is_empty(), text("ended_at").is_empty()) {
+        (false, _) => format!("failed ({failure})"),
+        (true, true) => "live".to_owned(),
+        (true, false) => "ended".to_owned(),
+    };
+    writeln!(out, "  attempt {} {ending} on {}", text("attempt"), or(text("agent_name"), &text("agent")))?;
+    let milliseconds = |path: &str| (text(path).parse::<f64>().unwrap_or(0.0) * 1000.0) as u64;
+    if !text("started_at").is_empty() {
+        writeln!(
+            out,
+            "    started {}, ran {}, processor {}, memory {}",
+            text("started_at"),
+            words::duration(milliseconds("duration")),
+            words::duration(milliseconds("cpu")),
+            words::bytes(text("max_rss").parse().unwrap_or(0))
+        )?;
+    }
+    let gpus = text("gpus");
+    let gpus = if gpus == "[]" { String::new() } else { format!(", gpus {gpus}") };
+    writeln!(out, "    cpus {}{gpus}, environment {}", text("cpus"), or(text("environment"), "the agent's own"))?;
+    if !text("detail").is_empty() {
+        writeln!(out, "    {}", text("detail").replace('\n', "\n    "))?;
+    }
+    Ok(())
+}
+
+async fn agent(client: &Client, printer: &Printer, id: &str) -> Outcome {
+    let id: AgentId = id.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+    let status = client.status().await?;
+    let found = status.agents.iter().find(|agent| agent.agent == Some(id));
+    let agent = found.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no agent `{id}`")))?;
+    let inventory = agent.inventory.clone().unwrap_or_default();
+    let held = agent.held.clone().unwrap_or_default();
+    let gpus: Vec<Value> = inventory.gpus.iter().map(|gpu| gpu.model.clone().into()).collect();
+    let json = Fields::new()
+        .with("id", id.to_string())
+        .with("name", agent.name.as_str())
+        .with("attached", agent.attached)
+        .with("leases", agent.leases)
+        .with("cpus", inventory.cpus)
+        .with("cpus_held", held.cpus)
+        .with("memory", inventory.memory)
+        .with("memory_held", held.memory)
+        .with("gpus", gpus)
+        .with("gpus_held", held.gpus.len())
+        .done();
+    let item = Item { name: id.to_string(), json };
+    printer.one("agent", &Fields::new().done(), &item, |out| {
+        let state = if agent.attached { "attached" } else { "away" };
+        writeln!(out, "\x1b[1m{}\x1b[0m {state} ({id})", agent.name)?;
+        writeln!(out, "  trials    {}", agent.leases)?;
+        writeln!(out, "  cpus      {} of {} held", held.cpus, inventory.cpus)?;
+        writeln!(out, "  memory    {} of {} held", words::bytes(held.memory), words::bytes(inventory.memory))?;
+        writeln!(out, "  gpus      {} of {} held", held.gpus.len(), inventory.gpus.len())
+    })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,98 @@
+//! `heats submit`
+
+use std::path::PathBuf;
+
+use heats_wire::v1;
+use serde_json::json;
+
+use crate::context::{Context, OutputArg};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Fields, Item};
+use crate::sweepfile::{self, Inline, Loaded, Overrides};
+use crate::{hints, words};
+
+/// See [`run`].
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The sweep file; `-` for standard input; none for a sweep made of options
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Watch it until it ends
+    #[arg(short, long)]
+    wait: bool,
+    /// Check everything, submit nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    inline: Inline,
+}
+
+/// Hands a sweep to the coordinator.
+pub async fn run(context: &Context, args: &Args) -> Outcome {
+    let Args { file, overrides, wait, dry_run, output, inline } = args;
+    let loaded = match file {
+        Some(_) if inline.is_given() => {
+            return Err(Failure::usage("a sweep file and a sweep made of options at once")
+                .hint("`--set budget.trials=50` changes a file's value"));
+        }
+        Some(path) => sweepfile::load(path, overrides),
+        None => sweepfile::of_inline(inline, overrides),
+    };
+    let loaded = loaded.map_err(sweepfile::Invalid::say)?;
+    let printer = context.printer(output)?;
+    if *dry_run {
+        let text = serde_json::to_value(&loaded.spec).unwrap_or_default();
+        let json = Fields::new().with("valid", true).with("spec", text).done();
+        printer.one("dry_run", &Fields::new().done(), &Item { name: String::new(), json }, |out| {
+            writeln!(out, "valid; nothing was submitted")
+        })?;
+        return Ok(Exit::Ok);
+    }
+    let client = context.client()?;
+    let v1::SubmitResponse { sweep, name, .. } = client.submit(request(&loaded)).await?;
+    let id = sweep.unwrap_or_default();
+    if *wait {
+        hints::note(&format!("submitted {name} ({id})"));
+        let sweep = client.get(id.to_string()).await?.sweep.unwrap_or_default();
+        return super::watch::watch(context, output, &client, &sweep).await;
+    }
+    let json = Fields::new().with("name", name.as_str()).with("id", id.to_string()).done();
+    let item = Item { name: name.clone(), json };
+    printer.one("submitted", &Fields::new().done(), &item, |out| writeln!(out, "{name}"))?;
+    hints::next(&[
+        (format!("heats watch {name}"), "follow it to its end"),
+        (format!("heats best {name}"), "the best so far"),
+        (format!("heats explain {name}"), "why it waits, if it does"),
+        (format!("heats cancel {name}"), "end it"),
+    ]);
+    Ok(Exit::Ok)
+}
+
+/// The request that submits `loaded`; the client gives it its number.
+pub fn request(loaded: &Loaded) -> v1::SubmitRequest {
+    v1::SubmitRequest {
+        request: 0,
+        spec: serde_json::to_string(&loaded.spec).unwrap_or_default(),
+        base_dir: loaded.base_dir.display().to_string(),
+        name: String::new(),
+        provenance: provenance(loaded).to_string(),
+    }
+}
+
+/// Who submits it, from where.
+fn provenance(loaded: &Loaded) -> serde_json::Value {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let command: Vec<String> = std::env::args().map(|word| words::quoted(&word)).collect();
+    json!({
+        "file": loaded.file.as_ref().map(|file| file.display().to_string()),
+        "user": variable("USER").or_else(|| variable("LOGNAME")),
+        "host": host,
+        "command": command.join(" "),
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}

@@ -1,0 +1,13 @@
+//! A coordinator and agents within this process: what `run` and `dev` are. The same parts as a cluster's, with
+//! one coordinator; commands talk to it over its address like to any other.
+
+mod folder;
+mod log;
+mod signals;
+mod start;
+
+pub use signals::Signals;
+pub use start::{Host, HostOptions, Listen};
+
+/// The hidden first argument that makes this program the supervisor of one trial.
+pub const SHIM: &str = "__shim";

@@ -1,0 +1,222 @@
+//! Starts and ends the coordinator and the agents of this process.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown};
+use heats_client::Client;
+use heats_coordinator::{Coordinator, CoordinatorConfig};
+use heats_domain::Inventory;
+use tokio::sync::mpsc;
+
+use super::{SHIM, folder, log};
+use crate::exit::{Exit, Failure};
+use crate::settings::{ADDRESS, Live};
+
+/// How long running trials get to end when this process ends, whatever their sweep allows.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long the coordinator then gets to take the ends over.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// Where the coordinator listens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// There and nowhere else.
+    At(SocketAddr),
+    /// At the usual address, or at any free one where somebody else is there already.
+    Anywhere,
+}
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where the coordinator listens.
+    pub listen: Listen,
+    /// How many agents share the machine.
+    pub agents: u32,
+    /// Which GPUs they offer together: `fake:4`.
+    pub gpus: Option<String>,
+}
+
+/// A coordinator and its agents, running.
+pub struct Host {
+    coordinator: Coordinator,
+    agents: Vec<Agent>,
+    data_dir: PathBuf,
+    inventory: Inventory,
+}
+
+impl Host {
+    /// Starts them; what the agents tell goes to `events`.
+    ///
+    /// # Errors
+    /// The data directory is in use or damaged, or the address is taken.
+    pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
+        let HostOptions { data_dir, listen, agents: count, gpus } = options;
+        let inventory =
+            heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+        let data_dir = folder::make(&data_dir)?;
+        log::start(&data_dir);
+        let coordinator = coordinator(&data_dir, listen).await?;
+        let address = coordinator.address().to_string();
+        let live = Live { address: address.clone(), pid: std::process::id() };
+        live.write(&data_dir)
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
+        let mut host = Self { coordinator, agents: Vec::new(), data_dir, inventory };
+        for (number, share) in shares(&host.inventory, count.max(1)).into_iter().enumerate() {
+            match host.agent(number, share, &address, events.clone()).await {
+                Ok(agent) => host.agents.push(agent),
+                Err(failure) => {
+                    host.shutdown().await;
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(host)
+    }
+
+    async fn agent(
+        &self,
+        number: usize,
+        inventory: Inventory,
+        address: &str,
+        events: mpsc::UnboundedSender<AgentEvent>,
+    ) -> Result<Agent, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        // The first has no number: most have one agent.
+        let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+        let config = AgentConfig {
+            data_dir: self.data_dir.clone(),
+            folder: format!("agent{suffix}"),
+            name: format!("{machine}{suffix}"),
+            coordinators: vec![address.to_owned()],
+            inventory,
+            shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
+            heats_bin: Some(program),
+            orphan_ttl: Some(heats_agent::ORPHAN_TTL),
+            on_event: OnEvent::new(move |event| {
+                // Nobody listens any more once the process is about to end.
+                let _ = events.send(event);
+            }),
+        };
+        Agent::start(config).await.map_err(|error| {
+            let exit = match &error {
+                heats_agent::StartError::InUse { .. } => Exit::Conflict,
+                heats_agent::StartError::Paths(_)
+                | heats_agent::StartError::Journal(_)
+                | heats_agent::StartError::Io { .. }
+                | heats_agent::StartError::NoCoordinator
+                | heats_agent::StartError::NoShim => Exit::Failed,
+            };
+            Failure::new(exit, error.to_string())
+        })
+    }
+
+    /// Where the coordinator listens.
+    pub fn address(&self) -> String {
+        self.coordinator.address().to_string()
+    }
+
+    /// Where everything is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// What the agents offer together.
+    pub const fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// A client of the coordinator.
+    ///
+    /// # Errors
+    /// Never, for an address that is listened on.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(vec![self.address()])?)
+    }
+
+    /// Waits until the coordinator cannot go on.
+    pub async fn failed(&self) -> Failure {
+        let why = self.coordinator.failed().await;
+        Failure::failed(format!("the coordinator has stopped: {why}"))
+            .hint(format!("{}/heats.log says more", self.data_dir.display()))
+    }
+
+    /// How many trials have a process here, or have ended and nobody knows yet.
+    pub fn holding(&self) -> usize {
+        self.agents.iter().map(Agent::holding).sum()
+    }
+
+    /// Ends running trials (they are tried again, and no retry is used up), then the agents, then the coordinator.
+    pub async fn shutdown(self) {
+        let Self { coordinator, agents, data_dir, inventory: _ } = self;
+        let stop = Shutdown::StopTrials { grace: STOP_GRACE, wait: STOP_WAIT };
+        futures::future::join_all(agents.into_iter().map(|agent| agent.shutdown(stop))).await;
+        Live::remove(&data_dir);
+        coordinator.shutdown().await;
+    }
+}
+
+async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Failure> {
+    let usual: SocketAddr = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
+    let start = |address| Coordinator::start(CoordinatorConfig::single(data_dir, address));
+    let started = match listen {
+        Listen::At(address) => start(address).await,
+        Listen::Anywhere => match start(usual).await {
+            Err(heats_coordinator::StartError::Listen { .. }) => start(SocketAddr::new(usual.ip(), 0)).await,
+            other => other,
+        },
+    };
+    started.map_err(|error| {
+        if error.holder().is_some() {
+            let live = "`heats ls` and `heats watch` show what runs there; `heats submit FILE` hands it another sweep";
+            return Failure::new(Exit::Conflict, error.to_string())
+                .hint(format!("{live}; `--data DIR` starts one beside it"));
+        }
+        let failure = Failure::failed(error.to_string());
+        match error {
+            heats_coordinator::StartError::Listen { .. } => {
+                Failure { exit: Exit::Conflict, ..failure }.hint("`--listen 127.0.0.1:0` takes any free port")
+            }
+            heats_coordinator::StartError::NotLoopback(_) => Failure { exit: Exit::Usage, ..failure },
+            heats_coordinator::StartError::Open(_)
+            | heats_coordinator::StartError::Bootstrap(_)
+            | heats_coordinator::StartError::Reflection(_) => failure,
+        }
+    })
+}
+
+/// The machine divided among `count` agents: nothing is offered twice, and each has a processor at least.
+fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
+    let Inventory { cpus, memory, gpus } = whole;
+    (0..count)
+        .map(|number| Inventory {
+            cpus: (cpus / count + u32::from(number < cpus % count)).max(1),
+            memory: memory / u64::from(count),
+            gpus: gpus.iter().filter(|gpu| gpu.index % count == number).cloned().collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_share_the_machine_and_offer_nothing_twice() {
+        let whole = heats_agent::inventory::detect(Some("fake:5")).expect("reads");
+        let whole = Inventory { cpus: 7, memory: 1 << 30, ..whole };
+        let shares = shares(&whole, 3);
+        assert_eq!(shares.iter().map(|share| share.cpus).collect::<Vec<_>>(), [3, 2, 2]);
+        let mut gpus: Vec<u32> = shares.iter().flat_map(|share| share.gpus.iter().map(|gpu| gpu.index)).collect();
+        gpus.sort_unstable();
+        assert_eq!(gpus, [0, 1, 2, 3, 4]);
+        assert_eq!(super::shares(&Inventory { cpus: 1, ..whole }, 2).iter().map(|share| share.cpus).sum::<u32>(), 2);
+    }
+}

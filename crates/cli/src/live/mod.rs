@@ -1,0 +1,11 @@
+//! Following a sweep to its end: a live view on a terminal, plain lines elsewhere, and the summary.
+//! All of it but the summary goes to standard error.
+
+mod follow;
+mod plain;
+mod progress;
+mod screen;
+mod summary;
+
+pub use follow::{follow, said_by_agent};
+pub use summary::{print, write_params, write_sweep};

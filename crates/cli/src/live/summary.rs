@@ -1,0 +1,169 @@
+//! What is said about a sweep that has ended, or that somebody asks about: to standard output, for people.
+
+use std::io::{self, Write};
+
+use heats_domain::{Params, SweepSpec};
+use heats_wire::v1;
+
+use super::follow::Followed;
+use super::progress::{resource, stopped};
+use crate::exit::Failure;
+use crate::output::{Fields, Printer};
+use crate::{view, words};
+
+/// Prints the sweep: the summary for people, or its fields.
+///
+/// # Errors
+/// Where the output cannot be written.
+pub fn print(printer: &Printer, followed: &Followed) -> Result<(), Failure> {
+    let Followed { sweep, now_ms } = followed;
+    let item = view::sweep(sweep, *now_ms);
+    printer.one("sweep", &Fields::new().done(), &item, |out| write_sweep(out, sweep, *now_ms))
+}
+
+/// The sweep for people.
+///
+/// # Errors
+/// Where the output cannot be written.
+pub fn write_sweep(out: &mut dyn Write, sweep: &v1::Sweep, now_ms: u64) -> io::Result<()> {
+    let counts = sweep.counts.unwrap_or_default();
+    let spec = view::spec(sweep);
+    let took = sweep.ended_ms.unwrap_or(now_ms).saturating_sub(sweep.submitted_ms);
+    let of = sweep.trials_max.filter(|max| *max != counts.created).map_or_else(String::new, |max| format!(" of {max}"));
+    writeln!(
+        out,
+        "\x1b[1m{}\x1b[0m {}: {}{of} in {}",
+        sweep.name,
+        view::status(sweep.status()),
+        words::count(u64::from(counts.created), "trial"),
+        words::duration(took)
+    )?;
+    if !sweep.why.is_empty() {
+        writeln!(out, "  why       {}", sweep.why)?;
+    }
+    write_best(out, sweep, spec.as_ref())?;
+    let outcomes = outcomes(&counts);
+    if !outcomes.is_empty() {
+        writeln!(out, "  trials    {}", outcomes.join(", "))?;
+    }
+    if counts.stopped > 0 {
+        writeln!(out, "  stopped   {}", stopped(sweep))?;
+    }
+    write_ledger(out, sweep)
+}
+
+fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) -> io::Result<()> {
+    let Some(objective) = spec.and_then(SweepSpec::objective) else { return Ok(()) };
+    match sweep.best.first() {
+        Some(best) => {
+            // Every digit: this is the number that the script measured.
+            let value = best.value.unwrap_or(f64::NAN);
+            let step = best.value_step.map_or_else(String::new, |step| format!(" at {} {step}", resource(sweep)));
+            writeln!(out, "  best      {} \x1b[1;32m{value}\x1b[0m{step}", objective.metric())?;
+            writeln!(out, "            {}/{}, ran {}", sweep.name, best.number, words::duration(best.ran_ms))?;
+            if let Some(params) = &best.params {
+                write_params(out, params, "            ")?;
+            }
+            Ok(())
+        }
+        None => writeln!(out, "  best      none: no trial has reported `{}`", objective.metric()),
+    }
+}
+
+/// Parameters, one per line, every digit.
+///
+/// # Errors
+/// Where the output cannot be written.
+pub fn write_params(out: &mut dyn Write, params: &Params, indent: &str) -> io::Result<()> {
+    let width = params.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in params.iter() {
+        writeln!(out, "{indent}{name:width$} = {value}")?;
+    }
+    Ok(())
+}
+
+fn outcomes(counts: &v1::Counts) -> Vec<String> {
+    [
+        (counts.completed, "completed"),
+        (counts.stopped, "stopped early"),
+        (counts.failed, "failed"),
+        (counts.infeasible, "infeasible"),
+        (counts.cancelled, "cancelled"),
+        (counts.running, "running"),
+        (counts.leased, "starting"),
+        (counts.paused, "paused"),
+        (counts.waiting, "waiting"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}"))
+    .collect()
+}
+
+fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep) -> io::Result<()> {
+    let v1::Ledger { attempt_ms, cpu_ms, gpu_ms, steps, steps_saved, ms_saved } = sweep.ledger.unwrap_or_default();
+    let resource = resource(sweep);
+    if attempt_ms > 0 {
+        let gpu = if gpu_ms > 0 { format!(", {} of GPUs", words::duration(gpu_ms)) } else { String::new() };
+        writeln!(
+            out,
+            "  used      {} of trials, {} of processor{gpu}",
+            words::duration(attempt_ms),
+            words::duration(cpu_ms)
+        )?;
+    }
+    if steps > 0 {
+        writeln!(out, "  ran       {}", words::count(steps, &resource))?;
+    }
+    if steps_saved > 0 {
+        let saved = words::count(steps_saved, &resource);
+        writeln!(out, "  saved     about {saved} and {} by early stopping", words::duration(ms_saved))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_gives_the_measured_value_to_the_last_digit() {
+        let best = v1::TrialSummary {
+            number: 41,
+            value: Some(0.983_333_333_333_333_3),
+            value_step: Some(27),
+            ran_ms: 8_200,
+            params: Some([("lr", heats_domain::Value::Float(0.012_345_678_9))].into_iter().collect()),
+            ..Default::default()
+        };
+        let sweep = v1::Sweep {
+            name: "digits".into(),
+            status: v1::SweepStatus::Finished.into(),
+            spec: r#"{"command":["a"],"objective":{"maximize":"val_accuracy"},"early_stop":{"algorithm":"asha","resource":"epoch"}}"#.into(),
+            submitted_ms: 1_000,
+            ended_ms: Some(134_000),
+            trials_max: Some(60),
+            counts: Some(v1::Counts { created: 60, completed: 14, stopped: 45, failed: 1, ..Default::default() }),
+            stopped_by: vec![v1::RuleCount { rule: "asha".into(), rung: 1, trials: 45 }],
+            best: vec![best],
+            ledger: Some(v1::Ledger { attempt_ms: 200_000, cpu_ms: 180_000, gpu_ms: 0, steps: 512, steps_saved: 1108, ms_saved: 380_000 }),
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        write_sweep(&mut out, &sweep, 0).expect("writes");
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&out).expect("text")).to_string();
+        assert_eq!(
+            text,
+            "digits finished: 60 trials in 2m 13s
+  best      val_accuracy 0.9833333333333333 at epoch 27
+            digits/41, ran 8.2 s
+            lr = 0.0123456789
+  trials    14 completed, 45 stopped early, 1 failed
+  stopped   at rung 1: 45
+  used      3m 20s of trials, 3m 00s of processor
+  ran       512 epochs
+  saved     about 1108 epochs and 6m 20s by early stopping
+"
+        );
+    }
+}

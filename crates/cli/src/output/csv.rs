@@ -1,0 +1,35 @@
+//! CSV: every column, the fields as JSON has them.
+
+use std::io::{self, Write};
+
+use super::{Column, Item};
+
+pub(super) fn write(out: &mut impl Write, items: &[Item], columns: &[Column]) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(columns.iter().map(|column| column.path.as_str()))?;
+    for item in items {
+        csv.write_record(columns.iter().map(|column| item.text(&column.path).unwrap_or_default()))?;
+    }
+    csv.flush()
+}
+
+/// The columns of a thing that has none of its own: each field that is a scalar, by its path.
+pub(super) fn columns_of(item: &Item) -> Vec<Column> {
+    let mut columns = Vec::new();
+    flatten(&item.json, "", &mut columns);
+    columns
+}
+
+fn flatten(map: &serde_json::Map<String, serde_json::Value>, above: &str, columns: &mut Vec<Column>) {
+    for (key, value) in map {
+        let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+        match value {
+            serde_json::Value::Object(inner) => flatten(inner, &path, columns),
+            serde_json::Value::Array(_) => {}
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => columns.push(Column::new(path.clone(), path, super::Kind::Text)),
+        }
+    }
+}

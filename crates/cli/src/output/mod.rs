@@ -1,0 +1,15 @@
+//! What goes to standard output, in the form that the user asked for. Hints and progress go to standard error:
+//! see `hints` and `live`.
+
+mod csv;
+mod format;
+mod item;
+mod listing;
+mod printer;
+mod table;
+mod yaml;
+
+pub use format::Format;
+pub use item::{Fields, Item};
+pub use listing::{Column, Kind, Listing};
+pub use printer::{Printer, is_coloured};

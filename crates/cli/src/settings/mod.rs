@@ -1,0 +1,329 @@
+//! What the command knows before it is told: flag > environment > `./.heats/config.toml` (walking up) > the current
+//! context > `/etc/heats/*.toml` > default. Every setting remembers where it came from.
+
+mod file;
+mod live;
+mod world;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::Failure;
+use crate::output::Format;
+
+pub use live::Live;
+pub use world::World;
+
+/// The name of the data directory that `run` and `dev` make, and of the folder that holds `config.toml`.
+pub const FOLDER: &str = ".heats";
+/// Where a coordinator on this machine listens unless told otherwise.
+pub const ADDRESS: &str = "127.0.0.1:7177";
+
+/// A setting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Key {
+    /// The coordinators' addresses.
+    Address,
+    /// How long an unavailable cluster is waited for.
+    Patience,
+    /// The form of output.
+    Output,
+    /// Whether there are colours.
+    Color,
+    /// Where `run` and `dev` keep everything.
+    DataDir,
+}
+
+impl Key {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Address, Self::Patience, Self::Output, Self::Color, Self::DataDir];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Patience => "patience",
+            Self::Output => "output",
+            Self::Color => "color",
+            Self::DataDir => "data_dir",
+        }
+    }
+
+    /// The environment variable.
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Address => "HEATS_ADDRESS",
+            Self::Patience => "HEATS_PATIENCE",
+            Self::Output => "HEATS_OUTPUT",
+            Self::Color => "HEATS_COLOR",
+            Self::DataDir => "HEATS_DATA_DIR",
+        }
+    }
+
+    const fn default(self) -> &'static str {
+        match self {
+            Self::Address => ADDRESS,
+            Self::Patience => "30s",
+            Self::Output => "table",
+            Self::Color => "auto",
+            Self::DataDir => FOLDER,
+        }
+    }
+}
+
+/// Where a setting came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The command line.
+    Flag(String),
+    /// The environment.
+    Variable(&'static str),
+    /// A `config.toml`.
+    File(PathBuf),
+    /// A coordinator that runs here wrote down where it listens.
+    Live(PathBuf),
+    /// The current context of the user's own file.
+    Context(String, PathBuf),
+    /// `/etc/heats`.
+    System(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Variable(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Live(path) => write!(f, "{} (runs now)", path.display()),
+            Self::Context(name, path) => write!(f, "context {name} in {}", path.display()),
+            Self::System(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting's value and where it came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Which.
+    pub key: Key,
+    /// The value, as it was written.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Every setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    list: Vec<Setting>,
+    /// What is wrong with the files, for people.
+    pub warnings: Vec<String>,
+}
+
+/// What the command line says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Flags {
+    /// `--address`
+    pub address: Option<String>,
+    /// `--patience`
+    pub patience: Option<String>,
+    /// `--color`
+    pub color: Option<String>,
+    /// `--data`
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads everything that `world` offers.
+    ///
+    /// # Errors
+    /// A file that cannot be read as TOML.
+    pub fn read(flags: &Flags, world: &World) -> Result<Self, Failure> {
+        let mut warnings = Vec::new();
+        let layers = file::layers(world, &mut warnings)?;
+        let data_dir = flags
+            .data_dir
+            .clone()
+            .or_else(|| world.variable(Key::DataDir.variable()).map(PathBuf::from))
+            .or_else(|| layers.iter().find_map(|layer| layer.get(Key::DataDir)).map(PathBuf::from));
+        let find = |key: Key| -> Setting {
+            let setting = |value: String, origin: Origin| Setting { key, value, origin };
+            let flag = match key {
+                Key::Address => flags.address.clone().map(|value| (value, "--address")),
+                Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
+                // `-o` belongs to the commands that print something: see `Context::printer`.
+                Key::Output => None,
+                Key::Color => flags.color.clone().map(|value| (value, "--color")),
+                Key::DataDir => flags.data_dir.as_ref().map(|path| (path.display().to_string(), "--data")),
+            };
+            if let Some((value, name)) = flag {
+                return setting(value, Origin::Flag(name.to_owned()));
+            }
+            if let Some(value) = world.variable(key.variable()) {
+                return setting(value, Origin::Variable(key.variable()));
+            }
+            let live = (key == Key::Address).then(|| Live::find(world, data_dir.as_deref())).flatten();
+            for layer in &layers {
+                // Whoever runs here comes after this folder's own file, and before everything that is not about this folder.
+                if let (false, Some((live, path))) = (layer.is_local(), &live) {
+                    return setting(live.address.clone(), Origin::Live(path.clone()));
+                }
+                if let Some(value) = layer.get(key) {
+                    return setting(value, layer.origin.clone());
+                }
+            }
+            match live {
+                Some((live, path)) => setting(live.address, Origin::Live(path)),
+                None => setting(key.default().to_owned(), Origin::Default),
+            }
+        };
+        Ok(Self { list: Key::ALL.map(find).into(), warnings })
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Setting] {
+        &self.list
+    }
+
+    fn get(&self, key: Key) -> &Setting {
+        // `read` puts one in for each key, in their order.
+        &self.list[Key::ALL.iter().position(|other| *other == key).unwrap_or_default()]
+    }
+
+    /// The coordinators' addresses.
+    pub fn addresses(&self) -> Vec<String> {
+        self.get(Key::Address).value.split(',').map(|address| address.trim().to_owned()).collect()
+    }
+
+    /// How long an unavailable cluster is waited for. Where nobody named a cluster, whether one runs here is
+    /// known at once.
+    ///
+    /// # Errors
+    /// A text that is not a duration.
+    pub fn patience(&self) -> Result<Duration, Failure> {
+        let patience = self.get(Key::Patience);
+        if patience.origin == Origin::Default
+            && matches!(self.get(Key::Address).origin, Origin::Default | Origin::Live(_))
+        {
+            return Ok(Duration::from_secs(2));
+        }
+        let span: heats_domain::units::Span = patience
+            .value
+            .parse()
+            .map_err(|error| Failure::usage(format!("{error}")).hint(format!("it comes from {}", patience.origin)))?;
+        Ok(span.duration())
+    }
+
+    /// The form of output.
+    ///
+    /// # Errors
+    /// A text that is not one.
+    pub fn output(&self) -> Result<Format, Failure> {
+        let output = self.get(Key::Output);
+        output
+            .value
+            .parse()
+            .map_err(|error| Failure::usage(format!("{error}")).hint(format!("it comes from {}", output.origin)))
+    }
+
+    /// Whether there are colours.
+    ///
+    /// # Errors
+    /// A text other than `auto`, `always` and `never`.
+    pub fn color(&self) -> Result<anstream::ColorChoice, Failure> {
+        let color = self.get(Key::Color);
+        match color.value.as_str() {
+            "auto" => Ok(anstream::ColorChoice::Auto),
+            "always" => Ok(anstream::ColorChoice::Always),
+            "never" => Ok(anstream::ColorChoice::Never),
+            other => Err(Failure::usage(format!("`{other}` is not one of auto, always, never"))
+                .hint(format!("it comes from {}", color.origin))),
+        }
+    }
+
+    /// Where `run` and `dev` keep everything.
+    pub fn data_dir(&self) -> PathBuf {
+        PathBuf::from(&self.get(Key::DataDir).value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().expect("has a parent")).expect("a folder");
+        std::fs::write(path, text).expect("writes");
+    }
+
+    fn world(root: &Path, variables: &[(&str, &str)]) -> World {
+        World {
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            directory: root.join("work/deep"),
+            home_config: root.join("home/config.toml"),
+            system: root.join("etc"),
+        }
+    }
+
+    fn address(flags: &Flags, world: &World) -> (String, Origin) {
+        let settings = Settings::read(flags, world).expect("reads");
+        let setting = settings.get(Key::Address);
+        (setting.value.clone(), setting.origin.clone())
+    }
+
+    #[test]
+    fn each_layer_gives_way_to_the_one_above_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        std::fs::create_dir_all(root.join("work/deep")).expect("a folder");
+        let none = world(root, &[]);
+        assert_eq!(address(&Flags::default(), &none), (ADDRESS.to_owned(), Origin::Default));
+
+        write(&root.join("etc/a.toml"), "address = 'etc:1'\n");
+        assert_eq!(address(&Flags::default(), &none).1, Origin::System(root.join("etc/a.toml")));
+
+        write(&root.join("home/config.toml"), "context = 'lab'\n[contexts.lab]\naddress = ['lab:1', 'lab:2']\n");
+        let settings = Settings::read(&Flags::default(), &none).expect("reads");
+        assert_eq!(settings.addresses(), ["lab:1", "lab:2"]);
+        assert_eq!(settings.get(Key::Address).origin, Origin::Context("lab".into(), root.join("home/config.toml")));
+
+        let here = Live { address: "127.0.0.1:9".into(), pid: std::process::id() };
+        here.write(&root.join("work/.heats")).expect("writes");
+        assert_eq!(address(&Flags::default(), &none).1, Origin::Live(root.join("work/.heats/address")));
+
+        write(&root.join("work/.heats/config.toml"), "address = 'file:1'\n");
+        assert_eq!(address(&Flags::default(), &none).1, Origin::File(root.join("work/.heats/config.toml")));
+
+        let variables = world(root, &[("HEATS_ADDRESS", "env:1")]);
+        assert_eq!(address(&Flags::default(), &variables).1, Origin::Variable("HEATS_ADDRESS"));
+        let flags = Flags { address: Some("flag:1".into()), ..Flags::default() };
+        assert_eq!(address(&flags, &variables).0, "flag:1");
+    }
+
+    #[test]
+    fn a_coordinator_that_is_gone_leaves_no_address() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(root.path().join("work/deep")).expect("a folder");
+        // Above the largest process id of any system.
+        let gone = Live { address: "127.0.0.1:9".into(), pid: 0x3fff_ffff };
+        gone.write(&root.path().join("work/.heats")).expect("writes");
+        assert_eq!(address(&Flags::default(), &world(root.path(), &[])).1, Origin::Default);
+    }
+
+    #[test]
+    fn an_unknown_key_is_warned_about_and_bad_toml_is_an_error() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(root.path().join("work/deep")).expect("a folder");
+        let file = root.path().join("work/.heats/config.toml");
+        write(&file, "adress = 'x:1'\n");
+        let settings = Settings::read(&Flags::default(), &world(root.path(), &[])).expect("reads");
+        assert!(settings.warnings[0].contains("did you mean `address`"), "{:?}", settings.warnings);
+        write(&file, "address = \n");
+        assert!(Settings::read(&Flags::default(), &world(root.path(), &[])).is_err());
+    }
+}

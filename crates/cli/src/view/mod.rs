@@ -1,0 +1,7 @@
+//! What the coordinator sends, as the output's fields. Golden tests hold the names: scripts depend on them.
+
+mod sweep;
+mod trial;
+
+pub use sweep::{is_over, objective, spec, status, sweep, sweep_columns};
+pub use trial::{attempt, failure, point, state, trial, trial_columns};

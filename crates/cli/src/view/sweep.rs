@@ -1,0 +1,128 @@
+//! A sweep.
+
+use heats_domain::SweepSpec;
+use heats_domain::spec::Objective;
+use heats_wire::v1;
+use serde_json::{Value, json};
+
+use super::trial;
+use crate::output::{Column, Fields, Item, Kind};
+
+/// The specification that a sweep was submitted with; `None` where this version cannot read it.
+pub fn spec(sweep: &v1::Sweep) -> Option<SweepSpec> {
+    serde_json::from_str(&sweep.spec).ok()
+}
+
+/// The objective that ranks the sweep's trials.
+pub fn objective(sweep: &v1::Sweep) -> Option<Objective> {
+    spec(sweep)?.objective().cloned()
+}
+
+/// The name that users see of where a sweep stands.
+pub const fn status(status: v1::SweepStatus) -> &'static str {
+    match status {
+        v1::SweepStatus::Running => "running",
+        v1::SweepStatus::Paused => "paused",
+        v1::SweepStatus::Draining => "draining",
+        v1::SweepStatus::Finished => "finished",
+        v1::SweepStatus::Stopped => "stopped",
+        v1::SweepStatus::Failed => "failed",
+        v1::SweepStatus::Cancelled => "cancelled",
+    }
+}
+
+/// Whether nothing about the sweep changes any more by itself.
+pub const fn is_over(status: v1::SweepStatus) -> bool {
+    match status {
+        v1::SweepStatus::Running | v1::SweepStatus::Paused | v1::SweepStatus::Draining => false,
+        v1::SweepStatus::Finished | v1::SweepStatus::Stopped | v1::SweepStatus::Failed | v1::SweepStatus::Cancelled => {
+            true
+        }
+    }
+}
+
+/// A sweep's fields.
+pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
+    let counts = sweep.counts.unwrap_or_default();
+    let done = counts.completed + counts.stopped + counts.failed + counts.infeasible + counts.cancelled;
+    let ledger = sweep.ledger.unwrap_or_default();
+    let spec = spec(sweep);
+    let objective = spec.as_ref().and_then(SweepSpec::objective);
+    let stopped_by: Vec<Value> = sweep
+        .stopped_by
+        .iter()
+        .map(|count| json!({ "rule": count.rule, "rung": count.rung, "trials": count.trials }))
+        .collect();
+    let best = sweep.best.first().map_or(Value::Null, |best| Value::Object(trial(&sweep.name, best).json));
+    let json = Fields::new()
+        .with("id", sweep.id.map(|id| id.to_string()))
+        .with("name", sweep.name.as_str())
+        .with("status", status(sweep.status()))
+        .with("why", sweep.why.as_str())
+        .time("submitted_at", sweep.submitted_ms)
+        .time("ended_at", sweep.ended_ms)
+        .seconds("duration", sweep.ended_ms.unwrap_or(now_ms).saturating_sub(sweep.submitted_ms))
+        .with("trials_max", sweep.trials_max)
+        .with("done", done)
+        .with(
+            "counts",
+            Fields::new()
+                .with("created", counts.created)
+                .with("waiting", counts.waiting)
+                .with("leased", counts.leased)
+                .with("running", counts.running)
+                .with("paused", counts.paused)
+                .with("completed", counts.completed)
+                .with("stopped", counts.stopped)
+                .with("failed", counts.failed)
+                .with("infeasible", counts.infeasible)
+                .with("cancelled", counts.cancelled)
+                .with("enqueued", counts.enqueued),
+        )
+        .with("metric", objective.map(|objective| objective.metric().to_owned()))
+        .with("direction", objective.map(|objective| objective.direction().to_string()))
+        .with("best", best)
+        .with("search", spec.as_ref().map(|spec| spec.search.algorithm.clone()))
+        .with("early_stop", spec.as_ref().map(|spec| spec.early_stop.algorithm.clone()))
+        .with("resource", spec.as_ref().and_then(|spec| spec.early_stop.resource.clone()))
+        .with("stopped_by", stopped_by)
+        .with(
+            "ledger",
+            Fields::new()
+                .seconds("attempts", ledger.attempt_ms)
+                .seconds("cpu", ledger.cpu_ms)
+                .seconds("gpu", ledger.gpu_ms)
+                .with("steps", ledger.steps)
+                .with("steps_saved", ledger.steps_saved)
+                .seconds("saved", ledger.ms_saved),
+        )
+        .with("live_leases", sweep.live_leases)
+        .with("seed", sweep.seed)
+        .with("base_dir", sweep.base_dir.as_str())
+        .with("provenance", serde_json::from_str::<Value>(&sweep.provenance).unwrap_or(Value::Null))
+        .done();
+    Item { name: sweep.name.clone(), json }
+}
+
+/// The columns of `heats ls`.
+pub fn sweep_columns() -> Vec<Column> {
+    vec![
+        Column::new("NAME", "name", Kind::Text),
+        Column::new("STATUS", "status", Kind::Text),
+        Column::new("DONE", "done", Kind::Number),
+        Column::new("TRIALS", "trials_max", Kind::Number),
+        Column::new("RUNNING", "counts.running", Kind::Number),
+        Column::new("FAILED", "counts.failed", Kind::Number),
+        Column::new("METRIC", "metric", Kind::Text),
+        Column::new("BEST", "best.value", Kind::Number),
+        Column::new("TRIAL", "best.number", Kind::Number),
+        Column::new("SUBMITTED", "submitted_at", Kind::Age),
+        Column::wide("DURATION", "duration", Kind::Seconds),
+        Column::wide("SEARCH", "search", Kind::Text),
+        Column::wide("EARLY STOP", "early_stop", Kind::Text),
+        Column::wide("STOPPED", "counts.stopped", Kind::Number),
+        Column::wide("ID", "id", Kind::Text),
+        Column::wide("FOLDER", "base_dir", Kind::Text),
+        Column::wide("WHY", "why", Kind::Text),
+    ]
+}

@@ -1,0 +1,183 @@
+//! A trial, its attempts, the points of its series.
+
+use heats_domain::{FailureKind, Metrics, StopReason, TrialState};
+use heats_wire::v1;
+use serde_json::{Map, Value};
+
+use crate::output::{Column, Fields, Item, Kind};
+
+/// The name that users see of a trial's state; of a state that this version does not know, its number.
+pub fn state(number: i32) -> String {
+    TrialState::try_from(number).map_or_else(|_| format!("state {number}"), |state| state.name().to_owned())
+}
+
+/// The name that users see of a failure.
+pub fn failure(number: i32) -> String {
+    FailureKind::try_from(number).map_or_else(|_| format!("failure {number}"), |kind| kind.name().to_owned())
+}
+
+fn params(params: Option<&heats_domain::Params>) -> Map<String, Value> {
+    params
+        .into_iter()
+        .flat_map(heats_domain::Params::iter)
+        .map(|(name, value)| (name.to_owned(), serde_json::to_value(value).unwrap_or(Value::Null)))
+        .collect()
+}
+
+/// A trial's fields.
+pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
+    let name = format!("{sweep}/{}", trial.number);
+    let json = Fields::new()
+        .with("address", name.as_str())
+        .with("number", trial.number)
+        .with("state", state(trial.state))
+        .with("params", params(trial.params.as_ref()))
+        .number("value", trial.value)
+        .with("value_step", trial.value_step)
+        .number("last_value", trial.last_value)
+        .with("last_step", trial.last_step)
+        .with("attempts", trial.attempts)
+        .time("created_at", trial.created_ms)
+        .time("started_at", trial.started_ms)
+        .time("ended_at", trial.ended_ms)
+        .seconds("duration", trial.ran_ms)
+        .with("stopped", trial.stopped.as_ref().map(|reason| Value::from(stopped(reason))))
+        .with("failure", trial.failure.map(failure))
+        .with("detail", trial.detail.as_str())
+        .with("agent", trial.agent.map(|agent| agent.to_string()))
+        .with("ending", trial.ending)
+        .done();
+    Item { name, json }
+}
+
+/// A verdict's fields.
+fn stopped(reason: &StopReason) -> Fields {
+    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    Fields::new()
+        .with("rule", rule.as_str())
+        .with("step", *step)
+        .number("value", *value)
+        .with("rung", *rung)
+        .with("rank", *rank)
+        .with("peers", *peers)
+        .number("cutoff", *cutoff)
+}
+
+/// An attempt's fields.
+pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
+    let v1::Attempt {
+        number,
+        agent,
+        agent_name,
+        grant,
+        leased_ms,
+        started_ms,
+        ended_ms,
+        failure: failed,
+        ran_ms,
+        cpu_ms,
+        max_rss,
+        detail,
+        environment,
+    } = attempt;
+    let grant = grant.clone().unwrap_or_default();
+    let name = format!("{sweep}/{trial}@{number}");
+    let json = Fields::new()
+        .with("address", name.as_str())
+        .with("attempt", *number)
+        .with("agent", agent.map(|agent| agent.to_string()))
+        .with("agent_name", agent_name.as_str())
+        .with("cpus", grant.cpus)
+        .with("memory", grant.memory)
+        .with("gpus", grant.gpus)
+        .time("leased_at", *leased_ms)
+        .time("started_at", *started_ms)
+        .time("ended_at", *ended_ms)
+        .with("failure", failed.map(failure))
+        .seconds("duration", *ran_ms)
+        .seconds("cpu", *cpu_ms)
+        .with("max_rss", *max_rss)
+        .with("detail", detail.as_str())
+        .with("environment", environment.as_str())
+        .done();
+    Item { name, json }
+}
+
+/// A report's fields.
+pub fn point(point: &v1::Point) -> Fields {
+    let Metrics { list } = point.metrics.clone().unwrap_or_default();
+    let metrics = list.iter().fold(Fields::new(), |fields, metric| fields.number(&metric.name, metric.value));
+    Fields::new()
+        .with("step", point.step)
+        .with("attempt", point.attempt)
+        .time("at", point.at_ms)
+        .with("metrics", metrics)
+}
+
+/// The columns of `heats trials`: one for each parameter among them.
+pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in trials.iter().filter_map(|trial| trial.params.as_ref()).flat_map(heats_domain::Params::iter) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    let mut columns = vec![
+        Column::new("TRIAL", "number", Kind::Number),
+        Column::new("STATE", "state", Kind::Text),
+        Column::new("VALUE", "value", Kind::Number),
+        Column::new("STEP", "last_step", Kind::Number),
+        Column::new("TIME", "duration", Kind::Seconds),
+    ];
+    columns.extend(names.into_iter().map(|name| Column::new(name, format!("params.{name}"), Kind::Number)));
+    columns.extend([
+        Column::wide("AT STEP", "value_step", Kind::Number),
+        Column::wide("LAST", "last_value", Kind::Number),
+        Column::wide("ATTEMPTS", "attempts", Kind::Number),
+        Column::wide("STOPPED BY", "stopped.rule", Kind::Text),
+        Column::wide("RUNG", "stopped.rung", Kind::Number),
+        Column::wide("FAILURE", "failure", Kind::Text),
+        Column::wide("CREATED", "created_at", Kind::Age),
+        Column::wide("STARTED", "started_at", Kind::Age),
+        Column::wide("ENDED", "ended_at", Kind::Age),
+        Column::wide("AGENT", "agent", Kind::Text),
+        Column::wide("DETAIL", "detail", Kind::Text),
+    ]);
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heats_domain::Value as Scalar;
+
+    #[test]
+    fn a_trial_keeps_the_types_of_its_parameters_and_flags_what_is_not_a_number() {
+        let summary = v1::TrialSummary {
+            number: 12,
+            state: TrialState::Stopped as i32,
+            params: Some([("lr", Scalar::Float(1.0)), ("width", Scalar::Int(64))].into_iter().collect()),
+            value: Some(f64::NAN),
+            created_ms: 1_795_000_000_123,
+            ran_ms: 1500,
+            failure: Some(FailureKind::OutOfMemory as i32),
+            ..Default::default()
+        };
+        let item = trial("digits", &summary);
+        assert_eq!(item.name, "digits/12");
+        for (path, text) in [
+            ("params.lr", "1.0"),
+            ("params.width", "64"),
+            ("value", "nan"),
+            ("state", "stopped"),
+            ("created_at", "2026-11-18T11:06:40.123Z"),
+            ("started_at", ""),
+            ("duration", "1.5"),
+            ("failure", "out_of_memory"),
+        ] {
+            assert_eq!(item.text(path).as_deref(), Some(text), "{path}");
+        }
+        assert_eq!(item.json["value"], Value::Null);
+    }
+}
