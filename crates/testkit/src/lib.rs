@@ -1,1 +1,20 @@
-//! heats-testkit
+//! Drives the real command as a user would, breaks it as the world would, and audits what is left.
+//!
+//! Sees nothing of Heats but what users see: the command line, its output, its exit codes, its files. It
+//! deliberately links none of the other crates, so that no test passes because both sides share a mistake.
+//! Everything here panics where a test should fail, with what the processes said until then.
+
+mod audit;
+mod binary;
+mod heats;
+mod marked;
+mod measured;
+mod patience;
+mod workspace;
+
+pub use audit::{Audit, Event, Expected, Trial};
+pub use binary::{heats_binary, repository};
+pub use heats::{Finished, Heats, Line, Stream};
+pub use measured::Measured;
+pub use patience::{PATIENCE, eventually};
+pub use workspace::Workspace;

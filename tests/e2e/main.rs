@@ -1,0 +1,10 @@
+//! The whole of Heats from the outside: real processes, real scripts, real files. Each test has a folder of its
+//! own. What a test waits for it awaits; nothing here depends on how fast the machine is.
+
+mod asha;
+mod bad_trials;
+mod dev;
+mod examples;
+mod output;
+mod refusals;
+mod retries;
