@@ -20,7 +20,7 @@ impl Step for Fmt {
 
     fn verify(&self, repo: &Repo) -> Result<Tally> {
         require_component("fmt", "rustfmt")?;
-        cargo().args(["fmt", "--all", "--", "--check"]).dir(&repo.root).succeeds().map(Tally::of)
+        cargo().args(["fmt", "--all", "--", "--check", "--color", "never"]).dir(&repo.root).succeeds().map(Tally::of)
     }
 
     fn fix(&self, repo: &Repo) -> Option<Result<()>> {

@@ -5,8 +5,10 @@ mod deps;
 mod docs;
 mod doctests;
 mod edges;
+mod examples;
 mod fmt;
 mod python;
+mod schema;
 mod tests;
 mod tidy;
 
@@ -20,6 +22,8 @@ pub const ALL: &[&dyn Step] = &[
     &docs::Docs,
     &fmt::Fmt,
     &clippy::Clippy,
+    &schema::Schema,
+    &examples::Examples,
     &tests::Tests,
     &doctests::Doctests,
     &python::Python,
