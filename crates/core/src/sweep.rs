@@ -274,21 +274,53 @@ impl Sweep {
         matches!(self.status, Status::Ended { .. })
     }
 
-    /// What early stopping saved so far. A stopped trial would have run to the step that the longest trial
-    /// reached, each step taking as long as its own steps took; both are estimates, and said to be.
+    /// What early stopping saved so far: an estimate, and said to be one. A stopped trial would have run to
+    /// the step that the longest trial reached, at the pace of the trials that ran to their end. Its own pace
+    /// would count its start once per step; without a completed trial the time is not estimated.
     pub fn savings(&self) -> Savings {
         let longest = self.trials.iter().filter_map(|t| t.last_step).max().unwrap_or(0);
         let mut savings = Savings::default();
+        let (mut whole_ms, mut whole_steps) = (0u128, 0u128);
         // Steps are whatever scripts say they are: a time in nanoseconds must not overflow a sum.
         for trial in &self.trials {
             savings.steps += u64::from(trial.reports);
-            let (TrialState::Stopped, Some(last)) = (trial.state, trial.last_step) else { continue };
-            let missing = longest.saturating_sub(last);
-            savings.steps_saved = savings.steps_saved.saturating_add(missing);
-            let ran_ms: u64 = trial.attempts.iter().filter_map(|a| a.end).map(|end| end.ran_ms).sum();
-            let ms_saved = u128::from(ran_ms) * u128::from(missing) / u128::from(trial.reports.max(1));
-            savings.ms_saved = savings.ms_saved.saturating_add(u64::try_from(ms_saved).unwrap_or(u64::MAX));
+            match (trial.state, trial.last_step) {
+                (TrialState::Stopped, Some(last)) => {
+                    savings.steps_saved = savings.steps_saved.saturating_add(longest.saturating_sub(last));
+                }
+                (TrialState::Completed, Some(last)) => {
+                    let end = trial.attempts.last().and_then(|a| a.end);
+                    whole_ms += end.map_or(0, |end| u128::from(end.ran_ms));
+                    whole_steps += u128::from(last);
+                }
+                (_, _) => {}
+            }
         }
+        let ms_saved = (u128::from(savings.steps_saved) * whole_ms).checked_div(whole_steps).unwrap_or(0);
+        savings.ms_saved = u64::try_from(ms_saved).unwrap_or(u64::MAX);
         savings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::attempts::End;
+    use crate::testing::{Cluster, SweepBuilder};
+
+    #[test]
+    fn savings_are_counted_at_the_pace_of_trials_that_ran_to_their_end() {
+        let mut cluster = Cluster::default();
+        let spec = SweepBuilder::minimize("loss").trials(2);
+        let spec = spec.top("early_stop", serde_json::json!({ "algorithm": "threshold", "upper": 1.0 }));
+        let id = cluster.submit(spec);
+        cluster.attach(1, 2);
+        let keys = cluster.dispatch();
+        cluster.report(keys[1], 2, 5.0).expect("is live");
+        cluster.finish(keys[1], End::Stopped);
+        assert_eq!(cluster.sweep(id).savings().ms_saved, 0, "nothing is known about whole trials yet");
+        cluster.report(keys[0], 10, 0.5).expect("is live");
+        cluster.finish(keys[0], End::Exited(0));
+        let savings = cluster.sweep(id).savings();
+        assert_eq!((savings.steps_saved, savings.ms_saved), (8, 800), "10 steps took the completed trial a second");
     }
 }

@@ -177,6 +177,8 @@ impl Run {
                 self.end_turn();
                 self.term += 1;
                 self.leading = Leading::new(self.term, self.applied.clone());
+                // What a leader read off its clock and never wrote down is lost with it.
+                self.oracle.now = self.applied.at_ms;
                 self.oracle.agents.values_mut().for_each(|agent| agent.attached = false);
             }
             Happening::EndTurn => self.end_turn(),
