@@ -36,9 +36,8 @@ pub fn unanswered(error: &AskError) -> Status {
         AskError::Refused(refusal) => refused(refusal),
         AskError::NotLeader { leader } => {
             let mut status = Status::new(Code::FailedPrecondition, error.to_string());
-            if let Some(leader) = leader {
-                annotate(&mut status, "heats-leader", leader);
-            }
+            // Empty while nobody is known to lead, as at the start and in an election: clients try again then.
+            annotate(&mut status, "heats-leader", leader.as_deref().unwrap_or_default());
             status
         }
         AskError::Overloaded => Status::new(Code::ResourceExhausted, error.to_string()),
@@ -55,5 +54,20 @@ fn annotate(status: &mut Status, key: &'static str, value: &str) {
     // Texts here are ASCII; one that is not is left out rather than sent broken.
     if let Ok(value) = AsciiMetadataValue::try_from(value) {
         status.metadata_mut().insert(key, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leads_is_told_or_that_nobody_is_known_to() {
+        for (leader, told) in [(Some("10.0.0.7:7177".to_owned()), "10.0.0.7:7177"), (None, "")] {
+            let status = unanswered(&AskError::NotLeader { leader });
+            assert_eq!(status.code(), Code::FailedPrecondition);
+            let value = status.metadata().get("heats-leader").expect("is there, for clients know a refusal by it");
+            assert_eq!(value.to_str().expect("is ASCII"), told);
+        }
     }
 }
