@@ -254,8 +254,16 @@ impl Attach {
             to_agent::Message::Welcome(welcome) => self.welcome(&welcome),
             to_agent::Message::Ack(v1::Ack { seq }) => self.window.acknowledged(seq),
             to_agent::Message::Run(run) => match Key::from_wire(run.key) {
-                Ok(_) if *self.closing.borrow() => {}
-                Ok(key) => self.context.take(key, Origin::Told(Box::new(run))),
+                Ok(key) => {
+                    self.context.take(key, Origin::Told(Box::new(run)));
+                    if *self.closing.borrow()
+                        && let Some(held) = self.context.find(key)
+                    {
+                        // It was on its way while the agent said that it leaves: it never starts, and is told as lost.
+                        let why = "the agent was shut down".to_owned();
+                        held.order(Order { cause: Cause::Shutdown, grace: Duration::ZERO, why });
+                    }
+                }
                 Err(error) => tracing::error!(%error, "told to run something that has no name"),
             },
             to_agent::Message::Stop(v1::Stop { key, grace_ms, why }) => {

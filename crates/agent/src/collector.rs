@@ -5,8 +5,10 @@
 //! before changes nothing. Steps are counted on per file where the trial gives none, so that a second reading
 //! gives the same numbers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use heats_domain::Metrics;
 use heats_wire::v1;
 use heats_wire::v1::from_agent::Message;
 use tokio::sync::watch;
@@ -95,34 +97,47 @@ impl Collector {
         }
     }
 
-    /// Reads a chunk of each file; whether there was any. Reading a local file's cached pages takes
-    /// microseconds, so that it is done in place.
+    /// Reads a chunk of each file and sends what is new in it; whether there was any. Reading a local file's
+    /// cached pages takes microseconds, so that it is done in place.
     async fn read_and_send(&mut self, rest: Rest) -> bool {
         let mut any = false;
-        for number in 0..self.sources.len() {
-            let mut reports = Vec::new();
-            let Self { sources, summary, objective, .. } = self;
-            let Source { kind, lines, step } = &mut sources[number];
+        let Self { held, outbox, objective, sources, summary } = self;
+        let mut read = [const { VecDeque::new() }; 3];
+        for (Source { kind, lines, step }, reports) in sources.iter_mut().zip(&mut read) {
             let mut each = |line: &[u8]| {
-                if let Some(reading) = read(*kind, line, objective.as_deref(), summary) {
-                    reports.extend(accept(reading, step, objective.as_deref(), summary));
+                if let Some(reading) = read_line(*kind, line, objective.as_deref(), summary) {
+                    reports.push_back(counted(reading, step));
                 }
             };
-            let read = lines.read(&mut each);
+            let more = lines.read(&mut each);
             if rest == Rest::IsALine {
                 lines.finish(&mut each);
             }
-            match read {
-                Ok(read) => any |= read,
+            match more {
+                Ok(more) => any |= more,
                 Err(error) => summary.failed = Some(error.to_string()),
             }
-            for report in reports {
-                let report = v1::Report { key: Some(self.held.key.to_wire()), ..report };
-                self.outbox.send(&self.held, Message::Report(report)).await;
+        }
+        while let Some((step, metrics)) = lowest(&mut read) {
+            if summary.last_step.is_some_and(|last| step <= last) {
+                summary.repeated += 1;
+                continue;
             }
+            summary.last_step = Some(step);
+            summary.objective_seen |= objective.as_deref().is_some_and(|name| metrics.get(name).is_some());
+            let report = v1::Report { key: Some(held.key.to_wire()), step, metrics: Some(metrics) };
+            outbox.send(held, Message::Report(report)).await;
         }
         any
     }
+}
+
+/// Takes the lowest step from the heads of the files: each keeps its own order, and a trial that goes through
+/// several doors loses no step because one file is read before another.
+fn lowest(read: &mut [VecDeque<(u64, Metrics)>; 3]) -> Option<(u64, Metrics)> {
+    let heads = read.iter().enumerate().filter_map(|(number, reports)| Some((reports.front()?.0, number)));
+    let (_, number) = heads.min()?;
+    read[number].pop_front()
 }
 
 /// What is done with what stands after the last line's end.
@@ -132,7 +147,7 @@ enum Rest {
     IsALine,
 }
 
-fn read(kind: Kind, line: &[u8], objective: Option<&str>, summary: &mut Summary) -> Option<Reading> {
+fn read_line(kind: Kind, line: &[u8], objective: Option<&str>, summary: &mut Summary) -> Option<Reading> {
     let read = match kind {
         Kind::Output if line.starts_with(MARK) => reading::metric_line(line),
         Kind::Output => {
@@ -158,18 +173,12 @@ fn note(line: &[u8], error: &ReadingError, summary: &mut Summary) {
     }
 }
 
-/// The report of `reading`, or `None` where its step was reached before.
-fn accept(reading: Reading, step: &mut u64, objective: Option<&str>, summary: &mut Summary) -> Option<v1::Report> {
+/// The reading with its step, counted on from `step` where the trial gave none.
+fn counted(reading: Reading, step: &mut u64) -> (u64, Metrics) {
     let Reading { step: given, metrics } = reading;
-    *step = given.unwrap_or_else(|| step.saturating_add(1)).max(*step);
-    let at = given.unwrap_or(*step);
-    if summary.last_step.is_some_and(|last| at <= last) {
-        summary.repeated += 1;
-        return None;
-    }
-    summary.last_step = Some(at);
-    summary.objective_seen |= objective.is_some_and(|name| metrics.get(name).is_some());
-    Some(v1::Report { key: None, step: at, metrics: Some(metrics) })
+    let at = given.unwrap_or_else(|| step.saturating_add(1));
+    *step = at.max(*step);
+    (at, metrics)
 }
 
 #[cfg(test)]
@@ -230,6 +239,18 @@ mod tests {
         assert_eq!((read.summary.unreadable, read.summary.too_long, read.summary.repeated), (3, 1, 1));
         assert_eq!(read.summary.nearly, ["epoch 1 loss: 0.5"]);
         assert!(read.summary.unreadable_examples[1].contains("::metric loss"), "{:?}", read.summary);
+    }
+
+    #[tokio::test]
+    async fn several_files_are_merged_by_step_and_each_keeps_its_order() {
+        let read = collect(&[
+            ("stdout.log", b"::metric step=2 loss=2\n::metric step=5 loss=5\n::metric step=4 loss=0\n"),
+            ("metrics.jsonl", b"{\"step\":3,\"loss\":3}\n"),
+            ("reports.jsonl", b"{\"step\":1,\"loss\":1}\n{\"step\":6,\"loss\":6}\n"),
+        ])
+        .await;
+        assert_eq!(read.steps, [(1, 1.0), (2, 2.0), (3, 3.0), (5, 5.0), (6, 6.0)]);
+        assert_eq!(read.summary.repeated, 1);
     }
 
     #[tokio::test]

@@ -131,7 +131,7 @@ async fn serve(stream: UnixStream, room: Arc<Room>) {
 async fn respond(request: Request<Incoming>, room: &Room) -> Response<Full<Bytes>> {
     let (status, body) = match answer(request, room).await {
         Ok(body) => (StatusCode::OK, body),
-        Err(Refusal(status, why)) => (status, serde_json::json!({ "error": why }).to_string().into()),
+        Err(Refusal(status, why)) => (status, line(&serde_json::json!({ "error": why }))),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
@@ -251,13 +251,18 @@ impl Room {
         match self.held.ordered() {
             Some(order) => stop(&order.why),
             None if self.held.dir.infeasible().is_some() => stop("the trial is infeasible"),
-            None => Bytes::from_static(br#"{"action":"continue"}"#),
+            None => line(&serde_json::json!({ "action": "continue" })),
         }
     }
 }
 
 fn stop(why: &str) -> Bytes {
-    serde_json::json!({ "action": "stop", "why": why }).to_string().into()
+    line(&serde_json::json!({ "action": "stop", "why": why }))
+}
+
+/// An answer ends its line: curl prints it where the trial's next `::metric` line goes.
+fn line(answer: &serde_json::Value) -> Bytes {
+    format!("{answer}\n").into()
 }
 
 impl Spool {

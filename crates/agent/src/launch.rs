@@ -92,7 +92,7 @@ impl Order {
         let run = &self.spec.run;
         let record = Record {
             sweep_name: self.sweep_name.clone(),
-            objective: self.spec.objective().map(|objective| objective.metric().to_owned()),
+            objective: self.spec.objective().map(|o| o.metric().to_owned()).filter(|name| !name.is_empty()),
             timeout_ms: run.timeout.map(|timeout| timeout.ms),
             stop_grace_ms: run.stop_grace.ms,
             socket: house.socket.to_owned(),
@@ -124,7 +124,6 @@ impl Order {
         };
         // Python keeps lines back when its output is no terminal: metrics would come late.
         set("PYTHONUNBUFFERED", "1".into());
-        set("PYTHONPATH", joined([std::env::var("PYTHONPATH").ok(), Some(path(house.python))]));
         if self.grant.cpus > 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
             // Else every trial's numeric libraries start a thread per processor of the machine.
             set("OMP_NUM_THREADS", self.grant.cpus.to_string());
@@ -145,11 +144,10 @@ impl Order {
         if let Some(bin) = house.bin {
             set("HEATS_BIN", path(bin));
             if let Some(folder) = bin.parent() {
-                // Last: the command `heats` is found in scripts, and nothing else changes its meaning.
-                let before = env.get("PATH").cloned().or_else(|| std::env::var("PATH").ok());
-                env.insert("PATH".into(), joined([before, Some(path(folder))]));
+                append(&mut env, "PATH", path(folder));
             }
         }
+        append(&mut env, "PYTHONPATH", path(house.python));
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
@@ -195,8 +193,10 @@ fn variable(name: &str) -> String {
     format!("HEATS_PARAM_{name}")
 }
 
-fn joined(parts: [Option<String>; 2]) -> String {
-    joined_by(":", parts.into_iter().flatten().filter(|part| !part.is_empty()))
+/// Adds a folder to a list of folders, last: what was found before is found as before.
+fn append(env: &mut BTreeMap<String, String>, name: &str, folder: String) {
+    let before = env.get(name).cloned().or_else(|| std::env::var(name).ok()).filter(|before| !before.is_empty());
+    env.insert(name.to_owned(), joined_by(":", before.into_iter().chain([folder])));
 }
 
 fn joined_by(between: &str, parts: impl Iterator<Item = String>) -> String {
@@ -212,7 +212,7 @@ mod tests {
         let spec = serde_json::json!({
             "command": ["python", "t.py", "${args}", "${seed}"],
             "code": {"path": "src"},
-            "run": {"env": {"A": "b", "HEATS_SEED": "no"}, "timeout": "2s"},
+            "run": {"env": {"A": "b", "HEATS_SEED": "no", "PYTHONPATH": "/mine"}, "timeout": "2s"},
             "objective": {"minimize": "loss"}
         });
         let params: Params = [("lr", Value::Float(1e-5)), ("net.kind", Value::Str("a b".into()))].into_iter().collect();
@@ -259,6 +259,7 @@ mod tests {
             ("HEATS_API_SOCK", "/s/1.sock"),
             ("CUDA_VISIBLE_DEVICES", "1,3"),
             ("A", "b"),
+            ("PYTHONPATH", "/mine:/python"),
             ("HEATS_BIN", "/opt/heats/bin/heats"),
         ] {
             assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");

@@ -3,7 +3,7 @@
 //! Reads only, apart from [`kill`]; a process that is gone by the time it is read is left out.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -86,15 +86,19 @@ pub fn kill(target: Stat, signal: Signal) {
 
 /// How many processes the kernel has killed since boot because memory ran out, on the whole machine.
 pub fn out_of_memory_kills() -> u64 {
-    let Ok(text) = std::fs::read_to_string("/proc/vmstat") else { return 0 };
+    // Read at once: the kernel writes the whole text anew for each read.
+    let mut text = [0; 16 * 1024];
+    let Ok(length) = std::fs::File::open("/proc/vmstat").and_then(|mut file| file.read(&mut text)) else { return 0 };
+    let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// How long ago the process of `stat` started, by a clock that also counts while the machine sleeps.
+/// How long ago the process of `stat` started, at least, by a clock that also counts while the machine sleeps.
+/// Starts are known to a clock tick, which is 10 ms.
 pub fn age(stat: Stat) -> io::Result<std::time::Duration> {
     let text = std::fs::read_to_string("/proc/uptime")?;
     let uptime: f64 = text.split_ascii_whitespace().next().and_then(|s| s.parse().ok()).unwrap_or(0.0);
-    let started = stat.started_ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    let started = (stat.started_ticks + 1) as f64 / rustix::param::clock_ticks_per_second() as f64;
     Ok(std::time::Duration::from_secs_f64((uptime - started).max(0.0)))
 }
 

@@ -51,12 +51,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_process_is_awaited_and_no_zombie_is_left() {
-        let child = std::process::Command::new("true").spawn().expect("starts");
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
         let id = child.id() as i32;
         let process = Process::open(id).expect("is there");
         process.ended().await.expect("ends");
         process.ended().await.expect("and has ended");
         assert_eq!(crate::proc::stat(id), None);
+        child.wait().expect_err("it is reaped already");
         assert!(Process::open(0).is_err() && Process::open(-1).is_err());
     }
 }

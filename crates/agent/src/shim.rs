@@ -88,7 +88,14 @@ fn start(launch: &Launch) -> Result<Pid, String> {
     let Some((program, arguments)) = launch.argv.split_first() else { return Err("the command is empty".to_owned()) };
     std::env::set_current_dir(&launch.cwd)
         .map_err(|error| format!("the working folder `{}` cannot be entered: {error}", launch.cwd.display()))?;
-    let spawned = Command::new(program)
+    let mut command = Command::new(program);
+    // Where the agent itself runs inside a trial, that trial's parameters are none of this one's.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("HEATS_PARAM_") || name.starts_with("HEATS_RESUME_")) {
+            command.env_remove(name);
+        }
+    }
+    let spawned = command
         .args(arguments)
         .envs(&launch.env)
         .stdin(Stdio::null())

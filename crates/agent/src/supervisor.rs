@@ -64,8 +64,9 @@ pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
     };
     // Nothing may be said about a trial that has gone to somebody else.
     tokio::select! {
-        () = tell(&context, &held, finished) => {}
+        biased;
         () = held.is_fenced() => {}
+        () = tell(&context, &held, finished) => {}
     }
     context.over(&held).await;
 }

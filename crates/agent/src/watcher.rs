@@ -20,7 +20,14 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(5);
 /// The same where no watch could be had.
 const LOOK_UNWATCHED: Duration = Duration::from_millis(200);
 
-type Changed = BTreeMap<i32, watch::Sender<u64>>;
+/// The kernel gives one number for one folder, however often it is watched: so many watches share the channel.
+#[derive(Debug)]
+struct Shared {
+    source: watch::Sender<u64>,
+    watches: usize,
+}
+
+type Changed = BTreeMap<i32, Shared>;
 
 /// The agent's watches.
 #[derive(Clone, Debug)]
@@ -91,7 +98,6 @@ impl Watcher {
 
     /// Watches the folder at `path`.
     pub fn watch(&self, path: &Path) -> Watch {
-        let (source, changes) = watch::channel(0);
         let flags = inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
@@ -100,18 +106,25 @@ impl Watcher {
             // Held across the call, so that the reader cannot see an event of a number that is not there yet.
             let mut changed = inner.changed.lock().unwrap_or_else(PoisonError::into_inner);
             inotify::add_watch(inner.fd.get_ref(), path, flags).map(|number| {
-                changed.insert(number, source.clone());
-                number
+                let new = || Shared { source: watch::Sender::new(0), watches: 0 };
+                let shared = changed.entry(number).or_insert_with(new);
+                shared.watches += 1;
+                (number, shared.source.subscribe())
             })
         });
         match added {
-            Some(Ok(number)) => Watch { number, watcher: self.clone(), changes, _source: None },
+            Some(Ok((number, changes))) => Watch { number, watcher: self.clone(), changes, _source: None },
             Some(Err(error)) => {
                 tracing::warn!(%error, path = %path.display(), "no inotify watch; raise fs.inotify.max_user_watches");
-                Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) }
+                self.unwatched()
             }
-            None => Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) },
+            None => self.unwatched(),
         }
+    }
+
+    fn unwatched(&self) -> Watch {
+        let (source, changes) = watch::channel(0);
+        Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) }
     }
 }
 
@@ -126,9 +139,14 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let (Some(inner), true) = (&self.watcher.inner, self.number >= 0) {
-            inner.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
-            // Fails where the folder is gone: then the watch is too.
-            let _gone = inotify::remove_watch(inner.fd.get_ref(), self.number);
+            let mut changed = inner.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(shared) = changed.get_mut(&self.number) else { return };
+            shared.watches -= 1;
+            if shared.watches == 0 {
+                changed.remove(&self.number);
+                // Fails where the folder is gone: then the watch is too.
+                let _gone = inotify::remove_watch(inner.fd.get_ref(), self.number);
+            }
         }
     }
 }
@@ -143,9 +161,9 @@ async fn read(fd: Arc<AsyncFd<OwnedFd>>, changed: Arc<Mutex<Changed>>) {
                 Ok(event) => {
                     let changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
                     if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
-                        changed.values().for_each(bump);
-                    } else if let Some(sender) = changed.get(&event.wd()) {
-                        bump(sender);
+                        changed.values().for_each(|shared| bump(&shared.source));
+                    } else if let Some(shared) = changed.get(&event.wd()) {
+                        bump(&shared.source);
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break ready.clear_ready(),
@@ -178,6 +196,21 @@ mod tests {
         // Whatever the first write still brings is taken; then only a new one wakes.
         let waits = tokio::spawn(async move { changes.wait().await });
         std::fs::write(root.path().join("a"), "2").expect("writes");
+        waits.await.expect("woken");
+    }
+
+    #[tokio::test]
+    async fn two_watches_of_one_folder_do_not_get_in_each_others_way() {
+        let root = tempfile::tempdir().expect("a folder");
+        let watcher = Watcher::start();
+        let (first, second) = (watcher.watch(root.path()), watcher.watch(root.path()));
+        let forever = |watch: &Watch| Changes { look_again: Duration::from_secs(3600), ..watch.changes() };
+        let (mut one, mut two) = (forever(&first), forever(&second));
+        std::fs::write(root.path().join("a"), "1").expect("writes");
+        tokio::join!(one.wait(), two.wait());
+        drop(second);
+        let waits = tokio::spawn(async move { one.wait().await });
+        std::fs::write(root.path().join("b"), "2").expect("writes");
         waits.await.expect("woken");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use heats_agent::{Agent, AgentConfig, OnEvent};
+use heats_agent::{AgentConfig, OnEvent};
 use heats_domain::{Grant, Inventory, Params, SweepId, Value};
 use heats_wire::v1::agents_server::{Agents, AgentsServer};
 use heats_wire::v1::from_agent::Message;
@@ -40,13 +40,14 @@ struct Mind {
     redirect: Option<String>,
     reply: Option<Reply>,
     stream: Option<mpsc::Sender<Result<v1::ToAgent, Status>>>,
-    newest: u64,
 }
 
 #[derive(Clone)]
 struct Service {
     mind: Arc<Mutex<Mind>>,
     changed: Arc<watch::Sender<u64>>,
+    /// Counts how often all streams were cut.
+    cuts: Arc<watch::Sender<u64>>,
 }
 
 /// The coordinator.
@@ -79,8 +80,14 @@ impl Agents for Service {
         sender.send(wrap(to_agent::Message::Welcome(welcome))).await.expect("is open");
         self.changed.send_modify(|n| *n += 1);
         let service = self.clone();
+        let mut cuts = self.cuts.subscribe();
         tokio::spawn(async move {
-            while let Ok(Some(v1::FromAgent { seq, message: Some(message) })) = stream.message().await {
+            loop {
+                let message = tokio::select! {
+                    message = stream.message() => message,
+                    _cut = cuts.changed() => return,
+                };
+                let Ok(Some(v1::FromAgent { seq, message: Some(message) })) = message else { return };
                 let mut answers = service.take(seq, message);
                 service.changed.send_modify(|n| *n += 1);
                 for answer in answers.drain(..) {
@@ -101,7 +108,6 @@ fn wrap(message: to_agent::Message) -> Result<v1::ToAgent, Status> {
 impl Service {
     fn take(&self, seq: u64, message: Message) -> Vec<to_agent::Message> {
         let mut mind = self.mind.lock().expect("not poisoned");
-        mind.newest = seq;
         let mut answers = mind.reply.as_ref().map(|reply| reply(&message)).unwrap_or_default();
         match &message {
             Message::Report(report) => {
@@ -139,9 +145,12 @@ impl Fake {
             redirect: None,
             reply: None,
             stream: None,
-            newest: 0,
         };
-        let service = Service { mind: Arc::new(Mutex::new(mind)), changed: Arc::new(watch::Sender::new(0)) };
+        let service = Service {
+            mind: Arc::new(Mutex::new(mind)),
+            changed: Arc::new(watch::Sender::new(0)),
+            cuts: Arc::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("has an address");
         let mut fake = Self { service, address, server: None };
@@ -161,6 +170,8 @@ impl Fake {
     pub async fn go_away(&mut self) {
         self.service.mind.lock().expect("not poisoned").stream = None;
         if let Some(server) = self.server.take() {
+            // Connections outlive the server that took them.
+            self.service.cuts.send_modify(|n| *n += 1);
             server.abort();
             let _aborted = server.await;
         }
@@ -196,8 +207,6 @@ impl Fake {
 
     /// Tells the agent something.
     pub async fn tell(&self, message: to_agent::Message) {
-        let stream = self.wait("a stream", |_| Some(())).await;
-        let () = stream;
         let sender = self.mind(|mind| mind.stream.clone()).expect("an agent is attached");
         sender.send(wrap(message)).await.expect("the stream is open");
     }
@@ -206,11 +215,6 @@ impl Fake {
     pub async fn run(&self, trial: u32, spec: serde_json::Value) {
         self.attached().await;
         self.tell(to_agent::Message::Run(run(trial, 1, spec))).await;
-    }
-
-    pub async fn stop(&self, trial: u32, grace: Duration) {
-        let grace_ms = grace.as_millis() as u64;
-        self.tell(to_agent::Message::Stop(v1::Stop { key: Some(key(trial)), grace_ms, why: "enough".into() })).await;
     }
 
     /// Waits until `look` finds what it looks for.
@@ -282,6 +286,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
 
 /// A specification that runs `script` in a shell.
 pub fn shell(script: &str) -> serde_json::Value {
+    let script = script.replace('$', "$$");
     serde_json::json!({ "command": ["sh", "-c", script], "objective": { "minimize": "loss" } })
 }
 
@@ -297,8 +302,4 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         orphan_ttl: None,
         on_event: OnEvent::default(),
     }
-}
-
-pub async fn agent(data: &Path, fake: &Fake) -> Agent {
-    Agent::start(config(data, fake)).await.expect("the agent starts")
 }

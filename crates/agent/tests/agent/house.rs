@@ -1,0 +1,100 @@
+//! A data directory, a coordinator and an agent, with what tests ask of them. Cleans up the processes of failed tests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use heats_agent::Agent;
+
+use crate::fake::{self, Fake, config};
+
+pub struct House {
+    pub data: tempfile::TempDir,
+    pub fake: Fake,
+}
+
+impl House {
+    pub async fn new() -> Self {
+        Self { data: tempfile::tempdir().expect("a folder"), fake: Fake::start().await }
+    }
+
+    pub async fn agent(&self) -> Agent {
+        Agent::start(config(self.data.path(), &self.fake)).await.expect("the agent starts")
+    }
+
+    /// A file that the trial may use, by its absolute path.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.data.path().join(name)
+    }
+
+    /// A pipe that a trial waits at until [`House::open_gate`].
+    pub fn gate(&self, name: &str) -> String {
+        let path = self.file(name);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo is there");
+        assert!(made.success());
+        path.display().to_string()
+    }
+
+    /// Lets the trial at the gate go on.
+    pub async fn open_gate(&self, name: &str) {
+        let path = self.file(name);
+        tokio::task::spawn_blocking(move || std::fs::write(path, "go\n")).await.expect("runs").expect("writes");
+    }
+
+    /// The folder of the trial's first attempt.
+    pub fn attempt(&self, trial: u32) -> PathBuf {
+        self.data.path().join(format!("agent/attempts/{}-{trial}@1", fake::sweep()))
+    }
+
+    /// Returns once the attempt has the file `name`.
+    pub async fn is_there(&self, trial: u32, name: &str) -> PathBuf {
+        let path = self.attempt(trial).join(name);
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        path
+    }
+
+    /// The process that supervises the trial.
+    pub async fn supervisor(&self, trial: u32) -> Process {
+        let live = std::fs::read(self.is_there(trial, "live.json").await).expect("reads");
+        let live: serde_json::Value = serde_json::from_slice(&live).expect("json");
+        Process { id: live["shim"].as_i64().expect("a number") as i32 }
+    }
+
+    /// The process whose id the trial wrote into the file `name`.
+    pub fn process(&self, name: &str) -> Process {
+        let text = std::fs::read_to_string(self.file(name)).expect("the trial wrote its id");
+        Process { id: text.trim().parse().expect("a number") }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let mark = self.data.path().display().to_string();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let ours = String::from_utf8_lossy(&environ).contains(&format!("HEATS_METRICS_FILE={mark}"));
+            if let (true, Some(pid)) = (ours, rustix::process::Pid::from_raw(id)) {
+                let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+pub struct Process {
+    id: i32,
+}
+
+impl Process {
+    /// Whether it runs; one that has ended and waits to be reaped does not.
+    pub fn runs(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    pub fn kill(&self) {
+        let pid = rustix::process::Pid::from_raw(self.id).expect("an id");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("is there");
+    }
+}

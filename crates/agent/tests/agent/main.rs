@@ -1,0 +1,7 @@
+//! The agent with real processes, driven by a coordinator that only does what a test wants.
+
+mod doors;
+mod fake;
+mod house;
+mod restarts;
+mod trials;
