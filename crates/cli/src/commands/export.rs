@@ -107,7 +107,6 @@ fn write(out: &mut impl Write, format: Form, of: &str, items: &[Item]) -> io::Re
 /// parameter, a metric, a verdict) by its path. Flags of numbers that are not finite are left out: CSV says `nan` itself.
 fn columns(items: &[Item]) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
-    // A verdict has the same fields in every sweep, and every sweep's file has the same columns.
     let mut seen = std::collections::BTreeSet::new();
     let mut add = |path: String| {
         if !path.ends_with("_not_finite") && seen.insert(path.clone()) {
@@ -124,6 +123,10 @@ fn columns(items: &[Item]) -> Vec<String> {
                 }
             }
         }
+    }
+    // A verdict's columns are there whether or not a trial was stopped: scripts may count on them.
+    if items.iter().any(|item| item.json.contains_key("stopped")) {
+        ["rule", "step", "value", "rung", "rank", "peers", "cutoff"].map(|field| add(format!("stopped.{field}")));
     }
     // Parameters that only some trials have stand together with the others.
     let place = |path: &String| match path.split_once('.').map_or(path.as_str(), |(head, _)| head) {
@@ -160,6 +163,12 @@ mod tests {
         let text = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("address,number,state,params.lr,params.momentum,params.opt,value,"), "{text}");
+        assert!(
+            lines[0].ends_with(
+                ",stopped.rule,stopped.step,stopped.value,stopped.rung,stopped.rank,stopped.peers,stopped.cutoff"
+            ),
+            "{text}"
+        );
         assert!(lines[1].starts_with("s/0,0,waiting,0.1,,,nan,"), "{text}");
         assert!(lines[2].starts_with("s/1,1,waiting,0.2,0.9,\"a,b\",0.5,"), "{text}");
     }

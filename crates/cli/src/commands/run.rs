@@ -4,6 +4,7 @@ mod choose;
 
 use std::path::PathBuf;
 
+use futures::StreamExt;
 use heats_client::Client;
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -133,12 +134,13 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
         Choice::Submit { cancel } => {
             for old in &cancel {
                 hints::note(&format!("cancelling `{}`, which had not ended", old.name));
-                let request = v1::ControlRequest {
-                    sweep: super::best::sweep_id(old),
-                    trial: None,
-                    verb: v1::Verb::Cancel.into(),
-                };
+                let id = super::best::sweep_id(old);
+                let request =
+                    v1::ControlRequest { sweep: id.clone(), trial: None, verb: v1::Verb::Cancel.into() };
                 client.control(request).await?;
+                // Its name is free once the last of its trials has ended.
+                let mut until_its_end = client.watch(v1::WatchRequest { sweep: id, min_interval_ms: 0 });
+                while until_its_end.next().await.transpose()?.is_some() {}
             }
             let submitted = client.submit(super::submit::request(loaded)).await?;
             let id = submitted.sweep.unwrap_or_default().to_string();

@@ -92,23 +92,25 @@ fn unknown(name: &str, known: &BTreeSet<String>) -> Failure {
     Failure::usage(format!("a trial of this sweep has no `{name}`")).hint(hint)
 }
 
-/// What an expression sees of a trial. A parameter comes before a field of the same name.
+/// What an expression sees of a trial. A parameter comes before a field of the same name. NaN is no value: it
+/// compares with nothing.
 fn seen(trial: &v1::TrialSummary, metric: Option<&str>) -> Params {
+    let real = |number: Option<f64>| number.filter(|number| !number.is_nan()).map(Value::Float);
     let number = |number: Option<u64>| number.map(|number| Value::Int(number.min(i64::MAX as u64) as i64));
     let values = [
         ("number", Some(Value::Int(i64::from(trial.number)))),
         ("state", Some(Value::Str(view::state(trial.state)))),
-        ("value", trial.value.map(Value::Float)),
+        ("value", real(trial.value)),
         ("value_step", number(trial.value_step)),
-        ("last_value", trial.last_value.map(Value::Float)),
+        ("last_value", real(trial.last_value)),
         ("step", number(trial.last_step)),
         ("attempts", Some(Value::Int(i64::from(trial.attempts)))),
         ("duration", Some(Value::Float(trial.ran_ms as f64 / 1000.0))),
         ("failure", trial.failure.map(|failure| Value::Str(view::failure(failure)))),
     ];
     let mut seen: Params = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    if let (Some(metric), Some(value)) = (metric, trial.value) {
-        seen.insert(metric, Value::Float(value));
+    if let (Some(metric), Some(value)) = (metric, real(trial.value)) {
+        seen.insert(metric, value);
     }
     for (name, value) in trial.params.iter().flat_map(Params::iter) {
         seen.insert(name, value.clone());
@@ -155,7 +157,7 @@ fn sorted(
     Ok(())
 }
 
-/// A place in the order. Trials without the field, and NaN, come last whichever way the order goes.
+/// A place in the order. Trials without the field come last whichever way the order goes.
 struct Key {
     value: Option<Value>,
     backwards: bool,
@@ -163,12 +165,10 @@ struct Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lacks = |key: &Self| match &key.value {
-            None => true,
-            Some(value) => value.as_f64().is_some_and(f64::is_nan),
-        };
         let forwards = match (&self.value, &other.value) {
-            _ if lacks(self) || lacks(other) => return lacks(self).cmp(&lacks(other)),
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Greater,
+            (Some(_), None) => return Ordering::Less,
             (Some(a), Some(b)) => match (a.as_f64(), b.as_f64()) {
                 (Some(a), Some(b)) => a.total_cmp(&b),
                 (None, None) => a.to_string().cmp(&b.to_string()),
@@ -176,7 +176,6 @@ impl Ord for Key {
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
             },
-            (None, _) | (_, None) => Ordering::Equal,
         };
         if self.backwards { forwards.reverse() } else { forwards }
     }

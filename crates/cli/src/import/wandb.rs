@@ -295,7 +295,7 @@ parameters:
     parameters:
       name: { values: [sgd, adam], probabilities: [0.3, 0.7] }
       momentum: { value: 0.9 }
-command: ["${env}", "${interpreter}", "${program}", "--data=${envvar:DATA}", "${args}"]
+command: ["${env}", "${interpreter}", "${program}", "${envvar:DATA}", "${args}"]
 "#;
 
     #[test]

@@ -9,23 +9,32 @@ use crate::hints::note;
 use crate::words;
 
 const EVERY: Duration = Duration::from_secs(2);
+/// A trial that gets better with every step is one piece of news, not thirty.
+const SAME_TRIAL_EVERY: Duration = Duration::from_secs(5);
 
 /// Plain lines on standard error.
 #[derive(Debug)]
 pub(super) struct Plain {
     progress: Progress,
     said: Option<(Instant, String)>,
+    best: Option<(Instant, u32)>,
 }
 
 impl Plain {
     pub(super) fn new() -> Self {
-        Self { progress: Progress::new(), said: None }
+        Self { progress: Progress::new(), said: None, best: None }
     }
 
     pub(super) fn update(&mut self, sweep: &v1::Sweep, now: Instant) {
         let new_best = self.progress.update(sweep, now);
-        if let (true, Some(best)) = (new_best, self.progress.best(sweep)) {
-            note(&format!("new best: {best}"));
+        if let (true, Some(trial), Some(best)) = (new_best, sweep.best.first(), self.progress.best(sweep)) {
+            let due = self.best.is_none_or(|(at, of)| of != trial.number || now.duration_since(at) >= SAME_TRIAL_EVERY);
+            if due {
+                // What was there before this view began is no news.
+                let what = if self.said.is_none() { "best so far" } else { "new best" };
+                note(&format!("{what}: {best}"));
+                self.best = Some((now, trial.number));
+            }
         }
         let total = sweep.trials_max.map_or_else(String::new, |total| format!("/{total}"));
         let line = format!("{}{total} done, {}", done(sweep), Progress::counts(sweep));

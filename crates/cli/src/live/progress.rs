@@ -25,9 +25,12 @@ impl Progress {
 
     /// Takes a summary in. Whether there is a new best.
     pub(super) fn update(&mut self, sweep: &v1::Sweep, now: Instant) -> bool {
-        if self.began.is_none() {
+        if self.objective.is_none() {
             self.objective = view::objective(sweep);
             self.resource = resource(sweep);
+        }
+        // The time before the first trial runs (an environment is made) is not the trials' pace.
+        if self.began.is_none() && sweep.counts.unwrap_or_default().running > 0 {
             self.began = Some((now, done(sweep)));
         }
         let best = sweep.best.first().and_then(|best| Some((best.number, best.value?.to_bits())));

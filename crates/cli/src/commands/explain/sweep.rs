@@ -70,8 +70,7 @@ pub(super) fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]
         return Some(format!("no agent is large enough: a trial needs {needs}{has}"));
     }
     if !attached.iter().any(|agent| needs.fit(&Needs::free(agent))) {
-        let agents = words::count(attached.len() as u64, "agent");
-        return Some(format!("every place is taken: a trial needs {needs}, and no one of {agents} has that free"));
+        return Some(format!("every place is taken: a trial needs {needs}, which no agent has free now"));
     }
     None
 }

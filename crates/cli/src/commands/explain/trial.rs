@@ -1,6 +1,7 @@
 //! Why a trial has its configuration, and why it stands where it stands.
 
-use heats_domain::{Direction, StopReason, TrialState};
+use heats_domain::{Direction, StopReason, SweepSpec, TrialState};
+use heats_search::Problem;
 use heats_wire::v1;
 
 use super::sweep::what_holds;
@@ -34,8 +35,12 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
     if whole.enqueued {
         return "its configuration was asked for by a user; what they left open, the searcher filled in".into();
     }
+    let spec = view::spec(sweep);
     let algorithm =
-        view::spec(sweep).map_or_else(|| "the searcher".to_owned(), |spec| format!("`{}`", spec.search.algorithm));
+        spec.as_ref().map_or_else(|| "the searcher".to_owned(), |spec| format!("`{}`", spec.search.algorithm));
+    if spec.is_some_and(|spec| is_history_free(&spec, sweep.seed)) {
+        return format!("{algorithm} proposed its configuration from the sweep's seed and the trial's number alone");
+    }
     match whole.saw_index {
         0 => format!("{algorithm} proposed its configuration before anything was measured, from the seed alone"),
         index => format!(
@@ -43,6 +48,13 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
             sweep.name
         ),
     }
+}
+
+/// Whether nothing that other trials measured had a part in it.
+fn is_history_free(spec: &SweepSpec, seed: u64) -> bool {
+    let problem = Problem { space: spec.space(), seed, trials: spec.budget.trials };
+    heats_search::build_searcher(&problem, &spec.search.algorithm, &spec.search.params)
+        .is_ok_and(|searcher| searcher.is_history_free())
 }
 
 fn standing(
