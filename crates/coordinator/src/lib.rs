@@ -74,11 +74,9 @@ impl StartError {
     pub fn holder(&self) -> Option<&str> {
         match self {
             Self::Open(OpenError::Locked { holder, .. }) => Some(holder),
-            Self::Open(_)
-            | Self::NotLoopback(_)
-            | Self::Bootstrap(_)
-            | Self::Listen { .. }
-            | Self::Reflection(_) => None,
+            Self::Open(_) | Self::NotLoopback(_) | Self::Bootstrap(_) | Self::Listen { .. } | Self::Reflection(_) => {
+                None
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
-use super::sweeps::{Answers, find, sweep_ended};
+use super::lookup::{Answers, find, sweep_ended};
 use crate::node::Node;
 use crate::relays::Want;
 use crate::status::refused;

@@ -3,4 +3,5 @@
 pub mod agents;
 pub mod events;
 pub mod logs;
+mod lookup;
 pub mod sweeps;

@@ -1,12 +1,10 @@
 //! The users' calls. Reads answer from what this node has applied; writes go to the decider.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
 use heats_core::ops::submit::Submit;
-use heats_core::{Op, Refusal, Reply, State, Sweep};
+use heats_core::{Op, Refusal, Reply, Sweep};
 use heats_replica::Leadership;
 use heats_wire::v1::sweeps_server::Sweeps;
 use heats_wire::{v1, views};
@@ -14,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::lookup::{Answers, find, sweep_ended};
 use super::{events, logs};
 use crate::decider::Answer;
 use crate::edge::{clock, entropy};
@@ -29,9 +28,6 @@ const SWEEPS: usize = 1_000;
 pub struct SweepsService {
     node: Node,
 }
-
-/// A stream of answers.
-pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl SweepsService {
     /// The service of this node.
@@ -54,11 +50,6 @@ impl SweepsService {
         let after = self.node.replica.state().sweeps.get(&id.0).map(|sweep| views::sweep(sweep));
         Ok((answer, after))
     }
-}
-
-/// The sweep that a user means.
-pub fn find<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Sweep>, Status> {
-    state.find(text).ok_or_else(|| refused(&Refusal::NoSuchSweep(text.to_owned())))
 }
 
 #[tonic::async_trait]
@@ -268,9 +259,4 @@ impl Sweeps for SweepsService {
             data_dir: node.config.data_dir.display().to_string(),
         }))
     }
-}
-
-/// Whether the sweep is over, or gone.
-pub fn sweep_ended(state: &State, id: heats_domain::SweepId) -> bool {
-    state.sweeps.get(&id).is_none_or(|sweep| sweep.is_ended())
 }
