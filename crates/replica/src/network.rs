@@ -52,6 +52,8 @@ impl Transport for Alone {
 
 /// How much of a snapshot one message carries, in bytes: well below the limit of a gRPC message.
 const CHUNK_BYTES: usize = 1 << 20;
+/// How long a peer may take to make entries durable.
+const ENTRIES: Duration = Duration::from_secs(5);
 /// How long a peer may take to install a snapshot that it has whole.
 const INSTALL: Duration = Duration::from_secs(600);
 
@@ -171,7 +173,9 @@ impl RaftNetworkV2<Types> for Peer {
             entries: rpc.entries.iter().map(codec::entry).collect(),
             committed: rpc.leader_commit.as_ref().map(codec::log_id),
         });
-        match self.ask(ask, option.soft_ttl()).await? {
+        // A heartbeat is late after that; entries are not, they may have a slow link or a slow disk before them.
+        let limit = if rpc.entries.is_empty() { option.soft_ttl() } else { option.soft_ttl().max(ENTRIES) };
+        match self.ask(ask, limit).await? {
             Answer::Append(answer) => {
                 let appended = answer.appended.ok_or(Malformed::Lacks("outcome"));
                 Ok(match appended.map_err(|error| Unreachable::new(&error))? {

@@ -76,7 +76,7 @@ pub struct Status {
     pub log_flushes: u64,
 }
 
-/// A node of the cluster. Clones share it.
+/// A node of the cluster. Clones share it; it runs until [`Replica::shutdown`], not until the last is dropped.
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<Shared>,

@@ -3,9 +3,10 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{alone, config, entry, leading};
-use heats_replica::{Alone, OpenError, ProposeError, Replica};
+use heats_replica::{Alone, Failure, Leadership, OpenError, ProposeError, Replica};
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -167,5 +168,93 @@ async fn a_restart_after_a_snapshot_reads_little_of_the_log() {
     same.agents.remove(&heats_domain::AgentId { bits: 5_000 });
     same.applied = applied;
     assert_eq!(same.hash(), hash_before);
+    replica.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_idled_for_long_still_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    (config.heartbeat_ms, config.election_ms_min, config.election_ms_max) = (10, 20, 30);
+    let replica = alone(config).await.unwrap();
+    let term = leading(&replica).await;
+    // Many times as long as a leader with peers may go without hearing from them.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(replica.propose(entry(term, 1)).await.unwrap().recorded);
+    replica.confirm_leadership().await.unwrap();
+    assert_eq!(*replica.leadership().borrow(), Leadership::Leader { term });
+    replica.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_once_the_log_is_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.snapshot_bytes = 20_000;
+    let replica = alone(config).await.unwrap();
+    let term = leading(&replica).await;
+    let mut n = 0;
+    while replica.status().snapshot.is_none() {
+        replica.propose(entry(term, n)).await.unwrap();
+        n += 1;
+        assert!(n < 10_000, "no snapshot after {n} entries");
+    }
+    assert!(n > 200, "a snapshot after only {n} entries");
+    replica.shutdown().await;
+}
+
+/// Takes a snapshot, spoils it while the node is down, and tries to open.
+async fn reopen_with_a_spoilt_snapshot(log_keep: u64) -> Result<usize, OpenError> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.log_keep = log_keep;
+    let replica = alone(config.clone()).await.unwrap();
+    let term = leading(&replica).await;
+    for n in 0..50 {
+        replica.propose(entry(term, n)).await.unwrap();
+    }
+    replica.snapshot().await.unwrap();
+    let mut n = 50;
+    while log_keep < 50 && replica.status().purged.is_none() {
+        replica.propose(entry(term, n)).await.unwrap();
+        n += 1;
+    }
+    replica.shutdown().await;
+    let path = std::fs::read_dir(dir.path().join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&path, bytes).unwrap();
+
+    let replica = alone(config).await?;
+    leading(&replica).await;
+    let agents = replica.state().agents.len();
+    replica.shutdown().await;
+    Ok(agents)
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_does_no_harm_while_the_log_goes_back_to_its_beginning() {
+    assert_eq!(reopen_with_a_spoilt_snapshot(1_000).await.unwrap(), 50);
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_that_the_log_relies_on_stops_the_node() {
+    let refused = reopen_with_a_spoilt_snapshot(0).await.unwrap_err();
+    assert!(matches!(refused, OpenError::SnapshotMissing { .. }), "{refused}");
+    assert!(refused.to_string().contains("is damaged at byte"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_entry_that_contradicts_the_state_stops_the_node_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let replica = alone(config(dir.path())).await.unwrap();
+    let term = leading(&replica).await;
+    // No such sweep.
+    let bad = common::trial_entries(term, 0).remove(0);
+    assert_eq!(replica.propose(bad).await.unwrap_err(), ProposeError::Stopped);
+    let mut failed = replica.failed();
+    let failure = failed.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(matches!(failure, Some(Failure::Apply(_))), "{failure:?}");
     replica.shutdown().await;
 }

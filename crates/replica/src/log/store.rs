@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
-use openraft::{LogState, OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
 use tokio::sync::{oneshot, watch};
 
 use crate::codec;
@@ -19,6 +19,12 @@ use crate::log::open::{self, LogSettings};
 use crate::log::writer::{Done, Job, Writer};
 use crate::pb::{self, Record};
 use crate::types::{LogEntry, LogId, Types, Vote};
+
+/// How much payload one message to a peer carries, in bytes; a larger entry travels alone. Below the limit of
+/// a gRPC message by enough for an entry of the usual size more.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// What an entry takes beside its payload, at most.
+const ENTRY_BYTES: usize = 32;
 
 /// A handle on the log; clones share it.
 #[derive(Clone)]
@@ -119,6 +125,23 @@ impl RaftLogReader<Types> for Log {
             Bound::Unbounded => u64::MAX,
         };
         Ok(self.contents().range(start, end))
+    }
+
+    /// As many as fit into one message to a peer.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
+        let mut entries = self.contents().range(start, end);
+        let mut bytes = 0;
+        let fit = entries.iter().take_while(|entry| {
+            let first = bytes == 0;
+            if let EntryPayload::Normal(payload) = &entry.payload {
+                bytes += payload.0.len();
+            }
+            bytes += ENTRY_BYTES;
+            first || bytes <= MESSAGE_BYTES
+        });
+        let fit = fit.count();
+        entries.truncate(fit);
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

@@ -85,7 +85,9 @@ impl SnapshotStore {
             fs::rename(&found.path, &path).map_err(|e| StorageError::io("create", &path, e))?;
             sync_dir(&self.dir)?;
         }
-        self.adopt(meta, &path).map(drop)
+        self.adopt(meta, &path)?;
+        // What other transfers left is of snapshots that this one replaces.
+        files(&self.dir, "part")?.iter().try_for_each(|part| remove(part))
     }
 
     fn adopt(&self, meta: &SnapshotMeta, path: &Path) -> Result<SnapshotFile, StorageError> {
