@@ -16,12 +16,15 @@ use crate::{Params, Value};
 pub struct Expr {
     source: Arc<str>,
     program: Arc<cel::Program>,
+    mentions: Arc<BTreeSet<String>>,
 }
 
 /// The longest expression, in bytes: conditions are read by people.
 const LONGEST: usize = 4_096;
 /// How deep brackets may nest; the parser recurses for each.
 const DEEPEST: usize = 32;
+/// How many characters of operators it may have. Each can be a level of the tree, and trees are walked by recursion.
+const OPERATORS: usize = 256;
 
 /// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +98,28 @@ impl ParseError {
     }
 }
 
+/// Whether `node` loops over something. Nested loops take for ever, and parameters give nothing to loop over.
+fn has_loop(node: &cel::IdedExpr) -> bool {
+    use cel::common::ast::Expr as Ast;
+    match &node.expr {
+        Ast::Comprehension(_) => true,
+        Ast::Call(call) => call.args.iter().chain(call.target.as_deref()).any(has_loop),
+        Ast::List(list) => list.elements.iter().any(has_loop),
+        Ast::Select(select) => has_loop(&select.operand),
+        Ast::Map(map) => map.entries.iter().any(entry_has_loop),
+        Ast::Struct(fields) => fields.entries.iter().any(entry_has_loop),
+        Ast::Unspecified | Ast::Ident(_) | Ast::Literal(_) => false,
+    }
+}
+
+fn entry_has_loop(entry: &cel::common::ast::IdedEntryExpr) -> bool {
+    use cel::common::ast::EntryExpr;
+    match &entry.expr {
+        EntryExpr::StructField(field) => has_loop(&field.value),
+        EntryExpr::MapEntry(entry) => has_loop(&entry.key) || has_loop(&entry.value),
+    }
+}
+
 /// The deepest nesting of brackets in `source`, those within quotes included.
 fn nesting(source: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
@@ -140,8 +165,17 @@ impl Expr {
         if nesting(source) > DEEPEST {
             return Err(ParseError::whole(source, format!("its brackets nest deeper than {DEEPEST} levels")));
         }
+        if source.chars().filter(|c| "!-+*/%<>=&|?.([{".contains(*c)).count() > OPERATORS {
+            return Err(ParseError::whole(source, format!("it has more than {OPERATORS} characters of operators")));
+        }
         let program = cel::Program::compile(source).map_err(|errors| ParseError::first(source, &errors))?;
-        Ok(Self { source: source.into(), program: Arc::new(program) })
+        if has_loop(program.expression()) {
+            let mut error = ParseError::whole(source, "it has a loop, such as `all`, `exists` or `map`".into());
+            error.hint = Some("parameters are single values: compare them with `==`, `<` or `in [...]`");
+            return Err(error);
+        }
+        let mentions = program.references().variables().into_iter().map(str::to_owned).collect();
+        Ok(Self { source: source.into(), program: Arc::new(program), mentions: Arc::new(mentions) })
     }
 
     /// The expression as it was written.
@@ -151,7 +185,7 @@ impl Expr {
 
     /// The names of the parameters that it mentions.
     pub fn mentions(&self) -> BTreeSet<String> {
-        self.program.references().variables().into_iter().map(str::to_owned).collect()
+        BTreeSet::clone(&self.mentions)
     }
 
     /// The functions that it calls and that CEL does not have.
@@ -173,8 +207,10 @@ impl Expr {
     /// types do not fit, arithmetic overflows, or the result is not a truth value.
     pub fn holds(&self, params: &Params) -> Result<bool, EvalError> {
         let mut context = cel::Context::with_env(Arc::clone(&STANDARD));
-        for (name, value) in params.iter() {
-            context.add_variable_from_value(name, cel_value(value));
+        for name in self.mentions.iter() {
+            if let Some(value) = params.get(name) {
+                context.add_variable_from_value(name, cel_value(value));
+            }
         }
         let undefined = |why: String| EvalError::Undefined { source_text: self.source.to_string(), why };
         match self.program.execute(&context) {
@@ -309,8 +345,38 @@ mod tests {
         assert_eq!(error("a and b"), ("`and` is not an operator".into(), Some((2, 5))));
         assert_eq!(error("a == 'x"), ("a quote is never closed".into(), Some((5, 7))));
         assert_eq!(error(" "), ("it is empty".into(), None));
+        assert!(error("1 in [1, 2].map(x, x + 1)").0.contains("has a loop"));
+        assert!(error("!{'a': [1].all(x, x > 0)}['a']").0.contains("has a loop"));
         assert!(error(&"(".repeat(5000)).0.contains("longer than"));
         assert!(error(&"(".repeat(500)).0.contains("nest deeper"));
+    }
+
+    #[test]
+    fn a_deep_expression_is_refused_or_computed_and_never_exhausts_the_stack() {
+        for deep in [
+            format!("{}{}1{} > 0", "(".repeat(32), "-".repeat(222), ")".repeat(32)),
+            format!("a{} > 1", ".a".repeat(254)),
+            format!("{}1 > 0", "-".repeat(254)),
+            format!("{}true", "!".repeat(256)),
+            format!("{}true", "w>1?true:".repeat(128)),
+            format!("{}true", "w>1||".repeat(85)),
+            format!("{}w > 1", "w+".repeat(255)),
+            format!("w{} > 1", "[0]".repeat(255)),
+            format!("w{} > 1", ".f()".repeat(127)),
+            format!("a{} > 1", ".a".repeat(2_000)),
+            format!("{}1 > 0", "-".repeat(4_000)),
+            format!("{}true", "!".repeat(4_000)),
+            format!("{}true", "w>1?true:".repeat(450)),
+            format!("{}true", "w>1||".repeat(800)),
+            format!("{}w > 1", "w+".repeat(2_000)),
+            format!("w{} > 1", "[0]".repeat(1_300)),
+            format!("w{} > 1", ".f()".repeat(1_000)),
+            format!("{}1{}", "[".repeat(32), "]".repeat(32)),
+        ] {
+            if let Ok(expr) = Expr::parse(&deep) {
+                let _ = (expr.holds(&params()), expr.mentions(), expr.unknown_functions());
+            }
+        }
     }
 
     #[test]

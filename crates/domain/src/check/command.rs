@@ -64,10 +64,10 @@ fn reference(context: &Context<'_>, argument: &str, i: usize, piece: &Piece, at:
             })
         }
         Piece::Parameter(name, range) => {
-            if names.contains(&name.as_str()) || !context.is_whole("space") && context.names().is_empty() {
+            if names.contains(&name.as_str()) || !context.is_whole("space") && names.is_empty() {
                 return None;
             }
-            let mut known: Vec<&str> = names.clone();
+            let mut known: Vec<&str> = names.to_vec();
             known.extend(BuiltIn::ALL.map(BuiltIn::name).iter().filter(|built_in| !names.contains(built_in)));
             let fault = Fault::new(at.clone(), format!("`${{{name}}}` names no parameter")).within(range.clone());
             Some(fault.maybe_hint(did_you_mean(name, known.iter().copied())))

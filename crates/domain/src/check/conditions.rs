@@ -1,6 +1,6 @@
 //! `when`: it mentions parameters that exist, not itself, and not in a circle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, types};
 use crate::Expr;
@@ -54,24 +54,32 @@ fn within_name(fault: Fault, expr: &Expr, name: &str) -> Fault {
 
 /// Each circle of conditions once, at its first parameter in the file.
 fn circles(context: &Context<'_>) -> Vec<Fault> {
-    let depends = |name: &str| -> Vec<&str> {
-        let when = context.parameters().find(|(other, _)| *other == name).and_then(|(_, spec)| spec.when());
-        let mentions = when.map(Expr::mentions).unwrap_or_default();
-        context
-            .parameters()
-            .map(|(other, _)| other)
-            .filter(|other| *other != name && mentions.contains(*other))
-            .collect()
-    };
+    // The space leaves out what is in a circle, and what depends on one.
+    let left_out: Vec<(&str, &Expr)> = context
+        .parameters()
+        .filter(|(name, _)| context.space.get(name).is_none())
+        .filter_map(|(name, spec)| Some((name, spec.when()?)))
+        .collect();
+    let depends: BTreeMap<&str, Vec<&str>> = left_out
+        .iter()
+        .map(|(name, when)| {
+            let mentions = when.mentions();
+            let others = left_out.iter().map(|(other, _)| *other);
+            (*name, others.filter(|other| other != name && mentions.contains(*other)).collect())
+        })
+        .collect();
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut faults = Vec::new();
-    for (name, _) in context.parameters() {
+    for (name, _) in &left_out {
+        if told.contains(name) {
+            continue;
+        }
         let Some(way) = way_back(name, &depends) else { continue };
         if way.iter().any(|member| told.contains(member)) {
             continue;
         }
         told.extend(&way);
-        let shown: Vec<String> = way.iter().chain([&name]).map(|member| format!("`{member}`")).collect();
+        let shown: Vec<String> = way.iter().chain([name]).map(|member| format!("`{member}`")).collect();
         let message = format!("these conditions go in a circle: {}", shown.join(" -> "));
         let hint = "one of them must not depend on the others";
         faults.push(Fault::new(Context::at(name).key("when"), message).hint(hint));
@@ -80,13 +88,13 @@ fn circles(context: &Context<'_>) -> Vec<Fault> {
 }
 
 /// The shortest way from `name` over what it depends on back to itself; each step once.
-fn way_back<'a>(name: &'a str, depends: &impl Fn(&str) -> Vec<&'a str>) -> Option<Vec<&'a str>> {
+fn way_back<'a>(name: &'a str, depends: &BTreeMap<&'a str, Vec<&'a str>>) -> Option<Vec<&'a str>> {
     let mut ways: Vec<Vec<&str>> = vec![vec![name]];
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut next = 0;
     while let Some(way) = ways.get(next).cloned() {
         next += 1;
-        for other in depends(way.last().copied().unwrap_or(name)) {
+        for other in depends.get(way.last().copied().unwrap_or(name)).into_iter().flatten().copied() {
             if other == name {
                 return Some(way);
             }

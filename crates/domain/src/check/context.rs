@@ -12,12 +12,13 @@ pub struct Context<'a> {
     pub space: Space,
     /// The parts that could not be read.
     absent: &'a [Path],
+    names: Vec<&'a str>,
 }
 
 impl<'a> Context<'a> {
     /// Looks at `spec`.
     pub fn new(spec: &'a SweepSpec, absent: &'a [Path]) -> Self {
-        Self { spec, space: spec.space(), absent }
+        Self { spec, space: spec.space(), absent, names: names(spec, absent) }
     }
 
     /// Whether `path` and everything below it is as the file has it.
@@ -32,19 +33,8 @@ impl<'a> Context<'a> {
     }
 
     /// The names of all parameters, those included whose domain could not be read.
-    pub fn names(&self) -> Vec<&'a str> {
-        let read = self.spec.space.parameters.iter().map(|(name, _)| name.as_str());
-        let unread = self.absent.iter().filter_map(|path| match path.segments() {
-            [Segment::Key(section), Segment::Key(name), ..] if section == "space" => Some(name.as_str()),
-            _ => None,
-        });
-        let mut names: Vec<&str> = Vec::new();
-        for name in read.chain(unread) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+    pub fn names(&self) -> &[&'a str] {
+        &self.names
     }
 
     /// The parameters as the file has them.
@@ -56,4 +46,18 @@ impl<'a> Context<'a> {
     pub fn at(name: &str) -> Path {
         Path::root().key("space").key(name)
     }
+}
+
+fn names<'a>(spec: &'a SweepSpec, absent: &'a [Path]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = spec.space.parameters.iter().map(|(name, _)| name.as_str()).collect();
+    let unread = absent.iter().filter_map(|path| match path.segments() {
+        [Segment::Key(section), Segment::Key(name), ..] if section == "space" => Some(name.as_str()),
+        _ => None,
+    });
+    for name in unread {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

@@ -11,22 +11,26 @@ use crate::document::{Fault, Path, one_of};
 use crate::expr::EvalError;
 use crate::{Domain, Expr, Params, Space, Value};
 
-/// How many configurations are looked at.
+/// How many configurations are looked at, at most.
 const DRAWS: u64 = 10_000;
+/// How many conditions and constraints are computed, at most: a sweep of hundreds of them draws less.
+const COMPUTED: u64 = 500_000;
 /// No more are drawn after this many once everything has held at least once.
 const ENOUGH: u64 = 64;
 
 /// Conditions that never hold, and constraints that no configuration satisfies.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
-    let conditional = context.space.parameters.iter().any(|parameter| parameter.when.is_some());
+    let conditions = context.space.parameters.iter().filter(|parameter| parameter.when.is_some()).count();
+    let expressions = (conditions + context.space.constraints.len()) as u64;
     let is_sound =
         [names::check, space::check, conditions::check, constraints::check].iter().all(|rule| rule(context).is_empty());
     let is_whole = context.is_whole("space") && context.is_whole("constraints");
-    if !is_sound || !is_whole || !conditional && context.space.constraints.is_empty() {
+    if !is_sound || !is_whole || expressions == 0 {
         return Vec::new();
     }
+    let draws = DRAWS.min(COMPUTED / expressions);
     let mut tally = Tally::new(&context.space);
-    let drawn = match context.space.cardinality().filter(|count| *count <= DRAWS) {
+    let drawn = match context.space.cardinality().filter(|count| *count <= draws) {
         Some(count) => {
             let all = (0..count).map(|k| nth(&context.space, k));
             let mut seen = BTreeSet::new();
@@ -35,7 +39,7 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
         }
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
-            tally.count((0..DRAWS).map(|_| context.space.sample(&mut rng)));
+            tally.count((0..draws).map(|_| context.space.sample(&mut rng)));
             format!("{} configurations drawn from the space", thousands(tally.drawn))
         }
     };

@@ -33,7 +33,7 @@ fn one(context: &Context<'_>, name: &str, value: &Value, at: &Path, sound: bool)
     let names = context.names();
     if !names.contains(&name) {
         let fault = Fault::new(at.key(name), format!("`{name}` is not a parameter")).at_key();
-        return Some(fault.maybe_hint(did_you_mean(name, names)));
+        return Some(fault.maybe_hint(did_you_mean(name, names.iter().copied())));
     }
     let domain = &context.space.get(name)?.domain;
     if !sound || domain.contains(value) {

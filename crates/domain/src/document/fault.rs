@@ -10,7 +10,7 @@ use super::render::{Colour, render};
 use super::{Document, Path, SourceSpan};
 
 /// No more are kept of one file: nobody reads further, and a hostile file can have millions.
-const MOST: usize = 1_000;
+pub(super) const MOST: usize = 200;
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Debug, Serialize)]

@@ -73,27 +73,32 @@ fn one(out: &mut String, name: &str, source: &str, fault: &Fault, palette: &Pale
 }
 
 /// The line of `span`, cut to what can be read, how many characters stand before the caret, and how
-/// many carets there are: at least one, and none beyond the line.
+/// many carets there are: at least one, and none beyond what is shown.
 fn excerpt(source: &str, span: &SourceSpan) -> (String, usize, usize) {
-    let line_start = source[..span.start].rfind('\n').map_or(0, |i| i + 1);
-    let line = source[line_start..].split(['\n', '\r']).next().unwrap_or_default();
-    let characters: Vec<char> = line.chars().map(shown).collect();
-    let caret = source[line_start..span.start].chars().count();
-    let end = span.end.min(line_start + line.trim_end().len()).max(span.start);
-    let run = source[span.start..end].chars().count().max(1);
+    // No further than what is shown: a line may be the whole file.
+    let window = 4 * (WIDTH + 1);
+    let before = &source[source.floor_char_boundary(span.start.saturating_sub(window))..span.start];
+    let before = before.rsplit('\n').next().unwrap_or_default();
+    let after = &source[span.start..source.floor_char_boundary(span.start + window)];
+    let after = after.split(['\n', '\r']).next().unwrap_or_default();
+    // One more than fits tells whether the line is cut.
+    let is_long = before.chars().chain(after.chars()).take(WIDTH + 1).count() > WIDTH;
+    let most_before = if is_long { BEFORE } else { WIDTH };
+    let shown_before: Vec<char> = before.chars().rev().take(most_before).collect();
+    let shown_after: String = after.chars().take(WIDTH - shown_before.len()).map(shown).collect();
 
-    let from = if characters.len() > WIDTH { caret.saturating_sub(BEFORE) } else { 0 };
-    let to = characters.len().min(from + WIDTH);
-    let mut text: String = characters.get(from..to).unwrap_or_default().iter().collect();
-    let mut shift = 0;
-    if from > 0 {
-        text.insert_str(0, "...");
-        shift = 3;
-    }
-    if to < characters.len() {
+    let is_cut_before = shown_before.iter().map(|c| c.len_utf8()).sum::<usize>() < before.len();
+    let mut text = if is_cut_before { "..." } else { "" }.to_owned();
+    text.extend(shown_before.iter().rev().copied().map(shown));
+    let caret = text.chars().count();
+    text.push_str(&shown_after);
+    let room = shown_after.chars().count();
+    if room < after.chars().take(WIDTH + 1).count() {
         text.push_str("...");
     }
-    (text.trim_end().to_owned(), caret - from + shift, run.min(to.saturating_sub(caret).max(1)))
+    let end = span.end.min(span.start + after.trim_end().len()).max(span.start);
+    let run = source[span.start..end].chars().take(room).count();
+    (text.trim_end().to_owned(), caret, run.max(1))
 }
 
 /// A file may hold anything, the terminal's own commands too: those are shown, not obeyed.

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use super::fault::MOST;
 use super::hints::{all_of, did_you_mean, elsewhere, nearest, one_of};
 use super::{Fault, Kind, Node, Path, scalar, schema};
 use crate::expr::{Expr, ParseError};
@@ -96,6 +97,9 @@ struct Walk<'s> {
 
 impl<'s> Walk<'s> {
     fn value(&mut self, node: &Node, schema: &'s Value, path: &Path) {
+        if self.faults.len() > MOST {
+            return;
+        }
         let allowed = alternatives(self.root, schema);
         if allowed.iter().any(|alternative| alternative.schema.get("type").is_none()) {
             // No type: anything goes, as in a plug's parameters that nobody has looked at yet.
@@ -151,6 +155,9 @@ impl<'s> Walk<'s> {
         let Kind::Map(entries) = &node.kind else { return };
         let properties = schema["properties"].as_object();
         for entry in entries {
+            if self.faults.len() > MOST {
+                return;
+            }
             let below = path.key(&entry.key);
             let own = properties.and_then(|properties| properties.get(&entry.key));
             self.required = keys(schema, "required").contains(&entry.key.as_str());

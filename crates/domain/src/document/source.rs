@@ -21,37 +21,31 @@ pub struct SourceSpan {
 #[derive(Clone, Debug)]
 pub struct Lines {
     starts: Vec<usize>,
+    /// Whether bytes are characters, so that columns need no counting.
+    is_ascii: bool,
 }
 
 impl Lines {
     /// Finds the lines of `text`.
     pub fn of(text: &str) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(i, _)| i + 1);
-        Self { starts: std::iter::once(0).chain(after_breaks).collect() }
+        Self { starts: std::iter::once(0).chain(after_breaks).collect(), is_ascii: text.is_ascii() }
     }
 
     /// The place of `range` in `text`; a range beyond the text is cut to it.
     pub fn span(&self, text: &str, range: Range<usize>) -> SourceSpan {
-        let start = floor_char(text, range.start);
-        let end = floor_char(text, range.end).max(start);
+        let start = text.floor_char_boundary(range.start);
+        let end = text.floor_char_boundary(range.end).max(start);
         let line = self.starts.partition_point(|&s| s <= start);
         let line_start = self.starts[line - 1];
-        SourceSpan { start, end, line, column: text[line_start..start].chars().count() + 1 }
+        let before = if self.is_ascii { start - line_start } else { text[line_start..start].chars().count() };
+        SourceSpan { start, end, line, column: before + 1 }
     }
 
     /// The line (counted from 1) that holds the byte at `offset`.
     pub fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|&s| s <= offset)
     }
-}
-
-/// The nearest character boundary at or before `offset`.
-fn floor_char(text: &str, offset: usize) -> usize {
-    let mut at = offset.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 #[cfg(test)]

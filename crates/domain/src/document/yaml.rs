@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
+use super::fault::MOST;
 use super::source::Lines;
 use super::{Entry, Fault, Kind, Node, Path, scalar};
 
@@ -267,7 +268,7 @@ impl<'t> Builder<'t> {
                         })
                     };
                     *slot = Some(Key { text, range: node.range.clone(), dropped: wrong.is_some() });
-                    if let Some((message, hint)) = wrong {
+                    if let Some((message, hint)) = wrong.filter(|_| self.faults.len() < MOST) {
                         let fault = self.fault(node.range, message).hint(hint);
                         self.faults.push(fault);
                     }
