@@ -10,7 +10,7 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={}", root.display());
     let mut source = String::from(
         "/// The templates by name: the files of each by path.\n\
-         const TEMPLATES: &[(&str, &[(&str, &[u8])])] = &[\n",
+         const TEMPLATES: &[Template] = &[\n",
     );
     for template in sorted(&root)? {
         let name = template.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -126,7 +126,9 @@ fn columns(items: &[Item]) -> Vec<String> {
     }
     // A verdict's columns are there whether or not a trial was stopped: scripts may count on them.
     if items.iter().any(|item| item.json.contains_key("stopped")) {
-        ["rule", "step", "value", "rung", "rank", "peers", "cutoff"].map(|field| add(format!("stopped.{field}")));
+        for field in ["rule", "step", "value", "rung", "rank", "peers", "cutoff"] {
+            add(format!("stopped.{field}"));
+        }
     }
     // Parameters that only some trials have stand together with the others.
     let place = |path: &String| match path.split_once('.').map_or(path.as_str(), |(head, _)| head) {

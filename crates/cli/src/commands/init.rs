@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{hints, import, words};
 
+/// A template's name, and its files by path.
+type Template = (&'static str, &'static [(&'static str, &'static [u8])]);
+
 include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
 /// The name of the file that is written.

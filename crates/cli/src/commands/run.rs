@@ -129,14 +129,13 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
                 };
                 client.control(request).await?;
             }
-            Ok(sweep)
+            Ok(*sweep)
         }
         Choice::Submit { cancel } => {
             for old in &cancel {
                 hints::note(&format!("cancelling `{}`, which had not ended", old.name));
                 let id = super::best::sweep_id(old);
-                let request =
-                    v1::ControlRequest { sweep: id.clone(), trial: None, verb: v1::Verb::Cancel.into() };
+                let request = v1::ControlRequest { sweep: id.clone(), trial: None, verb: v1::Verb::Cancel.into() };
                 client.control(request).await?;
                 // Its name is free once the last of its trials has ended.
                 let mut until_its_end = client.watch(v1::WatchRequest { sweep: id, min_interval_ms: 0 });

@@ -83,16 +83,19 @@ pub fn request(loaded: &Loaded) -> v1::SubmitRequest {
     }
 }
 
-/// Who submits it, from where.
+/// Who submits it, from where, with which data.
 fn provenance(loaded: &Loaded) -> serde_json::Value {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let data: Vec<serde_json::Value> =
+        loaded.spec.data.iter().map(|data| sweepfile::fingerprint(data, &loaded.base_dir)).collect();
     let command: Vec<String> = std::env::args().map(|word| words::quoted(&word)).collect();
     json!({
         "file": loaded.file.as_ref().map(|file| file.display().to_string()),
         "user": variable("USER").or_else(|| variable("LOGNAME")),
         "host": host,
         "command": command.join(" "),
+        "data": data,
         "version": env!("CARGO_PKG_VERSION"),
     })
 }

@@ -216,6 +216,19 @@ fn bell(draft: &mut Draft, name: &str, distribution: &str, log: bool, given: &mu
     if log { json!({ "float": [low.exp(), high.exp()], "log": true }) } else { json!({ "float": [low, high] }) }
 }
 
+/// The word with each `${envvar:NAME}` replaced by the name, and the names.
+fn without_variables(word: &str) -> (String, Vec<String>) {
+    let (mut out, mut names, mut rest) = (String::new(), Vec::new(), word);
+    while let Some((before, after)) = rest.split_once("${envvar:") {
+        let Some((name, behind)) = after.split_once('}') else { break };
+        out.push_str(before);
+        out.push_str(name);
+        names.push(name.to_owned());
+        rest = behind;
+    }
+    (out + rest, names)
+}
+
 fn command(draft: &mut Draft, file: &mut Taken) {
     let program = file.text("program");
     let default = || ["${env}", "${interpreter}", "${program}", "${args}"].map(Value::from).to_vec();
@@ -255,13 +268,13 @@ fn command(draft: &mut Draft, file: &mut Taken) {
             }
             "${args_json_file}" => command.push(word),
             other => {
-                match other.strip_prefix("${envvar:").and_then(|rest| rest.strip_suffix('}')) {
-                    Some(variable) => {
-                        draft.remark(format!("`{other}`: variables are not filled into a command; write the value of {variable} in its place"));
-                        command.push(variable.to_owned());
-                    }
-                    None => command.push(escape(other)),
+                let (word, variables) = without_variables(other);
+                for variable in variables {
+                    draft.remark(format!(
+                        "`${{envvar:{variable}}}`: variables are not filled into a command; write the value of {variable} in its place"
+                    ));
                 }
+                command.push(escape(&word));
             }
         }
     }
@@ -295,7 +308,7 @@ parameters:
     parameters:
       name: { values: [sgd, adam], probabilities: [0.3, 0.7] }
       momentum: { value: 0.9 }
-command: ["${env}", "${interpreter}", "${program}", "${envvar:DATA}", "${args}"]
+command: ["${env}", "${interpreter}", "${program}", "--data=${envvar:DATA}/x", "${args}"]
 "#;
 
     #[test]
@@ -318,7 +331,7 @@ command: ["${env}", "${interpreter}", "${program}", "${envvar:DATA}", "${args}"]
     fn the_command_gives_the_program_its_own_names() {
         let (spec, _) = imported("wandb", FILE);
         let command: Vec<&str> = spec.command.iter().map(String::as_str).collect();
-        assert_eq!(&command[..4], ["python", "train.py", "DATA", "--lr=${lr}"]);
+        assert_eq!(&command[..4], ["python", "train.py", "--data=DATA/x", "--lr=${lr}"]);
         assert!(command.contains(&"--batch-size=${batch_size}"), "{command:?}");
         assert!(command.contains(&"--optimizer.momentum=${optimizer_momentum}"), "{command:?}");
     }

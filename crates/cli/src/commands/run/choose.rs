@@ -12,7 +12,7 @@ use crate::words;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Choice {
     /// Go on with this sweep.
-    Resume(v1::Sweep),
+    Resume(Box<v1::Sweep>),
     /// Submit a new one, after these are cancelled.
     Submit {
         /// Sweeps of the same file that have not ended.
@@ -31,7 +31,7 @@ pub(super) fn choose(live: &[v1::Sweep], loaded: &Loaded, new: bool) -> Result<C
     }
     let same = of_this_file.iter().find(|sweep| crate::view::spec(sweep).as_ref() == Some(&loaded.spec));
     match (same, of_this_file.first()) {
-        (Some(sweep), _) => Ok(Choice::Resume((*sweep).clone())),
+        (Some(sweep), _) => Ok(Choice::Resume(Box::new((*sweep).clone()))),
         (None, None) => Ok(Choice::Submit { cancel: Vec::new() }),
         (None, Some(other)) => Err(changed(other, loaded)),
     }
@@ -98,7 +98,7 @@ mod tests {
     fn the_same_file_goes_on_and_another_begins_anew() {
         let ours = loaded("/work/a.yaml", 60);
         let live = [sweep(&loaded("/work/b.yaml", 60)), sweep(&ours)];
-        assert_eq!(choose(&live, &ours, false), Ok(Choice::Resume(live[1].clone())));
+        assert_eq!(choose(&live, &ours, false), Ok(Choice::Resume(Box::new(live[1].clone()))));
         assert_eq!(choose(&[], &ours, false), Ok(Choice::Submit { cancel: vec![] }));
         assert_eq!(choose(&live[..1], &ours, false), Ok(Choice::Submit { cancel: vec![] }));
     }
