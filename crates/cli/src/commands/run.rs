@@ -119,7 +119,7 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
             let over = counts.completed + counts.stopped + counts.failed + counts.infeasible + counts.cancelled;
             let of = sweep.trials_max.map_or_else(String::new, |max| format!(" of {max}"));
             hints::note(&format!("going on with `{}`: {over}{of} trials are over", sweep.name));
-            others(&live, &sweep);
+            others(&live, std::slice::from_ref(&*sweep));
             if sweep.status() == v1::SweepStatus::Paused {
                 hints::note("it was paused: resuming it");
                 let request = v1::ControlRequest {
@@ -144,17 +144,17 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
             let submitted = client.submit(super::submit::request(loaded)).await?;
             let id = submitted.sweep.unwrap_or_default().to_string();
             let sweep = client.get(id).await?.sweep.unwrap_or_default();
-            others(&live, &sweep);
+            others(&live, &[&cancel[..], std::slice::from_ref(&sweep)].concat());
             Ok(sweep)
         }
     }
 }
 
-/// Says which other sweeps share the machine.
-fn others(live: &[v1::Sweep], ours: &v1::Sweep) {
+/// Says which other sweeps than `ours` share the machine.
+fn others(live: &[v1::Sweep], ours: &[v1::Sweep]) {
     let names: Vec<String> = live
         .iter()
-        .filter(|sweep| sweep.id != ours.id && sweep.status() == v1::SweepStatus::Running)
+        .filter(|sweep| ours.iter().all(|our| our.id != sweep.id) && sweep.status() == v1::SweepStatus::Running)
         .map(|sweep| format!("`{}`", sweep.name))
         .collect();
     if !names.is_empty() {
