@@ -1,0 +1,71 @@
+//! The command under test, the machine, and the commit: what a number means nothing without.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// The release build of `heats` beside this program.
+///
+/// # Errors
+/// Where it has not been built.
+pub(crate) fn heats() -> Result<PathBuf> {
+    let here = std::env::current_exe().context("this program's own file")?;
+    let path = here.with_file_name("heats");
+    ensure!(path.is_file(), "there is no {}: `cargo build --release -p heats` first", path.display());
+    ensure!(!cfg!(debug_assertions), "a debug build says nothing about speed: add `--release`");
+    Ok(path)
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// How many trials run at once: one for each processor.
+///
+/// # Errors
+/// Where the system does not say.
+pub(crate) fn slots() -> Result<usize> {
+    Ok(std::thread::available_parallelism().context("the number of processors")?.get())
+}
+
+/// Prints where and of what the following numbers are.
+///
+/// # Errors
+/// Where the system does not say.
+pub(crate) fn describe() -> Result<()> {
+    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(repository()).output();
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").context("the load of the machine")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    println!("  commit {commit}, {} processors, load before {load}", slots()?);
+    Ok(())
+}
+
+/// A command of `heats` in `folder`, with none of the caller's settings.
+///
+/// # Errors
+/// See [`heats`].
+pub(crate) fn command(folder: &Path, args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(heats()?);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEATS_")) {
+        command.env_remove(name);
+    }
+    command.args(args).current_dir(folder).env("NO_COLOR", "1").stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Runs a command of `heats` to its end; its output as JSON.
+///
+/// # Errors
+/// Where it fails, with what it said.
+pub(crate) fn json(folder: &Path, args: &[&str]) -> Result<Value> {
+    let output = command(folder, args)?.output().context("cannot start heats")?;
+    if !output.status.success() {
+        bail!("heats {args:?} ended with {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    serde_json::from_slice(&output.stdout).context("the output is no JSON")
+}

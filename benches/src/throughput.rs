@@ -1,0 +1,130 @@
+//! 1,000 trials of `true` against HyperQueue's 1,000 tasks of `true`, turn by turn on the same machine.
+//!
+//! Heats is measured as users see it: the whole of `heats run`, with the start and the end of its coordinator and
+//! its agent, every step on disk before it is acknowledged, the output of every trial kept. HyperQueue's server and
+//! worker are up already, it keeps no journal, and it is told to keep no output: the faster of its ways.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::machine;
+use crate::spread::Spread;
+
+const TASKS: u32 = 1000;
+const PAIRS: usize = 6;
+const VERSION: &str = "0.27.0";
+
+const SWEEP: &str = "
+version: 1
+name: throughput
+command: ['true']
+space: { x: { float: [0.0, 1.0] } }
+search: { algorithm: random, seed: 1 }
+budget: { trials: 1000 }
+";
+
+pub(crate) fn run() -> Result<()> {
+    let mut rival = HyperQueue::start()?;
+    // Once each for the page cache.
+    rival.tasks()?;
+    heats()?;
+    let (mut whole, mut sweep) = (Vec::new(), Vec::new());
+    for pair in 1..=PAIRS {
+        let theirs = rival.tasks()?;
+        let ours = heats()?;
+        println!(
+            "  pair {pair}: HyperQueue {:.0} tasks/s, heats {:.0} trials/s ({:.0} from submission to end)",
+            f64::from(TASKS) / theirs,
+            f64::from(TASKS) / ours.whole,
+            f64::from(TASKS) / ours.sweep,
+        );
+        whole.push(theirs / ours.whole);
+        sweep.push(theirs / ours.sweep);
+    }
+    println!("  trials per second, of HyperQueue's: {} (target: at least 1)", Spread::of(whole));
+    println!("  the same from submission to end: {}", Spread::of(sweep));
+    Ok(())
+}
+
+/// Seconds.
+struct Times {
+    whole: f64,
+    sweep: f64,
+}
+
+fn heats() -> Result<Times> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("sweep.yaml"), SWEEP)?;
+    let begun = Instant::now();
+    let document = machine::json(folder.path(), &["run", "sweep.yaml", "-q", "-o", "json"])?;
+    let whole = begun.elapsed().as_secs_f64();
+    let sweep = &document["sweep"];
+    ensure!(sweep["counts"]["completed"] == TASKS, "not every trial completed: {}", sweep["counts"]);
+    Ok(Times { whole, sweep: sweep["duration"].as_f64().context("a duration")? })
+}
+
+/// A server and a worker of HyperQueue, in a process of their own.
+struct HyperQueue {
+    process: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl HyperQueue {
+    fn start() -> Result<Self> {
+        let mut process = Command::new(install()?)
+            .arg(machine::repository().join("benches/src/rival.py"))
+            .arg(machine::slots()?.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start HyperQueue")?;
+        let orders = process.stdin.take().context("is piped")?;
+        let answers = BufReader::new(process.stdout.take().context("is piped")?).lines();
+        Ok(Self { process, orders, answers })
+    }
+
+    /// Seconds from the submission of the tasks to the end of the last.
+    fn tasks(&mut self) -> Result<f64> {
+        writeln!(self.orders, "{TASKS}")?;
+        // Its progress bar goes to standard output as well, where there is one.
+        for line in &mut self.answers {
+            if let Ok(seconds) = line?.trim().parse() {
+                return Ok(seconds);
+            }
+        }
+        bail!("HyperQueue ended before its tasks")
+    }
+}
+
+impl Drop for HyperQueue {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// A Python with HyperQueue, in a virtual environment of its own.
+fn install() -> Result<PathBuf> {
+    let venv: &Path = &machine::repository().join("target/bench-venv");
+    let python = venv.join("bin/python");
+    let has = |python: &Path| {
+        let found = Command::new(python).args(["-c", "import hyperqueue"]).stderr(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    };
+    if !has(&python) {
+        println!("  installing HyperQueue {VERSION}");
+        let made = Command::new("python3").args(["-m", "venv"]).arg(venv).status().context("python3 -m venv")?;
+        ensure!(made.success(), "cannot make a virtual environment");
+        let package = format!("hyperqueue=={VERSION}");
+        let pip = Command::new(venv.join("bin/pip")).args(["install", "--quiet", &package]).status().context("pip")?;
+        ensure!(pip.success() && has(&python), "cannot install {package}");
+    }
+    Ok(python)
+}
