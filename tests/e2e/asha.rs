@@ -15,11 +15,13 @@ budget: { parallel: 1 }
 run: { stop_grace: 5s }
 ";
 
-/// Reports nine epochs by the helper, which says when to stop.
+/// Reports nine epochs by the helper, which says when to stop; SIGTERM says it as well, and may be faster.
 const SCRIPT: &str = r#"
+trap : TERM
 for epoch in 1 2 3 4 5 6 7 8 9; do
-  echo "$HEATS_TRIAL $HEATS_ATTEMPT $epoch $((HEATS_PARAM_X * 100 - epoch))" >> "$MEASURED"
-  "$HEATS_BIN" trial report loss=$((HEATS_PARAM_X * 100 - epoch)) --step $epoch --wait || { echo "told to stop" >&2; exit 0; }
+  loss=$((HEATS_PARAM_X * 100 - epoch))
+  echo "$HEATS_TRIAL $HEATS_ATTEMPT $epoch $loss" >> "$MEASURED"
+  "$HEATS_BIN" trial report "loss=$loss" --step "$epoch" --wait || { echo "told to stop" >&2; exit 0; }
 done
 "#;
 
@@ -40,11 +42,11 @@ fn asha_stops_what_falls_behind_and_explains_itself() {
     let (rank, cutoff) = (reason["rank"].as_u64().expect("a rank"), reason["cutoff"].as_f64().expect("a cutoff"));
     assert!(rank > 1 && cutoff < reason["value"].as_f64().expect("a value"), "{reason}");
     let explained = workspace.ok(&["explain", &format!("ladder/{}", trial.number)]).stdout;
-    for words in ["asha", "rung 1", &rank.to_string(), &cutoff.to_string()] {
+    for words in ["asha", "rung 1", &rank.to_string(), &format!("{cutoff:.3}")] {
         assert!(explained.contains(words), "`{words}` in\n{explained}");
     }
     let logs = workspace.ok(&["logs", &format!("ladder/{}", trial.number), "--stderr"]);
-    assert_eq!(logs.stdout, "told to stop\n");
+    assert!(logs.stdout.ends_with("told to stop\n"), "{logs}");
     dev.interrupt();
     dev.finish().expect(130);
 }

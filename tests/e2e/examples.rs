@@ -1,10 +1,21 @@
 //! The examples that need nothing but a shell and Python itself, run as their READMEs say.
 
-use heats_testkit::{Expected, Workspace};
+use heats_testkit::{Audit, Expected, Workspace};
 
-/// The numbers behind `loss=` in what trials printed.
-fn losses(logs: &str) -> Vec<f64> {
-    logs.lines().filter_map(|line| line.split_once("loss=")?.1.trim().parse().ok()).collect()
+/// The losses in what the trials printed, each up to the last step that counts: a fast trial runs on for a moment
+/// after it was told to stop.
+fn losses(logs: &str, audit: &Audit) -> Vec<f64> {
+    let mut losses = Vec::new();
+    for (trial, line) in logs.lines().filter_map(|line| line.split_once(" | ")) {
+        let Some((step, loss)) = line.strip_prefix("::metric step=").and_then(|rest| rest.split_once(" loss=")) else {
+            continue;
+        };
+        let trial = audit.trial(trial.trim().parse().expect("a trial"));
+        if step.parse::<u64>().expect("a step") <= trial.json["last_step"].as_u64().expect("it reported") {
+            losses.push(loss.parse().expect("a loss"));
+        }
+    }
+    losses
 }
 
 #[test]
@@ -24,7 +35,7 @@ fn the_quadratic_example_ends_with_the_best_that_its_script_measured() {
     assert_eq!(audit.best().map(|(_, value)| value), Some(value));
     let dev = workspace.dev(&[]);
     let logs = workspace.ok(&["logs", "quadratic", "--stdout"]);
-    let least = losses(&logs.stdout).into_iter().reduce(f64::min);
+    let least = losses(&logs.stdout, &audit).into_iter().reduce(f64::min);
     assert_eq!(least, Some(value), "the script measured nothing better");
     dev.interrupt();
     dev.finish().expect(130);

@@ -48,7 +48,8 @@ fn disturb(workspace: &Workspace, kills: u64, mut harm: impl FnMut(&Heats, u64))
         let run = workspace.start(&["run", "sweep.yaml"]);
         // Never so many that the sweep could end before the last kill.
         let share = (total / (kills + 2)).max(2);
-        if random.random_range(0..4) > 0 {
+        // The first kill hits a sweep that has begun, so that there is something to go on with.
+        if random.random_range(0..4) > 0 || kill == 0 {
             let more = random.random_range(1..share);
             let until = workspace.measured().len() as u64 + more;
             eventually("the next measurements", || {
