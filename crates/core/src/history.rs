@@ -92,3 +92,76 @@ pub fn stopper(sweep: &Sweep) -> Result<Option<Box<dyn Stopper>>, Refusal> {
     }
     Ok(Some(stopper))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use heats_domain::TrialState;
+    use heats_search::Event;
+
+    use super::{events_from, trial_seed};
+    use crate::ops::attempts::End;
+    use crate::testing::{Cluster, SweepBuilder};
+
+    #[test]
+    fn a_rule_remembers_the_reports_of_the_sweep_across_a_change_of_the_leader() {
+        for fails_over in [false, true] {
+            let rule = serde_json::json!({"algorithm": "patience", "patience": 2});
+            let mut cluster = Cluster::default();
+            let id = cluster.submit(SweepBuilder::minimize("loss").top("early_stop", rule));
+            cluster.attach(1, 1);
+            let key = cluster.dispatch()[0];
+            cluster.report(key, 1, 0.5).expect("is live");
+            cluster.report(key, 2, 0.6).expect("is live");
+            if fails_over {
+                cluster.fail_over();
+            }
+            assert_eq!(cluster.state(id, 0), TrialState::Running);
+            cluster.report(key, 3, 0.6).expect("is live");
+            assert_eq!(cluster.state(id, 0), TrialState::Stopped, "fails over: {fails_over}");
+        }
+    }
+
+    #[test]
+    fn the_events_from_a_place_on_are_the_rest_of_all_events() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(100));
+        cluster.attach(1, 100);
+        for key in cluster.dispatch() {
+            cluster.complete(key, 0.5);
+        }
+        let sweep = cluster.sweep(id);
+        let all = events_from(sweep, 0).count();
+        assert_eq!(all, 300, "created, reported and ended");
+        for place in [0, 1, 77, sweep.journal.len() - 1, sweep.journal.len(), sweep.journal.len() + 1] {
+            let before = sweep.journal.iter().take(place).filter_map(|r| super::event(sweep, r.cell.fact.as_ref()?));
+            assert_eq!(events_from(sweep, place).count() + before.count(), all, "from {place}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_finite_number_is_the_worst_loss() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::maximize("loss").trials(1));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        for (step, value) in (1..).zip([2.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]) {
+            cluster.report(key, step, value).expect("is live");
+        }
+        cluster.finish(key, End::Exited(0));
+        let losses: Vec<f64> = events_from(cluster.sweep(id), 0)
+            .filter_map(|event| match event {
+                Event::Reported { loss, .. } => Some(loss),
+                Event::Created { .. } | Event::Ended { .. } => None,
+            })
+            .collect();
+        assert_eq!(losses, [-2.0, f64::INFINITY, f64::INFINITY, f64::INFINITY]);
+    }
+
+    #[test]
+    fn every_trial_has_a_seed_of_its_own_that_numpy_takes() {
+        let seeds: BTreeSet<u64> = (0..1_000).map(|trial| trial_seed(7, trial)).collect();
+        assert!(seeds.len() == 1_000 && seeds.iter().all(|seed| *seed < 1 << 32));
+    }
+}
