@@ -1,18 +1,15 @@
-//! Compares a tree with a JSON schema: unknown keys, missing keys, wrong types, all at once.
-//! Knows nothing of what values mean together: see `crate::check`.
-//!
-//! The schema is the one that the types give, so that a new field of the sweep file, or of a plug, needs
-//! nothing here. Of JSON schema it understands what `schemars` writes for types with named fields,
-//! lists, maps, scalars and enums.
+//! Walks a tree along a schema and keeps what does not fit.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::fault::MOST;
-use super::hints::{all_of, did_you_mean, elsewhere, nearest, one_of};
-use super::{Fault, Kind, Node, Path, scalar, schema};
-use crate::expr::{Expr, ParseError};
+use super::alternatives::{Alternative, alternatives, bounds, description, keys, words};
+use super::repair::{advice, repair};
+use super::wording::{expected, found, shortened};
+use super::written::written_as;
+use crate::document::fault::MOST;
+use crate::document::hints::{did_you_mean, elsewhere, nearest, one_of};
+use crate::document::{Fault, Kind, Node, Path, Segment, scalar, schema};
 use crate::spec::PlugParams;
-use crate::units::{Bytes, Span};
 
 /// Everything in `node`, which stands at `at`, that `schema` does not allow.
 pub fn check(node: &Node, schema: &Value, at: &Path) -> Vec<Fault> {
@@ -37,53 +34,6 @@ fn section_keys(section: &str) -> Vec<String> {
     let root = schema();
     let alternatives = alternatives(root, &root["properties"][section]);
     alternatives.iter().flat_map(|alternative| keys(alternative.schema, "properties")).map(str::to_owned).collect()
-}
-
-/// One of the things that a schema allows.
-#[derive(Clone, Copy)]
-struct Alternative<'s> {
-    schema: &'s Value,
-    /// The name of the type, where it has one.
-    name: Option<&'s str>,
-}
-
-impl Alternative<'_> {
-    fn is(&self, kind: &str) -> bool {
-        match &self.schema["type"] {
-            Value::String(one) => one == kind,
-            Value::Array(several) => several.iter().any(|one| one == kind),
-            _ => false,
-        }
-    }
-}
-
-/// What `schema` allows, references followed and unions laid flat.
-fn alternatives<'s>(root: &'s Value, schema: &'s Value) -> Vec<Alternative<'s>> {
-    fn collect<'s>(root: &'s Value, schema: &'s Value, name: Option<&'s str>, into: &mut Vec<Alternative<'s>>) {
-        if let Some(target) = schema["$ref"].as_str() {
-            let name = target.rsplit('/').next();
-            let definition = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-            if let Some(definition) = definition {
-                collect(root, definition, name, into);
-            }
-            return;
-        }
-        match schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
-            Some(union) => union.iter().for_each(|branch| collect(root, branch, name, into)),
-            None => into.push(Alternative { schema, name }),
-        }
-    }
-    let mut into = Vec::new();
-    collect(root, schema, None, &mut into);
-    into
-}
-
-fn keys<'s>(schema: &'s Value, of: &str) -> Vec<&'s str> {
-    match &schema[of] {
-        Value::Object(map) => map.keys().map(String::as_str).collect(),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
 }
 
 struct Walk<'s> {
@@ -255,7 +205,7 @@ impl<'s> Walk<'s> {
             let what = expected(allowed);
             let message = format!("{} must be {what}, not a list of {count}", path.quoted());
             let hint = match path.segments().last() {
-                Some(super::Segment::Key(key)) if key == "float" || key == "int" => {
+                Some(Segment::Key(key)) if key == "float" || key == "int" => {
                     Some("write `[smallest, largest]`; for single values write `choice: [...]`".to_owned())
                 }
                 _ => None,
@@ -346,271 +296,6 @@ impl<'s> Walk<'s> {
         };
         self.faults.push(Fault::new(path.clone(), message).maybe_hint(hint));
     }
-}
-
-/// The texts that an enum allows; none for free text.
-fn words(schema: &Value) -> Vec<&str> {
-    match (schema["const"].as_str(), schema["enum"].as_array()) {
-        (Some(word), _) => vec![word],
-        (None, Some(words)) => words.iter().filter_map(Value::as_str).collect(),
-        (None, None) => Vec::new(),
-    }
-}
-
-/// The smallest and the largest value of an integer's schema.
-fn bounds(schema: &Value) -> (i128, i128) {
-    let (low, high) = match schema["format"].as_str() {
-        Some("uint8") => (0, u8::MAX.into()),
-        Some("uint16") => (0, u16::MAX.into()),
-        Some("uint32") => (0, u32::MAX.into()),
-        Some("uint64" | "uint") => (0, u64::MAX.into()),
-        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
-        _ => (i64::MIN.into(), i64::MAX.into()),
-    };
-    let given = |name: &str| schema[name].as_i64().map(i128::from);
-    (given("minimum").map_or(low, |min| min.max(low)), given("maximum").map_or(high, |max| max.min(high)))
-}
-
-/// The first sentence of a property's description.
-fn description(properties: Option<&Map<String, Value>>, name: &str) -> Option<String> {
-    let text = properties?.get(name)?["description"].as_str()?;
-    let sentence = text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.');
-    let mut letters = sentence.chars();
-    let first = letters.next()?;
-    Some(first.to_lowercase().chain(letters).map(|c| if c == '\n' { ' ' } else { c }).collect())
-}
-
-/// `a whole number`, `a mapping with `float`, `int` or `choice`, or text`.
-fn expected(allowed: &[Alternative<'_>]) -> String {
-    let takes = |kind: &str| allowed.iter().any(|alternative| alternative.is(kind));
-    let any_scalar = takes("boolean") && takes("number") && takes("string");
-    let mut parts: Vec<String> = Vec::new();
-    let mut tags: Vec<&str> = Vec::new();
-    let mut words_allowed: Vec<&str> = Vec::new();
-    for alternative in allowed {
-        let schema = alternative.schema;
-        let part = if alternative.is("object") {
-            tags.extend(keys(schema, "required"));
-            Some("a mapping".to_owned())
-        } else if alternative.is("array") {
-            Some(match (schema["minItems"].as_u64(), schema["maxItems"].as_u64()) {
-                (Some(min), Some(max)) if min == max => format!("a list of {min}"),
-                _ => "a list".to_owned(),
-            })
-        } else if any_scalar {
-            Some("a single value".to_owned())
-        } else if alternative.is("integer") {
-            Some("a whole number".to_owned())
-        } else if alternative.is("number") {
-            // Where both are allowed, "a number" says it.
-            parts.retain(|part| part != "a whole number");
-            Some("a number".to_owned())
-        } else if alternative.is("boolean") {
-            Some("true or false".to_owned())
-        } else if alternative.is("string") {
-            words_allowed.extend(words(schema));
-            match schema["x-heats"].as_str() {
-                Some("duration") => Some("a duration such as `90s`".to_owned()),
-                Some("size") => Some("a size such as `16GiB`".to_owned()),
-                Some("expression") => Some("a CEL expression".to_owned()),
-                _ if words(schema).is_empty() => Some("text".to_owned()),
-                _ => None,
-            }
-        } else {
-            None
-        };
-        parts.extend(part.filter(|part| !parts.contains(part)));
-    }
-    if allowed.iter().filter(|a| a.is("object")).count() > 1 {
-        let with_tags = format!("a mapping with {}", one_of(&tags));
-        parts.iter_mut().filter(|part| *part == "a mapping").for_each(|part| part.clone_from(&with_tags));
-    }
-    if !words_allowed.is_empty() {
-        parts.push(one_of(&words_allowed));
-    }
-    match parts.split_last() {
-        None => "nothing".into(),
-        Some((only, [])) => only.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
-    }
-}
-
-fn found(node: &Node) -> String {
-    match &node.kind {
-        Kind::Null => "nothing".into(),
-        Kind::Bool(truth) => format!("`{truth}`"),
-        Kind::Int(number) => number.to_string(),
-        Kind::Float(number) => format!("{number:?}"),
-        Kind::Str { text, .. } if text.is_empty() => "an empty text".into(),
-        Kind::Str { text, .. } => format!("the text `{}`", shortened(text)),
-        Kind::Seq(_) => "a list".into(),
-        Kind::Map(_) => "a mapping".into(),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    let line: String = text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() < text.chars().count() { format!("{line}...") } else { line }
-}
-
-/// How to write what was probably meant.
-fn repair(node: &Node, allowed: &[Alternative<'_>], path: &Path) -> Option<String> {
-    let takes = |kind: &str| allowed.iter().any(|alternative| alternative.is(kind));
-    let written = |kind: &str| allowed.iter().any(|alternative| alternative.schema["x-heats"] == kind);
-    let named = allowed.iter().find_map(|alternative| alternative.name);
-    let has_words = allowed.iter().any(|alternative| !words(alternative.schema).is_empty());
-    match &node.kind {
-        Kind::Str { text, .. } if takes("number") || takes("integer") => {
-            let plain = scalar::underscored(text).unwrap_or_else(|| text.trim().to_owned());
-            if takes("number") && scalar::float(&plain).is_some() || scalar::int(&plain).is_some() {
-                return Some(format!("write {plain}, without {}", if text.contains('_') { "`_`" } else { "quotes" }));
-            }
-            None
-        }
-        Kind::Str { text, .. } if takes("boolean") => match text.to_lowercase().as_str() {
-            "yes" | "on" | "y" | "true" | "t" => Some("write true".into()),
-            "no" | "off" | "n" | "false" | "f" => Some("write false".into()),
-            _ => None,
-        },
-        Kind::Str { text, .. } if takes("object") && text.contains(':') && !text.contains(": ") => {
-            Some(format!("write `{}`, with a space after the `:`", shortened(&text.replacen(':', ": ", 1))))
-        }
-        Kind::Str { text, .. } if takes("array") && named.is_none() && !text.is_empty() && lists_text(allowed) => {
-            let parts: Vec<&str> = text.split_whitespace().collect();
-            let is_command = *path == Path::from("command");
-            let joined = parts.iter().map(|part| quoted_if_needed(part)).collect::<Vec<_>>().join(", ");
-            Some(if is_command {
-                format!("write [{joined}]; no shell is involved")
-            } else {
-                format!("write [{}]", quoted_if_needed(text))
-            })
-        }
-        Kind::Int(0 | 1) if takes("boolean") => {
-            Some(if node.kind == Kind::Int(1) { "write true" } else { "write false" }.into())
-        }
-        Kind::Int(number) if written("duration") => {
-            Some(format!("a number needs its unit: write {number}s, {number}m or {number}h"))
-        }
-        Kind::Int(number) if written("size") => {
-            Some(format!("a number needs its unit: write {number}GiB or {number}MiB"))
-        }
-        Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if takes("array") && path.segments().len() > 1 => {
-            Some(format!("write [{}]", node.to_json()))
-        }
-        Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if takes("string") && !written("expression") && !has_words => {
-            Some(format!("put it in quotes: \"{}\"", node.to_json()))
-        }
-        Kind::Float(number) if takes("integer") && number.fract() == 0.0 && number.abs() < 1e15 => {
-            Some(format!("write {number:.0}"))
-        }
-        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str { .. } | Kind::Seq(_) | Kind::Map(_) => {
-            advice(node, named, path).or_else(|| form(allowed))
-        }
-    }
-}
-
-/// Whether a list is allowed, and one of texts.
-fn lists_text(allowed: &[Alternative<'_>]) -> bool {
-    allowed.iter().any(|alternative| alternative.is("array") && alternative.schema["items"]["type"] == "string")
-}
-
-/// The keys of the mapping that is allowed.
-fn form(allowed: &[Alternative<'_>]) -> Option<String> {
-    let [mapping] = allowed.iter().filter(|alternative| alternative.is("object")).collect::<Vec<_>>()[..] else {
-        return None;
-    };
-    let known = keys(mapping.schema, "properties");
-    (!known.is_empty()).then(|| format!("its keys are {}", all_of(&known)))
-}
-
-fn quoted_if_needed(word: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || "/._-=+".contains(c);
-    if word.chars().all(harmless) && !word.is_empty() { word.to_owned() } else { format!("{word:?}") }
-}
-
-/// How the type called `name` is written, given what stands in its place.
-fn advice(node: &Node, name: Option<&str>, path: &Path) -> Option<String> {
-    let key = match path.segments().last() {
-        Some(super::Segment::Key(key)) => key.as_str(),
-        Some(super::Segment::Index(_)) | None => "name",
-    };
-    if matches!(node.kind, Kind::Null) && path.is_within(&Path::from("space")) && ["float", "int"].contains(&key) {
-        return Some(format!("write `{key}: [smallest, largest]`"));
-    }
-    match name? {
-        "FloatSpec" | "IntSpec" | "ChoiceSpec" | "Value" if path.segments().len() == 2 => {
-            Some(parameter_advice(node, key))
-        }
-        "Value" => {
-            Some("lists and mappings are no values: write them as text, and let the program take it apart".into())
-        }
-        "Data" => Some("write `data: [{ name: digits, path: data/ }]`".into()),
-        "Env" => Some("write `env: { python: requirements.txt }`".into()),
-        "Objective" | "Objectives" => Some("write `objective: { minimize: loss }`".into()),
-        "Search" => Some("write `search: { algorithm: tpe }`".into()),
-        "EarlyStop" => Some("write `early_stop: { algorithm: asha, max: 27 }`".into()),
-        "Space" => Some("write each parameter as `lr: { float: [1e-5, 1e-1], log: true }`".into()),
-        _ => None,
-    }
-}
-
-/// How other tools write a parameter, and how it is written here.
-fn parameter_advice(node: &Node, key: &str) -> String {
-    let json = |name: &str| node.entry(name).map(|entry| entry.value.clone());
-    let pair = [("min", "max"), ("low", "high"), ("lower", "upper"), ("minval", "maxval")]
-        .into_iter()
-        .find_map(|(low, high)| Some((json(low)?, json(high)?)));
-    let list = [("values"), ("categories"), ("options"), ("list"), ("grid")].into_iter().find_map(json);
-    let items = match &node.kind {
-        Kind::Seq(_) => Some(node.clone()),
-        _ => list,
-    };
-    if let Some((low, high)) = pair {
-        let kind = if matches!((&low.kind, &high.kind), (Kind::Int(_), Kind::Int(_))) { "int" } else { "float" };
-        return format!("write `{key}: {{ {kind}: [{}, {}] }}`", low.to_json(), high.to_json());
-    }
-    if let Some(value) = json("value") {
-        return format!("for a constant write `{key}: {}`", value.to_json());
-    }
-    match items.map(|items| items.to_json().to_string().replace("\":", "\": ").replace(',', ", ")) {
-        Some(text) if text.len() < 60 => format!("write `{key}: {{ choice: {text} }}`"),
-        _ => {
-            format!("write for example `{key}: {{ float: [1e-5, 1e-1], log: true }}` or `{key}: {{ choice: [a, b] }}`")
-        }
-    }
-}
-
-/// What is wrong with a text that has to be written in some way; `None` where nothing is.
-fn written_as(kind: &str, text: &str, path: &Path) -> Option<Fault> {
-    let fault = |message: String| Fault::new(path.clone(), message);
-    match kind {
-        "duration" => {
-            text.parse::<Span>().err()?;
-            Some(
-                fault(format!("`{}` is not a duration", shortened(text)))
-                    .hint("write for example 250ms, 60s, 5m, 2h, 1d or 1h30m"),
-            )
-        }
-        "size" => {
-            text.parse::<Bytes>().err()?;
-            Some(fault(format!("`{}` is not a size", shortened(text))).hint("write for example 512MiB, 16GiB or 2TB"))
-        }
-        "expression" => {
-            let error: ParseError = Expr::parse(text).err()?;
-            Some(expression(&error, path))
-        }
-        _ => None,
-    }
-}
-
-/// A text that is not a CEL expression.
-pub(crate) fn expression(error: &ParseError, path: &Path) -> Fault {
-    let fault = Fault::new(path.clone(), format!("{} is not a CEL expression: {}", path.quoted(), error.why()));
-    let fault = match error.range() {
-        Some(range) => fault.within(range),
-        None => fault,
-    };
-    fault.maybe_hint(error.hint().map(str::to_owned))
 }
 
 #[cfg(test)]
