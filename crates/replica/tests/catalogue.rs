@@ -1,4 +1,5 @@
 //! The catalogue: what it answers, and that losing it loses nothing.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

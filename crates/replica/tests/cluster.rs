@@ -1,4 +1,5 @@
 //! Three nodes in one process, over a network of memory that can be cut.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

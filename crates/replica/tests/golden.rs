@@ -2,6 +2,7 @@
 //!
 //! `HEATS_WRITE_GOLDEN=1 cargo test -p heats-replica --test golden` writes a new one, for a new format only:
 //! what is there already is never written over.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! kill -9 at random moments of a process that proposes and acknowledges: nothing that it acknowledged is
 //! lost, and what is left always opens. `HEATS_KILL_ROUNDS=1000` runs longer.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
@@ -81,31 +82,47 @@ fn start(dir: &std::path::Path) -> Child {
         .unwrap()
 }
 
-/// Lets the child run for so long, kills it, and reads what it said: what it found, what it acknowledged.
-fn kill_after(mut child: Child, time: Duration) -> (Option<u64>, u64, bool) {
+/// When the child is killed.
+enum When {
+    /// So long after it was started.
+    Started(Duration),
+    /// So long after it said what it found.
+    Open(Duration),
+}
+
+/// Kills the child, and reads what it said: what it found, what it acknowledged.
+fn kill(mut child: Child, when: When) -> (Option<u64>, u64, bool) {
     let out = child.stdout.take().unwrap();
+    let (opened, open) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
-        let (mut open, mut acknowledged) = (None, 0);
+        let mut acknowledged = 0;
         for line in BufReader::new(out).lines().map_while(Result::ok) {
-            // The last line may have been cut off in its middle by the kill, but not silently: a shorter
-            // number only makes the check weaker.
+            // The kill may have cut the last line off: a shorter number only makes the check weaker.
             if let Some(number) = line.strip_prefix("open ") {
-                open = number.parse().ok();
+                opened.send(number.parse().unwrap()).unwrap();
             } else if let Some(number) = line.strip_prefix("acknowledged ") {
                 acknowledged = number.parse().unwrap_or(0).max(acknowledged);
             }
         }
-        (open, acknowledged)
+        acknowledged
     });
-    std::thread::sleep(time);
+    let mut found = None;
+    match when {
+        When::Started(time) => std::thread::sleep(time),
+        When::Open(time) => {
+            // It ends with an error where the child ends before that.
+            found = open.recv().ok();
+            std::thread::sleep(time);
+        }
+    }
     let died = child.try_wait().unwrap().is_some();
     child.kill().unwrap();
     let output = child.wait_with_output().unwrap();
     if died {
         println!("{}", String::from_utf8_lossy(&output.stderr));
     }
-    let (open, acknowledged) = reader.join().unwrap();
-    (open, acknowledged, died)
+    let acknowledged = reader.join().unwrap();
+    (found.or_else(|| open.try_recv().ok()), acknowledged, died)
 }
 
 #[test]
@@ -114,9 +131,10 @@ fn no_kill_loses_what_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let (mut acknowledged, mut opened) = (0, 0);
     for round in 0..rounds {
-        // From the middle of opening to well into work; a number of its own for every round.
-        let time = Duration::from_micros(20_000 + (round * 7_919) % 180_000);
-        let (found, said, died) = kill_after(start(dir.path()), time);
+        // Three of four while it works, the fourth while it opens; a moment of its own for every round.
+        let moment = Duration::from_micros((round * 7_919) % 60_000);
+        let when = if round % 4 == 3 { When::Started(moment) } else { When::Open(moment) };
+        let (found, said, died) = kill(start(dir.path()), when);
         assert!(!died, "round {round}: the process ended by itself");
         if let Some(found) = found {
             opened += 1;
@@ -134,5 +152,5 @@ fn no_kill_loses_what_was_acknowledged() {
         println!("{rounds} kills, {opened} of them at work; {acknowledged} entries acknowledged; {status:?}");
         replica.shutdown().await;
     });
-    assert!(opened * 4 >= rounds && acknowledged > 0, "only {opened} of {rounds} processes got to work");
+    assert!(opened * 2 >= rounds && acknowledged > 0, "only {opened} of {rounds} processes got to work");
 }

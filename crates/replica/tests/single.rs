@@ -1,4 +1,5 @@
 //! One node alone: what the single-machine mode runs.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

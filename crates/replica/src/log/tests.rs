@@ -237,7 +237,8 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
             let batch = 1 + dice.roll(60);
             append(&mut log, next..next + batch).await;
             // Every picture of this write was taken when all before it had been acknowledged.
-            for picture in std::mem::take(&mut *camera.pictures.lock().unwrap()) {
+            let taken = std::mem::take(&mut *camera.pictures.lock().unwrap());
+            for picture in taken {
                 pictures += 1;
                 if next == 0 && fs::read_dir(picture.path()).unwrap().next().is_none() {
                     continue;

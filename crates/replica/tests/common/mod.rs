@@ -1,5 +1,4 @@
 //! Builders that the tests of this crate share.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses some of them, and none all")]
 
 use std::path::Path;
