@@ -5,6 +5,7 @@ mod python;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use heats_domain::spec::Env;
 use tokio::sync::OnceCell;
@@ -12,6 +13,10 @@ use tokio::sync::OnceCell;
 pub use python::PythonError;
 
 use crate::event::OnEvent;
+
+/// How long a build that failed is not tried again: trials that wait for it fail at once with its reason,
+/// instead of asking the package index once each. A changed requirements file is another environment.
+const FAILED_FOR: Duration = Duration::from_secs(60);
 
 /// What an environment gives to a process, and what it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,6 +33,12 @@ pub enum EnvError {
     /// It could not be built.
     #[error(transparent)]
     Python(#[from] PythonError),
+    /// It could not be built a moment ago.
+    #[error("{why}")]
+    Recently {
+        /// Why not.
+        why: String,
+    },
     /// The folder is not an environment.
     #[error("`env.prefix` is `{path}`, which has no folder `bin`; name a virtual environment or a conda prefix")]
     Prefix {
@@ -43,27 +54,36 @@ pub enum EnvError {
 }
 
 type Shared = Arc<OnceCell<Arc<Environment>>>;
+/// The file that asks for an environment, and the hash of what it asks for.
+type Name = (PathBuf, String);
 
 /// The environments of one machine.
 #[derive(Debug)]
 pub struct Environments {
     folder: PathBuf,
     on_event: OnEvent,
-    ready: Mutex<BTreeMap<(PathBuf, String), Shared>>,
+    ready: Mutex<BTreeMap<Name, Shared>>,
+    failed: Mutex<BTreeMap<Name, (Instant, String)>>,
     interpreter: OnceCell<String>,
 }
 
 impl Environments {
     /// Environments kept in `folder`, whose building is told to `on_event`.
     pub const fn new(folder: PathBuf, on_event: OnEvent) -> Self {
-        Self { folder, on_event, ready: Mutex::new(BTreeMap::new()), interpreter: OnceCell::const_new() }
+        Self {
+            folder,
+            on_event,
+            ready: Mutex::new(BTreeMap::new()),
+            failed: Mutex::new(BTreeMap::new()),
+            interpreter: OnceCell::const_new(),
+        }
     }
 
     /// The environment that `env` asks for, with paths relative to `base`; built where it is not there. Attempts that
     /// need the same one wait for the one build.
     ///
     /// # Errors
-    /// Where it cannot be built. The next caller tries again.
+    /// Where it cannot be built. Callers within the next minute get the same error; then it is tried again.
     pub async fn prepare(&self, env: Option<&Env>, base: &Path) -> Result<Arc<Environment>, EnvError> {
         match env {
             None => Ok(Arc::new(Environment::default())),
@@ -81,15 +101,30 @@ impl Environments {
                 let file = base.join(requirements);
                 let interpreter = self.interpreter.get_or_try_init(python::interpreter).await?;
                 let wanted = python::Wanted::read(file.clone(), interpreter).await?;
-                let cell = self.cell(file, wanted.hash().to_owned());
+                let name = (file, wanted.hash().to_owned());
+                let cell = self.cell(name.0.clone(), name.1.clone());
                 let made = cell.get_or_try_init(|| async {
-                    let path = python::build(&wanted, &self.folder, &self.on_event).await?;
+                    if let Some(why) = self.failed_recently(&name) {
+                        return Err(EnvError::Recently { why });
+                    }
+                    let built = python::build(&wanted, &self.folder, &self.on_event).await;
+                    let path = built.inspect_err(|error| self.note_failure(&name, error))?;
                     let identity = python::identity(&path).await;
                     Ok::<_, EnvError>(Arc::new(prefixed(&path, identity)))
                 });
                 Ok(made.await?.clone())
             }
         }
+    }
+
+    fn failed_recently(&self, name: &Name) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get(name).filter(|(at, _)| at.elapsed() < FAILED_FOR).map(|(_, why)| why.clone())
+    }
+
+    fn note_failure(&self, name: &Name, error: &PythonError) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.insert(name.clone(), (Instant::now(), error.to_string()));
     }
 
     fn cell(&self, path: PathBuf, hash: String) -> Shared {
@@ -111,4 +146,34 @@ fn prefixed(prefix: &Path, identity: String) -> Environment {
         variables.insert("CONDA_PREFIX".to_owned(), prefix.display().to_string());
     }
     Environment { variables, identity }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::AgentEvent;
+
+    #[tokio::test]
+    async fn a_build_that_failed_is_not_tried_again_for_every_trial_that_waits_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("requirements.txt"), "./no-such-package\n").expect("writes");
+        let builds = Arc::new(Mutex::new(0));
+        let count = builds.clone();
+        let on_event = OnEvent::new(move |event| {
+            if matches!(event, AgentEvent::EnvFailed { .. }) {
+                *count.lock().expect("not poisoned") += 1;
+            }
+        });
+        let environments = Environments::new(folder.path().to_owned(), on_event);
+        let env = Env::Python("requirements.txt".into());
+        let prepare = || environments.prepare(Some(&env), folder.path());
+        let first = prepare().await.expect_err("no such package").to_string();
+        assert!(first.contains("no-such-package"), "{first}");
+        let (second, third) = tokio::join!(prepare(), prepare());
+        assert_eq!([second, third].map(|error| error.expect_err("is still so").to_string()), [first.clone(), first]);
+        assert_eq!(*builds.lock().expect("not poisoned"), 1);
+        // A mended file is another environment: nobody has to wait for it.
+        std::fs::write(folder.path().join("requirements.txt"), "").expect("writes");
+        prepare().await.expect("an environment without packages");
+    }
 }
