@@ -128,10 +128,13 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
         Code::NotFound => Verdict::Final(ClientError::NotFound(refusal())),
         Code::InvalidArgument | Code::OutOfRange => Verdict::Final(ClientError::Invalid(refusal())),
         Code::AlreadyExists | Code::Aborted => Verdict::Final(ClientError::Conflict(refusal())),
-        Code::PermissionDenied | Code::Unauthenticated => Verdict::Final(ClientError::Denied(refusal())),
-        Code::Ok | Code::Unknown | Code::Internal | Code::Unimplemented | Code::DataLoss | Code::ResourceExhausted => {
-            internal()
+        // A limit of the sweep has a code; a coordinator that is overloaded took nothing, and may later.
+        Code::ResourceExhausted if status.metadata().contains_key(CODE) => {
+            Verdict::Final(ClientError::Conflict(refusal()))
         }
+        Code::ResourceExhausted => Verdict::NotSent(said(status)),
+        Code::PermissionDenied | Code::Unauthenticated => Verdict::Final(ClientError::Denied(refusal())),
+        Code::Ok | Code::Unknown | Code::Internal | Code::Unimplemented | Code::DataLoss => internal(),
     }
 }
 
@@ -187,6 +190,13 @@ mod tests {
         assert!(matches!(precondition(&[(LEADER, "")]), Verdict::NotSent(_)), "no leader yet");
         assert!(matches!(precondition(&[(LEADER, "a:1")]), Verdict::NotSent(_)), "it points at itself");
         assert!(matches!(precondition(&[]), Verdict::Final(ClientError::Refused(_))));
+    }
+
+    #[test]
+    fn a_limit_of_the_sweep_is_final_and_an_overload_is_not() {
+        let limit = judge(&status(Code::ResourceExhausted, &[(CODE, "H0009")]), "a:1");
+        assert!(matches!(limit, Verdict::Final(ClientError::Conflict(_))));
+        assert!(matches!(judge(&status(Code::ResourceExhausted, &[]), "a:1"), Verdict::NotSent(_)));
     }
 
     #[test]

@@ -115,7 +115,8 @@ pub fn enqueue(state: &State, id: SweepId, params: Params) -> Decision<u32> {
     Ok((vec![Fact::PointEnqueued(PointEnqueued { sweep: id, params })], waiting))
 }
 
-/// Has failed trials tried again, all of them or those named; replies which.
+/// Has failed trials tried again, all of them or those named; replies which. A sweep that was stopped or
+/// cancelled tries these and creates no more.
 pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> {
     let sweep = sweep(state, id)?;
     if let Status::Draining(..) = sweep.status {
@@ -140,6 +141,16 @@ pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> 
     if sweep.is_ended() {
         reopens(state, sweep)?;
         facts.push(Fact::SweepReopened(SweepReopened { sweep: id }));
+        if sweep.status.ending() != Some(Ending::Finished) {
+            // Who stopped it did not want the rest of its budget; `edit` asks for that.
+            let why = "it was ended early, and only its failed trials were tried again".to_owned();
+            facts.push(Fact::SweepEdited(SweepEdited {
+                sweep: id,
+                trials: Some(sweep.created()),
+                parallel: None,
+                why,
+            }));
+        }
     }
     facts.extend(chosen.iter().map(|&n| settled(sweep, n, TrialState::Waiting, "a user asked for it again")));
     Ok((facts, chosen))
@@ -192,6 +203,21 @@ mod tests {
         cluster.control(id, Verb::Pause).expect("lives");
         cluster.complete(key, 0.5);
         assert_eq!(cluster.ending(id), Some(("finished", "all 1 trials of its budget ended")));
+    }
+
+    #[test]
+    fn a_stopped_sweep_tries_its_failed_trials_again_and_creates_no_more() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(9).set("run", "retries", 0));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.control(id, Verb::Stop).expect("lives");
+        cluster.finish(key, End::Exited(1));
+        assert_eq!(cluster.op(Op::Retry(id, vec![])), Ok(Reply::Retried(vec![0])));
+        let again = cluster.dispatch();
+        assert_eq!(again.iter().map(|key| (key.trial, key.attempt)).collect::<Vec<_>>(), [(0, 2)]);
+        cluster.complete(again[0], 0.5);
+        assert_eq!((cluster.dispatch().len(), cluster.sweep(id).created(), cluster.sweep(id).is_ended()), (0, 1, true));
     }
 
     #[test]
