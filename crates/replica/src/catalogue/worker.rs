@@ -50,11 +50,13 @@ async fn run(
         Err(error) => return give_up(&shared, &error.to_string()),
     };
     states.mark_changed();
+    // The state machine goes before the catalogue is closed; what it applied last is still to be written then.
+    let mut more = true;
     loop {
         let mut closed = None;
         let mut doubted = false;
         tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed(), if more => more = changed.is_ok(),
             () = shared.doubt.notified() => doubted = true,
             close = closing.recv() => match close {
                 Some(done) => closed = Some(done),

@@ -1,15 +1,12 @@
 //! Three nodes in one process, over a network of memory that can be cut.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::common::entry;
 use bytes::Bytes;
-use common::entry;
 use futures::future::select_all;
 use heats_replica::{BoxFuture, Leadership, ProposeError, Replica, ReplicaConfig, Transport, TransportError};
 use tempfile::TempDir;

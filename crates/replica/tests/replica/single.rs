@@ -1,12 +1,9 @@
 //! One node alone: what the single-machine mode runs.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{alone, config, entry, leading};
+use crate::common::{alone, config, entry, leading};
 use heats_replica::{Alone, Failure, Leadership, OpenError, ProposeError, Replica};
 
 #[tokio::test]
@@ -252,7 +249,7 @@ async fn an_entry_that_contradicts_the_state_stops_the_node_by_name() {
     let replica = alone(config(dir.path())).await.unwrap();
     let term = leading(&replica).await;
     // No such sweep.
-    let bad = common::trial_entries(term, 0).remove(0);
+    let bad = crate::common::trial_entries(term, 0).remove(0);
     assert_eq!(replica.propose(bad).await.unwrap_err(), ProposeError::Stopped);
     let mut failed = replica.failed();
     let failure = failed.wait_for(Option::is_some).await.unwrap().clone();

@@ -1,5 +1,4 @@
 //! Builders that the tests of this crate share.
-#![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses some of them, and none all")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,14 +1,11 @@
 //! kill -9 at random moments of a process that proposes and acknowledges: nothing that it acknowledged is
 //! lost, and what is left always opens. `HEATS_KILL_ROUNDS=1000` runs longer.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{alone, config, entry, leading};
+use crate::common::{alone, config, entry, leading};
 use heats_core::State;
 use heats_domain::AgentId;
 use heats_replica::{Replica, ReplicaConfig};
@@ -74,7 +71,7 @@ fn say(line: &str) {
 
 fn start(dir: &std::path::Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_process_that_is_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "kill::the_process_that_is_killed", "--ignored", "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,22 +1,19 @@
 //! A directory that version 1 of every format wrote still opens, and holds what it held.
 //!
-//! `HEATS_WRITE_GOLDEN=1 cargo test -p heats-replica --test golden` writes a new one, for a new format only:
+//! `HEATS_WRITE_GOLDEN=1 cargo test -p heats-replica --test replica golden` writes a new one, for a new format only:
 //! what is there already is never written over.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{SWEEP, alone, config, entry, leading, sweep_entry, trial_entries};
+use crate::common::{SWEEP, alone, config, entry, leading, sweep_entry, trial_entries};
 use heats_replica::ReplicaConfig;
 
 /// What the directory of format 1 amounts to, log and snapshot together.
 const HASH: &str = include_str!("golden/v1/hash");
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replica/golden/v1")
 }
 
 fn small(dir: &Path) -> ReplicaConfig {

@@ -1,12 +1,9 @@
 //! The catalogue: what it answers, and that losing it loses nothing.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 
-use common::{SWEEP, alone, config, entry, leading, sweep_entry, trial_entries};
+use crate::common::{SWEEP, alone, config, entry, leading, sweep_entry, trial_entries};
 use heats_core::fact::{Ending, SweepEnded, SweepRemoved};
 use heats_core::{Entry, Fact, Record};
 use heats_replica::Replica;
