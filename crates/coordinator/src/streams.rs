@@ -114,7 +114,10 @@ impl Streams {
                 }
                 Fact::TrialSettled(fact) => {
                     let Some(sweep) = state.sweeps.get(&fact.sweep) else { continue };
-                    let Some(trial) = sweep.trial(fact.trial) else { continue };
+                    // `state` may be past this entry: a trial that went back to the queue may run again by now.
+                    let Some(trial) = sweep.trial(fact.trial).filter(|trial| trial.state.is_terminal()) else {
+                        continue;
+                    };
                     let Some((attempt, lease)) = trial.live() else { continue };
                     let key = Key { sweep: fact.sweep, trial: fact.trial, attempt };
                     let why = fact.reason.as_ref().map_or_else(|| fact.why.clone(), ToString::to_string);

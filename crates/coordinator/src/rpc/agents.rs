@@ -63,13 +63,16 @@ impl Agents for AgentsService {
                 return Err(unanswered(&error));
             }
         };
-        if let Reply::Attached(attached) = answer.reply {
-            welcome(&node, &outbox, attached).await;
-        }
+        let first = match answer.reply {
+            Reply::Attached(attached) => welcome(&node, attached),
+            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
+        };
         info!(agent_id = %agent, "agent attached");
         let session = Session { node, agent, number, outbox };
         tokio::spawn(session.run(messages, cut));
-        Ok(Response::new(Box::pin(ReceiverStream::new(inbox).map(Ok))))
+        // What was decided in the same turn may be in the inbox already: the welcome comes before it all the same.
+        let answers = futures::stream::iter(first).chain(ReceiverStream::new(inbox));
+        Ok(Response::new(Box::pin(answers.map(Ok))))
     }
 }
 
@@ -83,7 +86,7 @@ fn attach(hello: v1::Hello) -> Result<(AgentId, Attach), ConvertError> {
 }
 
 /// What the agent is told first: who leads, and what became of its attempts.
-async fn welcome(node: &Node, outbox: &Outbox, attached: agents::Attached) {
+fn welcome(node: &Node, attached: agents::Attached) -> Vec<v1::ToAgent> {
     let state = node.replica.state();
     let agents::Attached { kill, stop: stops, run: runs } = attached;
     let welcome = v1::Welcome {
@@ -94,10 +97,8 @@ async fn welcome(node: &Node, outbox: &Outbox, attached: agents::Attached) {
     };
     let stops = stops.into_iter().map(|key| to_agent::Message::Stop(stop(&state, key, "the trial has ended".into())));
     let runs = runs.into_iter().filter_map(|key| run(&state, key)).map(to_agent::Message::Run);
-    for message in std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs) {
-        // An agent that is gone already finds out when it attaches again.
-        let _ = outbox.send(v1::ToAgent { message: Some(message) }).await;
-    }
+    let messages = std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs);
+    messages.map(|message| v1::ToAgent { message: Some(message) }).collect()
 }
 
 /// One stream, from its Welcome to its end.

@@ -1,0 +1,329 @@
+//! A coordinator as users and agents reach it: over gRPC, with its log on disk, and with agents played by the test.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::Duration;
+
+use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
+use heats_domain::{AgentId, Inventory, SweepId};
+use heats_wire::v1::agents_client::AgentsClient;
+use heats_wire::v1::sweeps_client::SweepsClient;
+use heats_wire::v1::{self, from_agent, to_agent};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+/// Nothing here takes longer on a machine that works; a test that hangs fails by this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct House {
+    coordinator: Coordinator,
+    sweeps: SweepsClient<Channel>,
+    channel: Channel,
+    _dir: TempDir,
+}
+
+impl House {
+    async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = CoordinatorConfig::single(dir.path(), "127.0.0.1:0".parse().unwrap());
+        let coordinator = Coordinator::start(config).await.unwrap();
+        let channel = Channel::from_shared(format!("http://{}", coordinator.address())).unwrap().connect_lazy();
+        let mut house = Self { coordinator, sweeps: SweepsClient::new(channel.clone()), channel, _dir: dir };
+        // A node that has just started leads after a moment: until then it asks to be asked again.
+        tokio::time::timeout(PATIENCE, async {
+            while house.status().await.leader.is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        house
+    }
+
+    async fn status(&mut self) -> v1::StatusResponse {
+        self.sweeps.status(v1::StatusRequest {}).await.unwrap().into_inner()
+    }
+
+    async fn submit(&mut self, request: u64, trials: u32) -> v1::SubmitResponse {
+        let spec = serde_json::json!({
+            "name": "s", "command": ["true"], "space": {"x": {"float": [0.0, 1.0]}},
+            "objective": {"minimize": "loss"}, "search": {"algorithm": "random", "seed": 1},
+            "early_stop": {"algorithm": "threshold", "upper": 10.0}, "budget": {"trials": trials}
+        });
+        let request = v1::SubmitRequest { request, spec: spec.to_string(), ..Default::default() };
+        self.sweeps.submit(request).await.unwrap().into_inner()
+    }
+
+    async fn sweep(&mut self) -> v1::Sweep {
+        let request = v1::GetRequest { sweep: "s".into() };
+        self.sweeps.get(request).await.unwrap().into_inner().sweep.unwrap()
+    }
+
+    async fn agent(&self, cpus: u32, holding: &[v1::AttemptKey]) -> Agent {
+        let (outbox, inbox) = mpsc::channel(64);
+        let hello = v1::Hello {
+            agent: Some(AgentId { bits: 7 }),
+            name: "test".into(),
+            inventory: Some(Inventory { cpus, memory: 1 << 30, gpus: vec![] }),
+            holding: holding.iter().map(|key| v1::Holding { key: Some(*key) }).collect(),
+            version: "test".into(),
+        };
+        let mut agent = Agent { outbox, stream: None, seq: 0 };
+        agent.say(from_agent::Message::Hello(hello)).await;
+        let answer = AgentsClient::new(self.channel.clone()).attach(ReceiverStream::new(inbox)).await.unwrap();
+        agent.stream = Some(answer.into_inner());
+        agent
+    }
+}
+
+/// An agent, played by the test.
+struct Agent {
+    outbox: mpsc::Sender<v1::FromAgent>,
+    stream: Option<Streaming<v1::ToAgent>>,
+    seq: u64,
+}
+
+impl Agent {
+    async fn say(&mut self, message: from_agent::Message) {
+        self.seq += 1;
+        self.outbox.send(v1::FromAgent { seq: self.seq, message: Some(message) }).await.unwrap();
+    }
+
+    async fn report(&mut self, key: v1::AttemptKey, step: u64, loss: f64) {
+        let metrics = Some([("loss", loss)].into_iter().collect());
+        self.say(from_agent::Message::Report(v1::Report { key: Some(key), step, metrics })).await;
+    }
+
+    async fn finish(&mut self, key: v1::AttemptKey) {
+        let end = Some(v1::End { kind: v1::end::Kind::Exited.into(), code: 0, signal: 0 });
+        self.say(from_agent::Message::Finished(v1::Finished { key: Some(key), end, ..Default::default() })).await;
+    }
+
+    /// The next message; `None` when the coordinator ended the stream.
+    async fn hear(&mut self) -> Option<to_agent::Message> {
+        let stream = self.stream.as_mut().unwrap();
+        let heard = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap()?;
+        heard.ok()?.message
+    }
+
+    async fn welcome(&mut self) -> v1::Welcome {
+        match self.hear().await {
+            Some(to_agent::Message::Welcome(welcome)) => welcome,
+            other => panic!("not a welcome: {other:?}"),
+        }
+    }
+
+    async fn run(&mut self) -> v1::AttemptKey {
+        match self.hear().await {
+            Some(to_agent::Message::Run(run)) => run.key.unwrap(),
+            other => panic!("not a run: {other:?}"),
+        }
+    }
+
+    async fn acknowledged(&mut self, seq: u64) {
+        match self.hear().await {
+            Some(to_agent::Message::Ack(ack)) => assert_eq!(ack.seq, seq),
+            other => panic!("not an acknowledgement: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trial_runs_from_its_lease_to_its_end_and_the_next_one_follows() {
+    let mut house = House::open().await;
+    house.submit(1, 2).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let first = agent.run().await;
+    agent.report(first, 1, 0.5).await;
+    agent.acknowledged(2).await;
+    agent.finish(first).await;
+    let second = agent.run().await;
+    agent.acknowledged(3).await;
+    assert_eq!((first.trial, second.trial), (0, 1));
+    agent.report(second, 1, 0.25).await;
+    agent.acknowledged(4).await;
+    agent.finish(second).await;
+    agent.acknowledged(5).await;
+    let sweep = house.sweep().await;
+    assert_eq!((sweep.status(), sweep.best[0].number, sweep.best[0].value), (v1::SweepStatus::Finished, 1, Some(0.25)));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_report_that_dooms_a_trial_brings_the_order_to_stop_before_its_acknowledgement() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    agent.report(key, 1, 11.0).await;
+    let Some(to_agent::Message::Stop(stop)) = agent.hear().await else { panic!("no order to stop") };
+    assert!(stop.why.contains("threshold at step 1"), "{}", stop.why);
+    agent.acknowledged(2).await;
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_speaks_for_an_attempt_that_is_not_live_is_told_to_end_it() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    let stale = v1::AttemptKey { attempt: 2, ..key };
+    agent.report(stale, 1, 0.1).await;
+    let Some(to_agent::Message::Stop(stop)) = agent.hear().await else { panic!("no order to stop") };
+    assert_eq!((stop.key, stop.grace_ms), (Some(stale), 0));
+    agent.acknowledged(2).await;
+    assert_eq!(house.sweep().await.best, [], "it changed nothing");
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_comes_back_is_told_what_it_missed_and_what_it_lost() {
+    let mut house = House::open().await;
+    house.submit(1, 3).await;
+    let mut agent = house.agent(2, &[]).await;
+    agent.welcome().await;
+    let (missed, lost) = (agent.run().await, agent.run().await);
+    agent.report(lost, 1, 0.5).await;
+    agent.acknowledged(2).await;
+    drop(agent);
+    let foreign = v1::AttemptKey { sweep: Some(SweepId { bits: 9 }), trial: 0, attempt: 1 };
+    let mut agent = house.agent(2, &[foreign]).await;
+    assert_eq!(agent.welcome().await.kill, [foreign]);
+    assert_eq!(agent.run().await, missed, "its start was never heard of");
+    assert_eq!(agent.run().await, v1::AttemptKey { attempt: 2, ..lost }, "it had reported, and is tried again");
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_newer_stream_of_an_agent_ends_the_older_one() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut older = house.agent(1, &[]).await;
+    older.welcome().await;
+    let key = older.run().await;
+    let mut newer = house.agent(1, &[key]).await;
+    newer.welcome().await;
+    assert_eq!(older.hear().await, None);
+    newer.report(key, 1, 0.5).await;
+    newer.acknowledged(2).await;
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_gets_nothing_more() {
+    let mut house = House::open().await;
+    house.submit(1, 2).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    agent.say(from_agent::Message::Leaving(v1::Leaving {})).await;
+    agent.acknowledged(2).await;
+    agent.report(key, 1, 0.5).await;
+    agent.acknowledged(3).await;
+    agent.finish(key).await;
+    agent.acknowledged(4).await;
+    let counts = house.sweep().await.counts.unwrap();
+    assert_eq!((counts.completed, counts.created), (1, 1));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_submit_repeated_after_a_lost_reply_makes_one_sweep() {
+    let mut house = House::open().await;
+    let first = house.submit(42, 1).await;
+    let second = house.submit(42, 1).await;
+    assert_eq!((first.sweep, first.existed), (second.sweep, false));
+    assert!(second.existed);
+    let all = house.sweeps.list(v1::ListRequest { all: true, limit: 0 }).await.unwrap().into_inner();
+    assert_eq!(all.sweeps.len(), 1);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_come_once_each_however_large_an_entry_is() {
+    let mut house = House::open().await;
+    // 600 trials are created and leased in one turn: more facts than one message of events holds.
+    house.submit(1, 600).await;
+    let mut agent = house.agent(600, &[]).await;
+    agent.welcome().await;
+    agent.run().await;
+    let request = v1::EventsRequest { sweep: "s".into(), trial: None, from_index: 0, follow: false };
+    let mut stream = house.sweeps.events(request).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    let mut last = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.unwrap();
+        assert!(batch.log_index > last, "an entry is never cut in two");
+        last = batch.log_index;
+        kinds.extend(batch.events.into_iter().map(|event| event.kind));
+    }
+    let count = |name| kinds.iter().filter(|kind| *kind == name).count();
+    assert_eq!((count("sweep_submitted"), count("trial_created"), count("trial_leased")), (1, 600, 600));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refusal_carries_its_code_and_hint() {
+    let mut house = House::open().await;
+    let status = house.sweeps.get(v1::GetRequest { sweep: "none".into() }).await.unwrap_err();
+    let text = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
+    assert_eq!((status.code(), text("heats-code")), (Code::NotFound, Some("H0001")));
+    assert!(text("heats-hint").unwrap().contains("heats ls"));
+    let request = v1::SubmitRequest { spec: r#"{"command": []}"#.into(), ..Default::default() };
+    assert_eq!(house.sweeps.submit(request).await.unwrap_err().code(), Code::InvalidArgument);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_begin_with_hello_is_refused() {
+    let house = House::open().await;
+    let heartbeat = v1::FromAgent { seq: 1, message: Some(from_agent::Message::Heartbeat(v1::Heartbeat {})) };
+    let answer = AgentsClient::new(house.channel.clone()).attach(tokio_stream::once(heartbeat)).await;
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let house = House::open().await;
+    let request = HealthCheckRequest { service: "heats.v1.Sweeps".into() };
+    let health = HealthClient::new(house.channel.clone()).check(request).await.unwrap().into_inner();
+    assert_eq!(health.status().as_str_name(), "SERVING");
+    let list = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices("".into())),
+        ..Default::default()
+    };
+    let mut answers = ServerReflectionClient::new(house.channel.clone())
+        .server_reflection_info(tokio_stream::once(list))
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answers.next().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    let names: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"heats.v1.Agents".into()) && names.contains(&"heats.v1.Sweeps".into()), "{names:?}");
+    drop(answers);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn only_this_machine_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = CoordinatorConfig::single(dir.path(), "0.0.0.0:0".parse().unwrap());
+    assert!(matches!(Coordinator::start(config).await, Err(StartError::NotLoopback(_))));
+}
