@@ -183,8 +183,9 @@ END
 
 #[test]
 fn a_trial_that_removes_its_socket_can_still_print_its_metric() {
-    let ended =
-        run("rm \"$HEATS_API_SOCK\"; \"$HEATS_BIN\" trial report loss=0.1 --step 1; echo '::metric step=2 loss=0.75'");
+    let ended = run(
+        "rm \"$HEATS_API_SOCK\"; timeout 1 \"$HEATS_BIN\" trial report loss=0.1 --step 1; echo '::metric step=2 loss=0.75'",
+    );
     assert_eq!(ended.outcome(), ("completed", None));
     assert_eq!(ended.bad().value, Some(0.75));
 }
