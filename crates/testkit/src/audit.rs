@@ -70,8 +70,10 @@ pub struct Trial {
     pub failure: Option<String>,
     /// For people.
     pub detail: String,
-    /// Its best value; NaN where only values that are not finite were reported.
+    /// Its best value, of those that are finite.
     pub value: Option<f64>,
+    /// The last value that it reported, which need not be finite.
+    pub last_value: Option<f64>,
     /// How many attempts it took.
     pub attempts: u64,
     /// All its fields.
@@ -137,9 +139,8 @@ impl Audit {
     pub fn best(&self) -> Option<(u64, f64)> {
         let ranked = self.trials.iter().filter(|trial| !UNRANKED.contains(&trial.state.as_str()));
         let values = ranked.filter_map(|trial| Some((trial.number, self.best_of(trial.number)?)));
-        let finite = values.filter(|(_, value)| value.is_finite());
         // The earlier of two that are equally good.
-        finite.reduce(|best, other| if self.is_better(other.1, best.1) { other } else { best })
+        values.reduce(|best, other| if self.is_better(other.1, best.1) { other } else { best })
     }
 
     /// Nothing, where the sweep kept every promise.
@@ -252,7 +253,7 @@ impl Audit {
     fn check_best(&self, faults: &mut Vec<String>) {
         for trial in &self.trials {
             let recorded = self.best_of(trial.number);
-            if !same(trial.value, recorded) {
+            if trial.value != recorded {
                 let number = trial.number;
                 faults.push(format!("trial {number} has the value {:?}, its reports {recorded:?}", trial.value));
             }
@@ -321,12 +322,11 @@ impl Audit {
         self.of_kind("trial_reported").filter_map(report).collect()
     }
 
-    /// The best value that a trial reported; NaN where all are NaN or infinite.
+    /// The best finite value that a trial reported.
     fn best_of(&self, trial: u64) -> Option<f64> {
-        let values = self.reports().into_iter().filter(|report| report.trial == trial).map(|report| report.value);
-        values
-            .map(|value| if value.is_finite() { value } else { f64::NAN })
-            .reduce(|best, other| if best.is_nan() || self.is_better(other, best) { other } else { best })
+        let reports = self.reports().into_iter().filter(|report| report.trial == trial && report.value.is_finite());
+        let values = reports.map(|report| report.value);
+        values.reduce(|best, other| if self.is_better(other, best) { other } else { best })
     }
 
     fn is_better(&self, one: f64, other: f64) -> bool {
@@ -345,13 +345,15 @@ impl Trial {
     }
 
     fn of(json: &Value) -> Self {
-        let value = &json["value"];
+        let number =
+            |key: &str| json[key].as_f64().or_else(|| json.get(format!("{key}_not_finite"))?.as_str()?.parse().ok());
         Self {
             number: json["number"].as_u64().expect("a number"),
             state: json["state"].as_str().expect("a state").to_owned(),
             failure: json["failure"].as_str().map(str::to_owned),
             detail: json["detail"].as_str().unwrap_or_default().to_owned(),
-            value: value.as_f64().or_else(|| json.get("value_not_finite").map(|_| f64::NAN)),
+            value: number("value"),
+            last_value: number("last_value"),
             attempts: json["attempts"].as_u64().unwrap_or_default(),
             json: json.clone(),
         }
@@ -372,14 +374,6 @@ impl Event {
 /// A number as the events have it: what is not finite is a text.
 fn float(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
-}
-
-fn same(one: Option<f64>, other: Option<f64>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one == other || (one.is_nan() && other.is_nan()),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    }
 }
 
 #[cfg(test)]

@@ -251,7 +251,6 @@ impl Finished {
     ///
     /// # Panics
     /// Where it has not, with all that it said.
-    #[must_use]
     pub fn expect(self, code: i32) -> Self {
         assert!(self.code == Some(code), "expected exit code {code}\n{self}");
         self
