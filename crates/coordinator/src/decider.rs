@@ -273,6 +273,7 @@ fn take_turn(
         suggesters.retain(|id| draft.sweeps.get(&id).is_some_and(|sweep| !sweep.is_ended()));
     }
     leading.dispatch(suggesters)?;
+    leading.dispatch_ahead(suggesters)?;
     let entry = leading.finish();
     let idle = entry.is_none() && waiting.is_empty();
     Ok((!idle).then_some(Turn { entry, outcome: None, waiting }))

@@ -136,7 +136,8 @@ impl Streams {
                 | Fact::TrialStarted(_)
                 | Fact::TrialReported(_)
                 | Fact::AttemptEnded(_)
-                | Fact::AgentAttached(_) => {}
+                | Fact::AgentAttached(_)
+                | Fact::TrialPlaced(_) => {}
             }
         }
     }

@@ -50,6 +50,28 @@ pub fn fit(spec: &SweepSpec, free: &Inventory) -> Option<Grant> {
     Some(Grant { cpus: need.cpus, memory, gpus })
 }
 
+/// How long a sweep's attempts may take on average, in milliseconds, for its trials to be leased ahead.
+pub const AHEAD_MS: u64 = 1_000;
+/// How many trials must have ended before that is known.
+const AHEAD_AFTER: u32 = 2;
+
+/// Whether trials of this sweep are so short that the way to the leader and back counts: then one trial per
+/// running one waits at the agent already. Longer ones are better proposed late, from all that is known by
+/// then, and start where a place is free first.
+pub fn is_brisk(sweep: &Sweep) -> bool {
+    let ended = sweep.counts.terminal();
+    ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS && sweep.spec.resources.gpus == 0.0
+}
+
+/// Whether a trial waits for a place that is free, or takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It takes what it is granted.
+    Free,
+    /// It waits at the agent for the place of an attempt that runs there.
+    Ahead,
+}
+
 /// The next trial of `sweep` for `agent`: a waiting one, else a new one.
 ///
 /// # Errors
@@ -58,9 +80,12 @@ pub fn next(
     sweep: &Sweep,
     agent: AgentId,
     grant: Grant,
+    place: Place,
     suggestions: &mut dyn Suggestions,
 ) -> Result<Vec<Fact>, Offer> {
-    let lease = |trial, attempt| Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial, attempt, agent, grant });
+    let ahead = place == Place::Ahead;
+    let lease =
+        |trial, attempt| Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial, attempt, agent, grant, ahead });
     if let Some(trial) = sweep.waiting.get_min().and_then(|&number| sweep.trial(number)) {
         return Ok(vec![lease(trial.number, trial.attempt() + 1)]);
     }
@@ -100,7 +125,70 @@ mod tests {
 
     use crate::Op;
     use crate::ops::attempts::End;
-    use crate::testing::{Cluster, SweepBuilder, attach};
+    use crate::ops::attempts::Key;
+    use crate::testing::{Cluster, SweepBuilder, attach, finish};
+
+    /// The attempt reports and ends after `ran_ms`.
+    fn run(cluster: &mut Cluster, key: Key, ran_ms: u64) {
+        cluster.start(key);
+        cluster.report(key, 1, 0.5).expect("is live");
+        cluster.op(Op::Finish(finish(key, End::Exited(0), ran_ms))).expect("ends are never refused");
+    }
+
+    /// A sweep of `builder` on an agent with one processor; two trials ended after `ran_ms`, and a third runs.
+    fn two_trials_of(cluster: &mut Cluster, builder: SweepBuilder, ran_ms: u64) -> Key {
+        cluster.submit(builder);
+        cluster.attach(1, 1);
+        for _ in 0..2 {
+            let key = cluster.dispatch_ahead()[0];
+            run(cluster, key, ran_ms);
+        }
+        cluster.dispatch()[0]
+    }
+
+    #[test]
+    fn a_short_trial_is_leased_ahead_for_each_that_runs_and_takes_its_place() {
+        let mut cluster = Cluster::default();
+        let running = two_trials_of(&mut cluster, SweepBuilder::minimize("loss").trials(6), 5);
+        let ahead = cluster.dispatch_ahead();
+        assert_eq!(ahead, [Key { trial: 3, ..running }]);
+        assert_eq!(cluster.dispatch_ahead(), [], "one for each that runs");
+        run(&mut cluster, running, 5);
+        assert_eq!(cluster.dispatch(), [], "the place is the waiting trial's");
+        assert_eq!(cluster.dispatch_ahead(), [Key { trial: 4, ..running }]);
+        run(&mut cluster, ahead[0], 5);
+        // Nothing of this depends on who leads: the next leader knows who waits for which place.
+        cluster.fail_over();
+        cluster.attach_holding(1, 1, &[Key { trial: 4, ..running }]);
+        assert_eq!(cluster.dispatch_ahead(), [Key { trial: 5, ..running }]);
+    }
+
+    #[test]
+    fn a_trial_that_was_leased_ahead_may_end_before_it_has_a_place() {
+        let mut cluster = Cluster::default();
+        let running = two_trials_of(&mut cluster, SweepBuilder::minimize("loss").trials(6), 5);
+        let ahead = cluster.dispatch_ahead()[0];
+        cluster.op(Op::CancelTrial(ahead.sweep, ahead.trial)).expect("is there");
+        cluster.finish(ahead, End::Stopped);
+        assert_eq!(cluster.dispatch_ahead(), [Key { trial: 4, ..running }]);
+    }
+
+    #[test]
+    fn nothing_is_leased_ahead_where_it_would_do_harm() {
+        let none = |builder: SweepBuilder, ran_ms, why: &str| {
+            let mut cluster = Cluster::default();
+            two_trials_of(&mut cluster, builder, ran_ms);
+            assert_eq!(cluster.dispatch_ahead(), [], "{why}");
+        };
+        let sweep = || SweepBuilder::minimize("loss").trials(6);
+        none(sweep(), super::AHEAD_MS, "long trials are proposed from all that is known when they start");
+        none(sweep().set("budget", "parallel", 1), 5, "the user wants one at a time");
+        none(SweepBuilder::minimize("loss").trials(3), 5, "the budget is used");
+        let mut cluster = Cluster::default();
+        two_trials_of(&mut cluster, sweep(), 5);
+        cluster.op(Op::Attach(attach(2, 1, 0))).expect("attaches");
+        assert_eq!(cluster.dispatch_ahead().len(), 3, "the free place first, then one ahead at each agent");
+    }
 
     #[test]
     fn two_sweeps_share_the_places_evenly() {

@@ -24,7 +24,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FactCell {
     /// The fact.
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub fact: Option<Fact>,
 }
 
@@ -79,6 +79,9 @@ pub enum Fact {
     /// An agent attached with this inventory, for the first time or with a changed one.
     #[prost(message, tag = "16")]
     AgentAttached(AgentAttached),
+    /// A trial that was leased ahead has its place now: another attempt on its agent ended.
+    #[prost(message, tag = "17")]
+    TrialPlaced(TrialPlaced),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -259,6 +262,23 @@ pub struct TrialLeased {
     /// What it holds of the agent's inventory.
     #[prost(message, required, tag = "5")]
     pub grant: Grant,
+    /// It waits at the agent for the place of an attempt that runs there, and takes nothing until it has it.
+    #[prost(bool, tag = "6")]
+    pub ahead: bool,
+}
+
+/// See [`Fact::TrialPlaced`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialPlaced {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
 }
 
 /// See [`Fact::TrialStarted`].
@@ -386,6 +406,7 @@ impl Fact {
             Self::TrialReported(f) => f.sweep,
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
+            Self::TrialPlaced(f) => f.sweep,
             Self::AgentAttached(_) => return None,
         })
     }
@@ -399,6 +420,7 @@ impl Fact {
             Self::TrialReported(f) => Some(f.trial),
             Self::TrialSettled(f) => Some(f.trial),
             Self::AttemptEnded(f) => Some(f.trial),
+            Self::TrialPlaced(f) => Some(f.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -419,6 +441,7 @@ impl Fact {
             Self::TrialStarted(f) => Some(f.attempt),
             Self::TrialReported(f) => Some(f.attempt),
             Self::AttemptEnded(f) => Some(f.attempt),
+            Self::TrialPlaced(f) => Some(f.attempt),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -453,6 +476,7 @@ impl Fact {
             Self::TrialSettled(_) => "trial_settled",
             Self::AttemptEnded(_) => "attempt_ended",
             Self::AgentAttached(_) => "agent_attached",
+            Self::TrialPlaced(_) => "trial_placed",
         }
     }
 }

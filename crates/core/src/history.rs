@@ -45,7 +45,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::TrialLeased(_)
         | Fact::TrialStarted(_)
         | Fact::AttemptEnded(_)
-        | Fact::AgentAttached(_) => None,
+        | Fact::AgentAttached(_)
+        | Fact::TrialPlaced(_) => None,
     }
 }
 

@@ -157,7 +157,7 @@ fn check_agents(state: &State, found: &mut Vec<Violation>) {
 fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
     let Some(attached) = state.agent(agent) else { return };
     let held = state.leases.get(&agent);
-    let leases = || held.into_iter().flat_map(imbl::OrdMap::values);
+    let leases = || held.into_iter().flat_map(imbl::OrdMap::values).filter(|lease| !lease.ahead);
     let place = || agent.to_string();
     let mut leased_gpus: Vec<u32> = leases().flat_map(|l| l.grant.gpus.iter().copied()).collect();
     let count = leased_gpus.len();
@@ -174,6 +174,7 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
             trial.and_then(Trial::live).is_some_and(|(_, attempt)| attempt.leased_ms > since)
         })
         .map(|(_, lease)| lease)
+        .filter(|lease| !lease.ahead)
         .collect();
     let Inventory { cpus, memory, gpus } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);

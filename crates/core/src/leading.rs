@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Inventory, Metrics, Params, SweepId};
+use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId};
 use heats_search::Stopper;
 
-use crate::dispatch::{self, Offer, Suggestions};
-use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited};
+use crate::dispatch::{self, Offer, Place, Suggestions};
+use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
 use crate::ops::agents::{Attach, Attached, expire};
@@ -20,7 +20,7 @@ use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::refusal::Refusal;
-use crate::state::{ApplyError, State};
+use crate::state::{ApplyError, Lease, State};
 use crate::sweep::Sweep;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
@@ -86,6 +86,8 @@ pub struct Leading {
     active: BTreeSet<SweepId>,
     /// The agents that are attached to this leader, with what no lease holds.
     free: BTreeMap<AgentId, Inventory>,
+    /// The agents at which an attempt ended just now.
+    vacated: BTreeSet<AgentId>,
 }
 
 impl Leading {
@@ -93,7 +95,16 @@ impl Leading {
     pub fn new(term: u64, state: State) -> Self {
         let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
-        Self { term, draft: state, now_ms, facts: Vec::new(), stoppers: BTreeMap::new(), active, free: BTreeMap::new() }
+        Self {
+            term,
+            draft: state,
+            now_ms,
+            facts: Vec::new(),
+            stoppers: BTreeMap::new(),
+            active,
+            free: BTreeMap::new(),
+            vacated: BTreeSet::new(),
+        }
     }
 
     /// The state with everything that was decided so far.
@@ -195,36 +206,85 @@ impl Leading {
             // A sweep that fits nowhere now leaves the rest to the others.
             let Some((agent, grant)) = place else { continue };
             from.insert(id, agent);
-            match dispatch::next(sweep, agent, grant, suggestions) {
-                Ok(facts) => {
-                    self.record_all(facts)?;
-                    if let Some(sweep) = self.draft.sweeps.get(&id) {
-                        queue.insert(dispatch::turn(sweep));
-                    }
-                }
-                Err(Offer::Exhausted) => {
-                    let (trials, why) = (
-                        Some(sweep.created()),
-                        format!("every configuration of the space was tried, {} in all", sweep.created()),
-                    );
-                    self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
-                }
-                // A point that a user asked for, and that no configuration can hold, is that trial's own end.
-                Err(Offer::Infeasible { .. }) if !sweep.queue.is_empty() => {
-                    self.record_all(dispatch::reject(sweep))?;
-                    if let Some(sweep) = self.draft.sweeps.get(&id) {
-                        queue.insert(dispatch::turn(sweep));
-                    }
-                }
-                Err(Offer::Infeasible { draws }) => {
-                    let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
-                    let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
-                    self.record_all(facts)?;
-                }
-                Err(Offer::Later | Offer::Ready { .. }) => {}
+            if self.lease(id, agent, grant, Place::Free, suggestions)?
+                && let Some(sweep) = self.draft.sweeps.get(&id)
+            {
+                queue.insert(dispatch::turn(sweep));
             }
         }
         Ok(())
+    }
+
+    /// Leases trials of sweeps whose trials are short ahead of their places, one for each attempt that runs at
+    /// an agent, so that a place that becomes free need not wait for this leader. To be called after
+    /// [`Leading::dispatch`]: only what fits nowhere now is leased so.
+    ///
+    /// # Errors
+    /// See [`TurnError`].
+    pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
+        let fits_nowhere = |sweep: &Sweep| self.free.values().all(|free| dispatch::fit(&sweep.spec, free).is_none());
+        let brisk = |sweep: &Arc<Sweep>| dispatch::is_hungry(sweep) && dispatch::is_brisk(sweep) && fits_nowhere(sweep);
+        let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
+        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.free.keys().copied().collect() };
+        for agent in agents {
+            while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
+                if !self.lease(id, agent, grant, Place::Ahead, suggestions)? {
+                    sweeps.retain(|&other| other != id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of `sweeps` leases a trial ahead at `agent` next, where the agent may have another one.
+    fn next_ahead(&self, sweeps: &[SweepId], agent: AgentId) -> Option<(SweepId, Grant)> {
+        let held = self.draft.leases.get(&agent)?;
+        let ahead = held.values().filter(|lease| lease.ahead).count();
+        if ahead * 2 >= held.len() {
+            return None;
+        }
+        let whole = &self.draft.agent(agent)?.inventory;
+        let hungry = sweeps.iter().filter_map(|id| self.draft.sweeps.get(id)).filter(|s| dispatch::is_hungry(s));
+        let fitting = hungry.filter_map(|s| Some((dispatch::turn(s), dispatch::fit(&s.spec, whole)?)));
+        fitting.min_by_key(|(turn, _)| *turn).map(|((_, id), grant)| (id, grant))
+    }
+
+    /// Leases the next trial of a sweep; whether the sweep may have another one.
+    fn lease(
+        &mut self,
+        id: SweepId,
+        agent: AgentId,
+        grant: Grant,
+        place: Place,
+        suggestions: &mut dyn Suggestions,
+    ) -> Result<bool, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
+        match dispatch::next(sweep, agent, grant, place, suggestions) {
+            Ok(facts) => {
+                self.record_all(facts)?;
+                Ok(true)
+            }
+            Err(Offer::Exhausted) => {
+                let (trials, why) = (
+                    Some(sweep.created()),
+                    format!("every configuration of the space was tried, {} in all", sweep.created()),
+                );
+                self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
+                Ok(false)
+            }
+            // A point that a user asked for, and that no configuration can hold, is that trial's own end.
+            Err(Offer::Infeasible { .. }) if !sweep.queue.is_empty() => {
+                self.record_all(dispatch::reject(sweep))?;
+                Ok(true)
+            }
+            Err(Offer::Infeasible { draws }) => {
+                let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
+                let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
+                self.record_all(facts)?;
+                Ok(false)
+            }
+            Err(Offer::Later | Offer::Ready { .. }) => Ok(false),
+        }
     }
 
     /// Ends the turn: everything that was decided since the last one, as one entry; `None` where nothing was.
@@ -257,6 +317,7 @@ impl Leading {
         for fact in facts {
             self.record_one(fact)?;
         }
+        self.fill_vacated()?;
         for id in touched {
             // Each round ends or drains the sweep, so there are at most three.
             while let Some(sweep) = self.draft.sweeps.get(&id) {
@@ -301,6 +362,12 @@ impl Leading {
             Fact::AttemptEnded(_) => {
                 if let Some(agent) = holder {
                     self.recount(agent);
+                    self.vacated.insert(agent);
+                }
+            }
+            Fact::TrialPlaced(_) => {
+                if let Some(agent) = holder {
+                    self.recount(agent);
                 }
             }
             Fact::SweepPaused(_)
@@ -316,6 +383,21 @@ impl Leading {
             | Fact::AgentAttached(_) => {}
         }
         self.facts.push(fact.into());
+        Ok(())
+    }
+
+    /// Gives the places of attempts that ended to trials that were leased ahead there, before anybody else.
+    fn fill_vacated(&mut self) -> Result<(), TurnError> {
+        for agent in std::mem::take(&mut self.vacated) {
+            loop {
+                let free = self.draft.free(agent);
+                let fits = |lease: &Lease| lease.grant.cpus <= free.cpus && lease.grant.memory <= free.memory;
+                let held = self.draft.leases.get(&agent).into_iter().flatten();
+                let Some((&(sweep, trial), lease)) = held.into_iter().find(|(_, l)| l.ahead && fits(l)) else { break };
+                let attempt = lease.attempt;
+                self.record_one(Fact::TrialPlaced(TrialPlaced { sweep, trial, attempt }))?;
+            }
+        }
         Ok(())
     }
 

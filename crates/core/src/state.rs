@@ -59,6 +59,8 @@ pub struct Lease {
     pub attempt: u32,
     /// What it holds.
     pub grant: Grant,
+    /// It takes nothing yet: it waits at the agent for the place of an attempt that runs there.
+    pub ahead: bool,
 }
 
 /// Everything that the cluster knows.
@@ -131,7 +133,8 @@ impl State {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
-            | Fact::AttemptEnded(_) => {
+            | Fact::AttemptEnded(_)
+            | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
                 let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
                 let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
@@ -140,13 +143,21 @@ impl State {
                 sweep.record(fact, record.at_ms).map_err(contradiction)?;
                 match fact {
                     Fact::TrialLeased(fact) => {
-                        let lease = Lease { attempt: fact.attempt, grant: fact.grant.clone() };
+                        let (attempt, grant, ahead) = (fact.attempt, fact.grant.clone(), fact.ahead);
+                        let lease = Lease { attempt, grant, ahead };
                         self.leases.entry(fact.agent).or_default().insert((fact.sweep, fact.trial), lease);
                     }
                     Fact::AttemptEnded(fact) => {
                         let agent = sweep.trial(fact.trial).and_then(|t| t.attempts.last()).map(|a| a.agent);
                         if let Some(held) = agent.and_then(|agent| self.leases.get_mut(&agent)) {
                             held.remove(&(fact.sweep, fact.trial));
+                        }
+                    }
+                    Fact::TrialPlaced(fact) => {
+                        let agent = sweep.trial(fact.trial).and_then(|t| t.attempts.last()).map(|a| a.agent);
+                        let held = agent.and_then(|agent| self.leases.get_mut(&agent));
+                        if let Some(lease) = held.and_then(|held| held.get_mut(&(fact.sweep, fact.trial))) {
+                            lease.ahead = false;
                         }
                     }
                     _ => {}
@@ -209,10 +220,10 @@ impl State {
         }
     }
 
-    /// What an agent has that no lease holds.
+    /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
     pub fn free(&self, agent: AgentId) -> Inventory {
         let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
-        for lease in self.leases.get(&agent).into_iter().flat_map(OrdMap::values) {
+        for lease in self.leases.get(&agent).into_iter().flat_map(OrdMap::values).filter(|lease| !lease.ahead) {
             free.cpus = free.cpus.saturating_sub(lease.grant.cpus);
             free.memory = free.memory.saturating_sub(lease.grant.memory);
             free.gpus.retain(|gpu| !lease.grant.gpus.contains(&gpu.index));
@@ -276,6 +287,9 @@ impl Sweep {
             Fact::TrialReported(fact) => self.trial_reported(fact)?,
             Fact::TrialSettled(fact) => self.trial_settled(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
+            Fact::TrialPlaced(fact) => {
+                live_attempt(self.touch(fact.trial)?, fact.attempt)?;
+            }
             Fact::SweepSubmitted(_) | Fact::SweepRemoved(_) | Fact::AgentAttached(_) => {
                 return Err("it is not a sweep's own");
             }

@@ -185,6 +185,14 @@ impl Cluster {
         self.end_turn().iter().filter_map(leased).collect()
     }
 
+    /// Free places are given out, then trials are leased ahead; what was leased.
+    pub fn dispatch_ahead(&mut self) -> Vec<Key> {
+        self.leading.begin(self.now_ms);
+        self.leading.dispatch(&mut self.suggestions).expect("no contradiction");
+        self.leading.dispatch_ahead(&mut self.suggestions).expect("no contradiction");
+        self.end_turn().iter().filter_map(leased).collect()
+    }
+
     /// The attempt's process was started.
     pub fn start(&mut self, key: Key) {
         self.op(Op::Start(key, String::new())).expect("is live");

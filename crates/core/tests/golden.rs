@@ -4,8 +4,8 @@
 
 use heats_core::fact::{
     AgentAttached, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded,
-    SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TrialCreated, TrialLeased, TrialReported,
-    TrialSettled, TrialStarted,
+    SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TrialCreated, TrialLeased, TrialPlaced,
+    TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -14,8 +14,20 @@ use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, Stop
 use prost::Message;
 
 const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
+/// What came after: trials that are leased ahead.
+const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
 
-/// Every kind of fact once, with every optional field set somewhere and left out somewhere.
+/// The kinds of facts and the fields that version 1 did not have.
+fn later_facts() -> Vec<Fact> {
+    let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
+    let grant = Grant { cpus: 1, memory: 0, gpus: vec![] };
+    vec![
+        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 1, agent, grant, ahead: true }),
+        Fact::TrialPlaced(TrialPlaced { sweep, trial: 7, attempt: 1 }),
+    ]
+}
+
+/// Every kind of fact of version 1 once, with every optional field set somewhere and left out somewhere.
 fn facts() -> Vec<Fact> {
     let sweep = SweepId { bits: 0x0123_4567_89ab_cdef };
     let agent = AgentId { bits: 0xfedc_ba98_7654_3210 };
@@ -59,6 +71,7 @@ fn facts() -> Vec<Fact> {
             attempt: 2,
             agent,
             grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3] },
+            ahead: false,
         }),
         Fact::TrialStarted(TrialStarted { sweep, trial: 4, attempt: 2, environment: "venv".into() }),
         Fact::TrialReported(TrialReported { sweep, trial: 4, attempt: 2, step: 9, metrics }),
@@ -108,23 +121,25 @@ fn facts() -> Vec<Fact> {
     ]
 }
 
-fn entry() -> Entry {
-    let facts = facts().into_iter().map(FactCell::from).collect();
+fn entry(facts: Vec<Fact>) -> Entry {
+    let facts = facts.into_iter().map(FactCell::from).collect();
     Entry { term: 3, at_ms: 1_795_000_000_000, facts }
 }
 
 #[test]
-fn an_entry_of_version_1_reads_as_what_it_was() {
-    assert_eq!(Entry::decode(V1).expect("decodes"), entry());
-    assert_eq!(entry().encode_to_vec(), V1, "what is written now is what was written then");
+fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
+    for (bytes, facts) in [(V1, facts()), (V2, later_facts())] {
+        assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
+        assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
+    }
 }
 
 #[test]
-fn the_golden_entry_has_every_kind_of_fact() {
-    let mut names: Vec<&str> = facts().iter().map(Fact::name).collect();
+fn the_golden_entries_have_every_kind_of_fact() {
+    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 16);
+    assert_eq!(names.len(), 17);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub fn sentence(fact: &Fact) -> String {
             format!("trial {} was created {whose}: {}", f.trial, f.params)
         }
         Fact::TrialLeased(f) => format!("trial {} was leased to `{}` as attempt {}", f.trial, f.agent, f.attempt),
+        Fact::TrialPlaced(f) => format!("attempt {} of trial {}, leased ahead, has its place", f.attempt, f.trial),
         Fact::TrialStarted(f) => format!("trial {} started (attempt {})", f.trial, f.attempt),
         Fact::TrialReported(f) => format!("trial {} reported at step {}: {}", f.trial, f.step, pairs(&f.metrics)),
         Fact::TrialSettled(f) => match &f.reason {
@@ -58,14 +59,18 @@ pub fn number(value: f64) -> Value {
 pub fn fields(fact: &Fact) -> Value {
     match fact {
         Fact::SweepSubmitted(f) => json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir}),
-        Fact::SweepPaused(_) | Fact::SweepResumed(_) | Fact::SweepReopened(_) | Fact::SweepRemoved(_) => json!({}),
+        Fact::SweepPaused(_)
+        | Fact::SweepResumed(_)
+        | Fact::SweepReopened(_)
+        | Fact::SweepRemoved(_)
+        | Fact::TrialPlaced(_) => json!({}),
         Fact::SweepDrained(f) => json!({"ending": f.ending().name(), "why": f.why}),
         Fact::SweepEdited(f) => json!({"trials": f.trials, "parallel": f.parallel, "why": f.why}),
         Fact::SweepEnded(f) => json!({"ending": f.ending().name(), "why": f.why}),
         Fact::PointEnqueued(f) => json!({"params": f.params}),
         Fact::TrialCreated(f) => json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued}),
         Fact::TrialLeased(f) => {
-            json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus})
+            json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus, "ahead": f.ahead})
         }
         Fact::TrialStarted(f) => json!({"environment": f.environment}),
         Fact::TrialReported(f) => {

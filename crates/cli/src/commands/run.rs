@@ -136,7 +136,11 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
                 hints::note(&format!("cancelling `{}`, which had not ended", old.name));
                 let id = super::best::sweep_id(old);
                 let request = v1::ControlRequest { sweep: id.clone(), trial: None, verb: v1::Verb::Cancel.into() };
-                client.control(request).await?;
+                match client.control(request).await {
+                    // Its last trials may have ended since it was listed.
+                    Ok(_) | Err(heats_client::ClientError::Conflict(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 // Its name is free once the last of its trials has ended.
                 let mut until_its_end = client.watch(v1::WatchRequest { sweep: id, min_interval_ms: 0 });
                 while until_its_end.next().await.transpose()?.is_some() {}

@@ -388,6 +388,9 @@ impl Oracle {
         }
         let sweep = self.sweeps.get_mut(&id).expect("is there");
         if sweep.over() {
+            if sweep.standing != Standing::Ended(Ending::Finished) {
+                sweep.max = sweep.created();
+            }
             sweep.reopen(now);
         }
         for number in &chosen {

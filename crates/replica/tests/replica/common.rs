@@ -67,7 +67,7 @@ pub fn trial_entries(term: u64, trial: u32) -> Vec<Entry> {
     let (sweep, attempt, agent) = (SWEEP, 1, AgentId { bits: 1 });
     let mut entries = vec![vec![
         Fact::TrialCreated(TrialCreated { sweep, trial, ..Default::default() }),
-        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant: Grant::default() }),
+        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant: Grant::default(), ahead: false }),
     ]];
     entries.extend((1..=3).map(|step| {
         let metrics = [("loss", 1.0 / step as f64)].into_iter().collect();
