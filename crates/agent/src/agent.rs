@@ -20,6 +20,7 @@ use crate::held::{Order, Outbox};
 use crate::journal::{Journal, JournalError};
 use crate::key::Key;
 use crate::paths::{Paths, PathsError};
+use crate::slots::Slots;
 use crate::supervisor::Origin;
 use crate::watcher::Watcher;
 use crate::{inventory, package};
@@ -137,6 +138,7 @@ impl Agent {
             heats_bin: config.heats_bin,
             shim: config.shim,
             owns_gpus: !inventory.gpus.is_empty(),
+            slots: Slots::new(inventory.cpus),
             outbox,
             journal,
             watcher: Watcher::start(),
@@ -147,7 +149,9 @@ impl Agent {
         }
         // Before Hello: it names them.
         for key in open {
-            context.take(key, Origin::Left);
+            // Before any order can come: what runs already is counted before anything new may start.
+            let cpus = AttemptDir::at(context.paths.attempt(key)).record().map_or(0, |record| record.cpus);
+            context.take(key, Origin::Left(context.slots.seize(cpus)));
         }
         let (closing, is_closing) = watch::channel(false);
         let identity = Identity { id, name, inventory };

@@ -69,6 +69,9 @@ pub struct Record {
     pub timeout_ms: Option<u64>,
     /// The time between SIGTERM and SIGKILL, in milliseconds.
     pub stop_grace_ms: u64,
+    /// How many processors it may use; 0 where an agent that did not count them wrote this.
+    #[serde(default)]
+    pub cpus: u32,
     /// The unix socket that the trial talks to.
     pub socket: PathBuf,
     /// Where the trial keeps its checkpoints.
@@ -241,6 +244,11 @@ impl AttemptDir {
         self.read("attempt.json")
     }
 
+    /// Whether a process may have been started here: the log that it inherits is made just before it.
+    pub fn was_started(&self) -> bool {
+        self.stdout().exists()
+    }
+
     /// Which processes run here.
     ///
     /// # Errors
@@ -353,6 +361,7 @@ mod tests {
             objective: None,
             timeout_ms: Some(5),
             stop_grace_ms: 1,
+            cpus: 1,
             socket: "/tmp/s".into(),
             checkpoints: "/tmp/c".into(),
             environment: "cpython".into(),

@@ -13,6 +13,7 @@ use crate::held::{Held, Outbox};
 use crate::journal::Journal;
 use crate::key::Key;
 use crate::paths::Paths;
+use crate::slots::Slots;
 use crate::supervisor::{self, Origin};
 use crate::watcher::Watcher;
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub shim: Vec<OsString>,
     /// Whether the agent offers GPUs.
     pub owns_gpus: bool,
+    /// The processors that trials run on.
+    pub slots: Slots,
     /// Where messages wait for the stream.
     pub outbox: Outbox,
     /// What was started.
@@ -82,6 +85,8 @@ impl Context {
 
     /// Stops supervising without a word to the trials: they run on.
     pub fn let_go(&self) {
+        // First: a slot that is given back now is none that somebody may start in.
+        self.slots.close();
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).tasks.abort_all();
     }
 

@@ -95,6 +95,7 @@ impl Order {
             objective: self.spec.objective().map(|o| o.metric().to_owned()).filter(|name| !name.is_empty()),
             timeout_ms: run.timeout.map(|timeout| timeout.ms),
             stop_grace_ms: run.stop_grace.ms,
+            cpus: self.grant.cpus,
             socket: house.socket.to_owned(),
             checkpoints,
             environment: environment.identity.clone(),

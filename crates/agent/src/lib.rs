@@ -33,6 +33,7 @@ mod process;
 mod readable;
 pub mod reading;
 pub mod shim;
+mod slots;
 mod supervisor;
 mod watcher;
 

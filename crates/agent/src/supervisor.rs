@@ -24,6 +24,7 @@ use crate::launch::{House, Order as LaunchOrder};
 use crate::lines;
 use crate::proc;
 use crate::process::Process;
+use crate::slots::Slot;
 use crate::watcher::Changes;
 
 /// An end that a coordinator has not taken over by then is synced, in case the power goes next.
@@ -40,8 +41,8 @@ const LAST_LINES: usize = 20;
 pub enum Origin {
     /// A coordinator told the agent to run it.
     Told(Box<v1::Run>),
-    /// An earlier agent started it.
-    Left,
+    /// An earlier agent started it, or was about to. Its processors are counted from the beginning.
+    Left(Slot),
 }
 
 /// An attempt whose process was started, or is over.
@@ -50,13 +51,14 @@ struct Begun {
     /// `None` where it is gone already.
     process: Option<Process>,
     door: Option<Door>,
+    slot: Slot,
 }
 
 /// Supervises `held` to its end. Returns when nothing more has to be done about it.
 pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
     let begun = match origin {
         Origin::Told(run) => begin(&context, &held, *run).await,
-        Origin::Left => adopt(&held).await,
+        Origin::Left(slot) => adopt(&held, slot).await,
     };
     let finished = match begun {
         Ok(begun) => run(&context, &held, begun).await,
@@ -81,7 +83,7 @@ async fn tell(context: &Context, held: &Arc<Held>, finished: v1::Finished) {
     }
 }
 
-/// Prepares and starts an attempt. An error is its end.
+/// Prepares an attempt, waits for its processors and starts it. An error is its end.
 async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begun, v1::Finished> {
     let failed = |why: String| {
         tracing::warn!(attempt = %held.key, why, "an attempt could not be started");
@@ -112,17 +114,20 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     folders.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     // Before the start: whatever happens next, a successor knows that something may run here.
     context.journal.started(held.key).await.map_err(|error| failed(error.to_string()))?;
-    if let Some(Order { cause, why, .. }) = held.ordered() {
-        return Err(conclude(held, None, Some(&Ending { cause, why })));
-    }
     // The door is open before anybody can knock.
     let door = open_door(held, &record);
+    // Last: whoever gets processors uses them at once, and the coordinator may have leased this one ahead.
+    let slot = tokio::select! {
+        biased;
+        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
+        slot = context.slots.take(record.cpus) => slot,
+    };
     let (dir, shim) = (held.dir.clone(), context.shim.clone());
     let [executor] = EXECUTORS;
     tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
     let started = tokio::task::spawn_blocking(move || executor.start(&shim, &dir)).await;
     let process = started.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    Ok(Begun { record, process: Some(process), door })
+    Ok(Begun { record, process: Some(process), door, slot })
 }
 
 /// Returns, with the reason, once the attempt is ordered to end.
@@ -133,11 +138,15 @@ async fn not_begun(held: &Held) -> Ending {
     Ending { cause, why }
 }
 
-/// Finds an attempt that an earlier agent left: alive, over, or lost.
-async fn adopt(held: &Arc<Held>) -> Result<Begun, v1::Finished> {
+/// Finds an attempt that an earlier agent left: alive, over, lost, or never started.
+async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
     let Ok(record) = held.dir.record() else {
         return Err(conclude(held, None, held.dir.ending().as_ref()));
     };
+    if !held.dir.was_started() {
+        let why = "its agent went down before it could be started".to_owned();
+        return Err(conclude(held, None, Some(&Ending { cause: Cause::Shutdown, why })));
+    }
     let deadline = Instant::now() + LIVE_WAIT;
     // Free, the lock says that the supervisor is gone: with or without a note of the end.
     while held.dir.end().is_none() && is_locked(held) {
@@ -147,7 +156,7 @@ async fn adopt(held: &Arc<Held>) -> Result<Begun, v1::Finished> {
             && is_locked(held)
         {
             let door = open_door(held, &record);
-            return Ok(Begun { record, process: Some(process), door });
+            return Ok(Begun { record, process: Some(process), door, slot });
         }
         if Instant::now() >= deadline {
             tracing::error!(attempt = %held.key, "a supervisor runs and does not say what it supervises");
@@ -155,7 +164,7 @@ async fn adopt(held: &Arc<Held>) -> Result<Begun, v1::Finished> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Ok(Begun { record, process: None, door: None })
+    Ok(Begun { record, process: None, door: None, slot })
 }
 
 fn is_locked(held: &Held) -> bool {
@@ -165,7 +174,7 @@ fn is_locked(held: &Held) -> bool {
 
 /// Supervises a process until it is gone and all that it wrote is sent.
 async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished {
-    let Begun { record, process, door } = begun;
+    let Begun { record, process, door, slot } = begun;
     let watch = context.watcher.watch(held.dir.path());
     let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
     let (ended, is_ended) = watch::channel(false);
@@ -179,6 +188,8 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             control(held, &record, process, watch.changes()).await;
         }
         bury(held, process.as_ref(), &record).await;
+        // Before the end is told: the next one need not wait for that.
+        drop(slot);
         drop(door);
         ended.send_replace(true);
     };

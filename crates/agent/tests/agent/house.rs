@@ -3,22 +3,34 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heats_agent::Agent;
+use heats_agent::{Agent, AgentConfig};
+use heats_domain::Inventory;
 
 use crate::fake::{self, Fake, config};
 
 pub struct House {
     pub data: tempfile::TempDir,
     pub fake: Fake,
+    cpus: u32,
 }
 
 impl House {
     pub async fn new() -> Self {
-        Self { data: tempfile::tempdir().expect("a folder"), fake: Fake::start().await }
+        Self::with_cpus(2).await
+    }
+
+    /// A house whose agents offer so many processors.
+    pub async fn with_cpus(cpus: u32) -> Self {
+        Self { data: tempfile::tempdir().expect("a folder"), fake: Fake::start().await, cpus }
+    }
+
+    pub fn config(&self) -> AgentConfig {
+        let config = config(self.data.path(), &self.fake);
+        AgentConfig { inventory: Inventory { cpus: self.cpus, ..config.inventory.clone() }, ..config }
     }
 
     pub async fn agent(&self) -> Agent {
-        Agent::start(config(self.data.path(), &self.fake)).await.expect("the agent starts")
+        Agent::start(self.config()).await.expect("the agent starts")
     }
 
     /// A file that the trial may use, by its absolute path.

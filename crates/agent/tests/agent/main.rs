@@ -4,4 +4,5 @@ mod doors;
 mod fake;
 mod house;
 mod restarts;
+mod slots;
 mod trials;

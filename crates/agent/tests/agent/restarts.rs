@@ -16,20 +16,20 @@ async fn holds_nothing(agent: &Agent) {
 }
 
 /// An agent in a runtime of its own, so that the test can end it as a kill would: nothing of it runs on.
-struct Doomed {
+pub struct Doomed {
     runtime: tokio::runtime::Runtime,
     agent: Agent,
 }
 
 impl Doomed {
-    async fn start(house: &House) -> Self {
+    pub async fn start(house: &House) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let agent = runtime.spawn(Agent::start(config(house.data.path(), &house.fake))).await;
+        let agent = runtime.spawn(Agent::start(house.config())).await;
         Self { runtime, agent: agent.expect("no panic").expect("the agent starts") }
     }
 
-    async fn kill(self) {
+    pub async fn kill(self) {
         let Self { runtime, agent } = self;
         let ended = tokio::task::spawn_blocking(move || {
             runtime.shutdown_timeout(Duration::from_secs(10));
