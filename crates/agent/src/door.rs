@@ -64,9 +64,10 @@ struct Room {
     spool: Mutex<Spool>,
 }
 
-/// The reports that came by the door, in a file.
+/// The reports that came by the door, in a file that the first of them makes: most trials use another door.
 struct Spool {
-    file: File,
+    path: PathBuf,
+    file: Option<File>,
     length: u64,
     step: u64,
 }
@@ -266,12 +267,18 @@ fn line(answer: &serde_json::Value) -> Bytes {
 }
 
 impl Spool {
-    /// Opens the file and finds where it ends and which step it ends with.
+    /// Opens the file, where there is one, and finds where it ends and which step it ends with.
     fn open(path: PathBuf) -> std::io::Result<Self> {
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { path, file: None, length: 0, step: 0 });
+            }
+            Err(error) => return Err(error),
+        };
         let length = file.metadata()?.len();
         let mut step = 0;
-        let mut lines = crate::lines::Lines::of(path);
+        let mut lines = crate::lines::Lines::of(path.clone());
         let mut whole = 0;
         if length > 0 {
             let mut each = |line: &[u8]| {
@@ -285,7 +292,7 @@ impl Spool {
         // A line that was cut by the agent's death was not answered.
         let length = length.min(whole);
         file.set_len(length)?;
-        Ok(Self { file, length, step })
+        Ok(Self { path, file: Some(file), length, step })
     }
 
     /// Writes a report, whole or not at all; its step.
@@ -293,9 +300,15 @@ impl Spool {
         let Reading { step, metrics } = reading;
         let step = step.unwrap_or_else(|| self.step.saturating_add(1));
         let line = reading::to_line(step, &metrics);
-        if let Err(error) = self.file.write_all_at(&line, self.length).and_then(|()| (&self.file).flush()) {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none @ None => {
+                none.insert(File::options().create(true).truncate(false).read(true).write(true).open(&self.path)?)
+            }
+        };
+        if let Err(error) = file.write_all_at(&line, self.length).and_then(|()| file.flush()) {
             // Half a line would spoil the next one. If this fails too, the next write goes over it.
-            let _next_write_covers_it = self.file.set_len(self.length);
+            let _next_write_covers_it = file.set_len(self.length);
             return Err(error);
         }
         self.length += line.len() as u64;
@@ -357,6 +370,16 @@ mod tests {
         assert_eq!(house.ask("POST", "/v1/report", r#"{"metrics":{"loss":"NaN"}}"#).await, go_on());
         let text = std::fs::read_to_string(house.held.dir.reports()).expect("reads");
         assert_eq!(text, "{\"step\":3,\"metrics\":{\"loss\":0.5}}\n{\"step\":4,\"metrics\":{\"loss\":\"NaN\"}}\n");
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_reports_nothing_here_leaves_no_file() {
+        let house = House::new();
+        assert_eq!(house.ask("GET", "/v1/stop", "").await, go_on());
+        assert_eq!(house.ask("POST", "/v1/report", r#"{"metrics":{}}"#).await.0, 400);
+        assert!(!house.held.dir.reports().exists());
+        assert_eq!(house.ask("POST", "/v1/report", r#"{"loss":1}"#).await, go_on());
+        assert!(house.held.dir.reports().exists());
     }
 
     #[tokio::test]
