@@ -57,10 +57,13 @@ const AHEAD_AFTER: u32 = 2;
 
 /// Whether trials of this sweep are so short that the way to the leader and back counts: then one trial per
 /// running one waits at the agent already. Longer ones are better proposed late, from all that is known by
-/// then, and start where a place is free first.
+/// then, and start where a place is free first. Agents count only processors for those that wait, so that
+/// trials which ask for memory or GPUs are never leased ahead.
 pub fn is_brisk(sweep: &Sweep) -> bool {
     let ended = sweep.counts.terminal();
-    ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS && sweep.spec.resources.gpus == 0.0
+    let need = &sweep.spec.resources;
+    let only_processors = need.gpus == 0.0 && need.memory.is_none();
+    only_processors && ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS
 }
 
 /// Whether a trial waits for a place that is free, or takes it.
@@ -184,6 +187,7 @@ mod tests {
         none(sweep(), super::AHEAD_MS, "long trials are proposed from all that is known when they start");
         none(sweep().set("budget", "parallel", 1), 5, "the user wants one at a time");
         none(SweepBuilder::minimize("loss").trials(3), 5, "the budget is used");
+        none(sweep().set("resources", "memory", "1MiB"), 5, "agents do not count memory for those that wait");
         let mut cluster = Cluster::default();
         two_trials_of(&mut cluster, sweep(), 5);
         cluster.op(Op::Attach(attach(2, 1, 0))).expect("attaches");

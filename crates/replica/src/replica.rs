@@ -280,15 +280,22 @@ impl Replica {
         let applied = self.shared.applied.borrow().last.ok_or(SnapshotError::Empty)?;
         let mut metrics = self.shared.raft.metrics();
         let covered = |metrics: &openraft::RaftMetrics<Types>| metrics.snapshot.filter(|id| *id >= applied);
+        let mut newest = metrics.borrow_watched().snapshot;
         if let Some(covered) = covered(&metrics.borrow_watched()) {
             return Ok(covered.index);
         }
-        self.shared.raft.trigger().snapshot().await.map_err(|_| SnapshotError::Stopped)?;
+        let trigger = || async { self.shared.raft.trigger().snapshot().await.map_err(|_| SnapshotError::Stopped) };
+        trigger().await?;
         loop {
             metrics.changed().await.map_err(|_| SnapshotError::Stopped)?;
             let now = metrics.borrow_watched().clone();
             if let Some(covered) = covered(&now) {
                 return Ok(covered.index);
+            }
+            // One that was on its way already covers less, and the engine forgot the wish for another meanwhile.
+            if now.snapshot != newest {
+                newest = now.snapshot;
+                trigger().await?;
             }
             if now.running_state.is_err() {
                 return Err(SnapshotError::Stopped);
