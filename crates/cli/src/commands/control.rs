@@ -54,7 +54,9 @@ pub async fn cancel(context: &Context, args: &CancelArgs) -> Outcome {
             let mut sweep = v1::Sweep::default();
             for number in numbers {
                 sweep = client.control(request(Some(number))).await?.sweep.unwrap_or_default();
-                hints::note(&format!("{}/{number} is cancelled", sweep.name));
+                // It may have ended before: then it stays what it was.
+                let trial = client.trial(selector.sweep.clone(), number).await?.trial.unwrap_or_default();
+                hints::note(&format!("{}/{number} is {}", sweep.name, view::state(trial.state)));
             }
             sweep
         };
