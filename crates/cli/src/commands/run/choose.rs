@@ -85,7 +85,7 @@ mod tests {
         Loaded {
             spec: serde_json::from_value(spec).expect("a spec"),
             file: Some(PathBuf::from(file)),
-            base_dir: PathBuf::from("/work"),
+            base_dir: PathBuf::from("/project"),
         }
     }
 
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn the_same_file_goes_on_and_another_begins_anew() {
-        let ours = loaded("/work/a.yaml", 60);
-        let live = [sweep(&loaded("/work/b.yaml", 60)), sweep(&ours)];
+        let ours = loaded("/project/a.yaml", 60);
+        let live = [sweep(&loaded("/project/b.yaml", 60)), sweep(&ours)];
         assert_eq!(choose(&live, &ours, false), Ok(Choice::Resume(Box::new(live[1].clone()))));
         assert_eq!(choose(&[], &ours, false), Ok(Choice::Submit { cancel: vec![] }));
         assert_eq!(choose(&live[..1], &ours, false), Ok(Choice::Submit { cancel: vec![] }));
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_changed_file_is_refused_with_what_changed_unless_it_begins_anew() {
-        let live = [sweep(&loaded("/work/a.yaml", 60))];
-        let now = loaded("/work/a.yaml", 50);
+        let live = [sweep(&loaded("/project/a.yaml", 60))];
+        let now = loaded("/project/a.yaml", 50);
         let failure = choose(&live, &now, false).expect_err("is refused");
         assert_eq!(failure.exit, Exit::Conflict);
         assert!(failure.message.contains("(`budget`)"), "{}", failure.message);
