@@ -33,6 +33,8 @@ pub struct Relay {
     relays: Relays,
     streams: Streams,
     agent: AgentId,
+    /// The stream that the request went out on.
+    stream: u64,
     id: u64,
     chunks: mpsc::Receiver<v1::LogChunk>,
 }
@@ -56,17 +58,20 @@ pub enum RelayError {
     /// The agent that keeps them is not attached.
     #[error("the agent that keeps these logs is not attached to this coordinator")]
     Away,
+    /// Its stream ended before the logs did.
+    #[error("the agent that keeps these logs was lost on the way: ask again for the rest")]
+    Lost,
     /// Too many requests are open.
     #[error("{OPEN} log requests are open on this coordinator already")]
     Full,
 }
 
 impl Relays {
-    /// Asks `agent` for logs.
+    /// Asks `agent`, which is attached by stream number `stream`, for logs.
     ///
     /// # Errors
     /// See [`RelayError`].
-    pub fn open(&self, streams: &Streams, agent: AgentId, want: Want) -> Result<Relay, RelayError> {
+    pub fn open(&self, streams: &Streams, agent: AgentId, stream: u64, want: Want) -> Result<Relay, RelayError> {
         let (sender, chunks) = mpsc::channel(WAITING);
         let id = {
             let mut inner = self.lock();
@@ -78,7 +83,7 @@ impl Relays {
             inner.open.insert(id, sender);
             id
         };
-        let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, id, chunks };
+        let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, stream, id, chunks };
         let Want { key, follow, stdout_only, stderr_only } = want;
         let request = v1::LogRequest { id, key: Some(key.into()), follow, stderr_only, stdout_only };
         if streams.send(agent, to_agent::Message::LogRequest(request)) { Ok(relay) } else { Err(RelayError::Away) }
@@ -103,9 +108,16 @@ impl Relays {
 }
 
 impl Relay {
-    /// The next chunk; `None` at the end.
-    pub async fn next(&mut self) -> Option<v1::LogChunk> {
-        self.chunks.recv().await
+    /// The next chunk; `None` once the reader was too slow.
+    ///
+    /// # Errors
+    /// The agent's stream is gone, and the rest with it.
+    pub async fn next(&mut self) -> Result<Option<v1::LogChunk>, RelayError> {
+        tokio::select! {
+            biased;
+            chunk = self.chunks.recv() => Ok(chunk),
+            () = self.streams.gone(self.agent, self.stream) => Err(RelayError::Lost),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use heats_core::ops::attempts::Key;
 use heats_core::{Entry, Fact, State};
 use heats_domain::AgentId;
 use heats_wire::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 /// Messages that may wait for one agent. One that falls this far behind is cut off; it attaches again and
@@ -22,6 +22,8 @@ pub type Outbox = mpsc::Sender<v1::ToAgent>;
 #[derive(Clone, Debug, Default)]
 pub struct Streams {
     inner: Arc<Mutex<Inner>>,
+    /// Told whenever a stream comes or goes.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ impl Streams {
         inner.next += 1;
         let number = inner.next;
         inner.by_agent.insert(agent, Way { number, outbox: outbox.clone(), _alive: alive });
+        self.changed.send_replace(());
         Attached { number, outbox, inbox, cut }
     }
 
@@ -69,6 +72,7 @@ impl Streams {
         let newest = inner.by_agent.get(&agent).is_some_and(|way| way.number == number);
         if newest {
             inner.by_agent.remove(&agent);
+            self.changed.send_replace(());
         }
         newest
     }
@@ -76,16 +80,41 @@ impl Streams {
     /// Cuts one agent's stream: its leases are over, and it has to attach again to get others.
     pub fn cut(&self, agent: AgentId) {
         self.lock().by_agent.remove(&agent);
+        self.changed.send_replace(());
     }
 
     /// Cuts every stream: this node does not lead any more, and its agents have to find who does.
     pub fn cut_all(&self) {
         self.lock().by_agent.clear();
+        self.changed.send_replace(());
     }
 
     /// Whether the agent is attached.
     pub fn is_attached(&self, agent: AgentId) -> bool {
         self.lock().by_agent.contains_key(&agent)
+    }
+
+    /// The number of the agent's stream, as soon as it has one.
+    pub async fn attached(&self, agent: AgentId) -> u64 {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if let Some(number) = self.number(agent) {
+                return number;
+            }
+            next(&mut changed).await;
+        }
+    }
+
+    /// Waits until the stream is not the agent's any more.
+    pub async fn gone(&self, agent: AgentId, number: u64) {
+        let mut changed = self.changed.subscribe();
+        while self.number(agent) == Some(number) {
+            next(&mut changed).await;
+        }
+    }
+
+    fn number(&self, agent: AgentId) -> Option<u64> {
+        self.lock().by_agent.get(&agent).map(|way| way.number)
     }
 
     /// Sends `message` to the agent; whether it could be.
@@ -97,6 +126,7 @@ impl Streams {
             Err(error) => {
                 debug!(agent_id = %agent, %error, "agent cut off: its outbox is full or gone");
                 inner.by_agent.remove(&agent);
+                self.changed.send_replace(());
                 false
             }
         }
@@ -146,6 +176,11 @@ impl Streams {
         // The map is consistent after every statement, so a panic elsewhere does not spoil it.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn next(changed: &mut watch::Receiver<()>) {
+    // The sender is as old as whoever waits here: it cannot be gone.
+    let _never_closed = changed.changed().await;
 }
 
 /// The order to start an attempt, where it is live.

@@ -27,7 +27,17 @@ struct House {
 
 impl House {
     async fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another coordinator on the same data.
+    async fn reopen(self) -> Self {
+        let Self { coordinator, _dir: dir, .. } = self;
+        coordinator.shutdown().await;
+        Self::open_in(dir).await
+    }
+
+    async fn open_in(dir: TempDir) -> Self {
         let config = CoordinatorConfig::single(dir.path(), "127.0.0.1:0".parse().unwrap());
         let coordinator = Coordinator::start(config).await.unwrap();
         let channel = Channel::from_shared(format!("http://{}", coordinator.address())).unwrap().connect_lazy();
@@ -62,6 +72,11 @@ impl House {
         self.sweeps.get(request).await.unwrap().into_inner().sweep.unwrap()
     }
 
+    async fn logs(&mut self, trial: u32) -> Streaming<v1::LogLine> {
+        let request = v1::LogsRequest { sweep: "s".into(), trial: Some(trial), ..Default::default() };
+        self.sweeps.logs(request).await.unwrap().into_inner()
+    }
+
     async fn agent(&self, cpus: u32, holding: &[v1::AttemptKey]) -> Agent {
         let (outbox, inbox) = mpsc::channel(64);
         let hello = v1::Hello {
@@ -77,6 +92,11 @@ impl House {
         agent.stream = Some(answer.into_inner());
         agent
     }
+}
+
+/// The next line; `None` at the end.
+async fn line(lines: &mut Streaming<v1::LogLine>) -> Option<v1::LogLine> {
+    tokio::time::timeout(PATIENCE, lines.next()).await.unwrap().map(Result::unwrap)
 }
 
 /// An agent, played by the test.
@@ -231,6 +251,51 @@ async fn an_agent_that_leaves_gets_nothing_more() {
     agent.acknowledged(4).await;
     let counts = house.sweep().await.counts.unwrap();
     assert_eq!((counts.completed, counts.created), (1, 1));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn logs_that_are_asked_for_while_their_agent_is_on_its_way_come_once_it_is_there() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    let mut house = house.reopen().await;
+    let mut lines = house.logs(0).await;
+    let mut agent = house.agent(1, &[key]).await;
+    agent.welcome().await;
+    let id = match agent.hear().await {
+        Some(to_agent::Message::LogRequest(request)) => request.id,
+        other => panic!("not a request for logs: {other:?}"),
+    };
+    let chunk = v1::LogChunk { id, data: b"hello\n".to_vec(), end: true, ..Default::default() };
+    agent.say(from_agent::Message::LogChunk(chunk)).await;
+    let first = line(&mut lines).await.unwrap();
+    assert_eq!((first.error.as_str(), first.data.as_slice()), ("", b"hello\n".as_slice()));
+    assert_eq!(line(&mut lines).await, None);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn logs_end_with_a_word_about_it_where_their_agent_is_lost() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    let mut lines = house.logs(0).await;
+    let Some(to_agent::Message::LogRequest(v1::LogRequest { id, .. })) = agent.hear().await else {
+        panic!("no request for logs")
+    };
+    let chunk = v1::LogChunk { id, data: b"hello\n".to_vec(), ..Default::default() };
+    agent.say(from_agent::Message::LogChunk(chunk)).await;
+    assert_eq!(line(&mut lines).await.unwrap().data, b"hello\n");
+    drop(agent);
+    let mut agent = house.agent(1, &[key]).await;
+    agent.welcome().await;
+    assert!(line(&mut lines).await.unwrap().error.contains("lost on the way"));
+    assert_eq!(line(&mut lines).await, None);
     house.coordinator.shutdown().await;
 }
 
