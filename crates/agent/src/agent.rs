@@ -16,6 +16,7 @@ use crate::attempt::{AttemptDir, Cause};
 use crate::context::{Attempts, Context};
 use crate::env::Environments;
 use crate::event::OnEvent;
+use crate::forkserver::ForkServer;
 use crate::held::{Order, Outbox};
 use crate::journal::{Journal, JournalError};
 use crate::key::Key;
@@ -41,7 +42,7 @@ pub struct AgentConfig {
     pub coordinators: Vec<String>,
     /// What the agent offers: see [`crate::inventory::detect`].
     pub inventory: Inventory,
-    /// The program that runs [`crate::shim::main`], and its first arguments: `heats __shim`.
+    /// The program that runs [`crate::forkserver::main`], and its first arguments: `heats __shim`.
     pub shim: Vec<OsString>,
     /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
     pub heats_bin: Option<PathBuf>,
@@ -136,7 +137,7 @@ impl Agent {
             paths,
             python,
             heats_bin: config.heats_bin,
-            shim: config.shim,
+            shims: Arc::new(ForkServer::new(config.shim)),
             owns_gpus: !inventory.gpus.is_empty(),
             slots: Slots::new(inventory.cpus),
             outbox,

@@ -4,8 +4,7 @@
 //! |---|---|---|
 //! | `attempt.json` | agent, before the start | [`Record`]: what runs and within which limits |
 //! | `params.json` | agent, before the start | the configuration, as the trial reads it |
-//! | `lock` | agent | locked as long as the shim lives |
-//! | `live.json` | shim, after the start | [`Live`]: which processes |
+//! | `live.json` | agent, then the shim | locked as long as the shim lives; after the start [`Live`]: which processes |
 //! | `stdout.log`, `stderr.log` | the trial | its output |
 //! | `metrics.jsonl` | the trial | reports, by door 0 |
 //! | `reports.jsonl` | agent | reports, by doors 1 to 3 |
@@ -15,7 +14,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -200,7 +200,7 @@ impl AttemptDir {
     pub fn create(&self, record: &Record, params: &[u8]) -> Result<(), DirError> {
         let io = |source| DirError::Io { path: self.path.clone(), verb: "written", source };
         match std::fs::create_dir(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 std::fs::remove_dir_all(&self.path).map_err(io)?;
                 std::fs::create_dir(&self.path).map_err(io)?;
             }
@@ -215,13 +215,18 @@ impl AttemptDir {
     ///
     /// # Errors
     /// Where the file system refuses.
-    pub fn lock_file(&self) -> Result<File, DirError> {
-        let path = self.file("lock");
+    pub fn live_file(&self) -> Result<File, DirError> {
+        let path = self.live_path();
         OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|source| DirError::Io {
             path,
             verb: "written",
             source,
         })
+    }
+
+    /// The file that [`AttemptDir::live_file`] opens.
+    pub fn live_path(&self) -> PathBuf {
+        self.file("live.json")
     }
 
     /// Opens a log for appending.
@@ -252,17 +257,20 @@ impl AttemptDir {
     /// Which processes run here.
     ///
     /// # Errors
-    /// Where the file is missing, as it is before the start, or damaged.
+    /// Where the file is missing or empty, as it is before the start, or damaged.
     pub fn live(&self) -> Result<Live, DirError> {
         self.read("live.json")
     }
 
-    /// Notes which processes run here.
+    /// Notes which processes run here, in the file that the caller was handed, by one write that nobody sees half.
     ///
     /// # Errors
     /// Where the file system refuses.
-    pub fn write_live(&self, live: &Live) -> Result<(), DirError> {
-        self.write_whole("live.json", &to_json(live))
+    pub fn write_live(&self, file: impl AsFd, live: &Live) -> Result<(), DirError> {
+        let bytes = to_json(live);
+        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, &bytes, 0)).map_err(std::io::Error::from);
+        let whole = written.and_then(|n| if n == bytes.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) });
+        whole.map_err(|source| DirError::Io { path: self.live_path(), verb: "written", source })
     }
 
     /// How it ended, or `None` where no end was noted.

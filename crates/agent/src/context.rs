@@ -1,7 +1,6 @@
 //! What the tasks of one agent share: where things are, which attempts are held, how to reach the stream.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
 use crate::env::Environments;
+use crate::forkserver::ForkServer;
 use crate::held::{Held, Outbox};
 use crate::journal::Journal;
 use crate::key::Key;
@@ -29,8 +29,8 @@ pub struct Context {
     pub python: PathBuf,
     /// The program `heats`.
     pub heats_bin: Option<PathBuf>,
-    /// The shim and its first arguments.
-    pub shim: Vec<OsString>,
+    /// What attempts are supervised by.
+    pub shims: Arc<ForkServer>,
     /// Whether the agent offers GPUs.
     pub owns_gpus: bool,
     /// The processors that trials run on.

@@ -1,11 +1,11 @@
 //! An agent runs trials on one machine: starts their processes, reads what they report, tells a coordinator, obeys it.
 //!
 //! It decides nothing about trials: whether one goes on, is tried again or has failed is the coordinator's word.
-//! A trial does not depend on its agent: each runs under a small supervising process ([`shim`]) that outlives
+//! A trial does not depend on its agent: each runs under a small supervising process (`shim.rs`) that outlives
 //! the agent and notes the trial's end, and what it writes goes to files. An agent that starts again takes over
 //! what its predecessor left, and tells everything once more that no coordinator has acknowledged.
 //!
-//! The program that uses this crate must call [`shim::main`] for the hidden subcommand that [`AgentConfig::shim`]
+//! The program that uses this crate must call [`forkserver::main`] for the hidden subcommand that [`AgentConfig::shim`]
 //! names, before it starts anything else.
 
 mod agent;
@@ -19,6 +19,7 @@ mod ending;
 mod env;
 mod event;
 mod executors;
+pub mod forkserver;
 mod held;
 pub mod inventory;
 mod journal;
@@ -32,7 +33,7 @@ mod proc;
 mod process;
 mod readable;
 pub mod reading;
-pub mod shim;
+mod shim;
 mod slots;
 mod supervisor;
 mod watcher;

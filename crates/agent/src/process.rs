@@ -23,7 +23,15 @@ impl Process {
     /// Where there is none, or no file descriptor is left.
     pub fn open(id: i32) -> io::Result<Self> {
         let pid = Some(id).filter(|&id| id > 0).and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self { id, handle: readable::register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)? })
+        Self::with_handle(id, pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+    }
+
+    /// The process `id` with a handle of it that somebody else has opened. To be called within the runtime.
+    ///
+    /// # Errors
+    /// Where the handle cannot be waited for.
+    pub fn with_handle(id: i32, handle: OwnedFd) -> io::Result<Self> {
+        Ok(Self { id, handle: readable::register(handle)? })
     }
 
     /// Its id.

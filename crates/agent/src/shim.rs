@@ -5,46 +5,35 @@
 //! directory. It deliberately knows no coordinator, no sweep and no time limit: the agent that holds the
 //! attempt, or the next one, does.
 //!
-//! It is handed, by the agent: file descriptor 0, the locked file `lock` of the directory (the lock is held
+//! It is forked by [`crate::forkserver`], and handed: file descriptor 0, the locked file `live.json` of the directory (the lock is held
 //! exactly as long as this process lives, which is how an agent tells a live attempt from a dead one), and 1
 //! and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
-use crate::attempt::{AttemptDir, End, Launch, Live, Record};
+use crate::attempt::{AttemptDir, DirError, End, Launch, Live, Record};
 use crate::proc;
 
 /// How long the end waits for what the command left behind and was killed, before it is noted without.
 const LEFT_BEHIND_WAIT: Duration = Duration::from_secs(5);
 const LEFT_BEHIND_TICK: Duration = Duration::from_millis(2);
 
-/// Runs the attempt in the directory that `args` holds as its only element. To be called before anything that
-/// starts a thread. The result says whether the attempt's end could be noted, not how the command ended.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let (Some(path), None) = (args.next(), args.next()) else {
-        eprintln!("heats: the shim takes one argument, the attempt's directory; the agent starts it, not people");
-        return ExitCode::from(2);
-    };
-    let dir = AttemptDir::at(PathBuf::from(path));
+/// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else.
+///
+/// # Errors
+/// Where the attempt's end could not be noted, however the command ended.
+pub fn supervise(dir: &AttemptDir) -> Result<(), DirError> {
     let end = match dir.record() {
-        Ok(Record { launch, .. }) => run(&dir, &launch),
+        Ok(Record { launch, .. }) => run(dir, &launch),
         Err(error) => End::not_started(error.to_string()),
     };
-    match dir.write_end(&end) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("heats: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    dir.write_end(&end)
 }
 
 fn run(dir: &AttemptDir, launch: &Launch) -> End {
@@ -60,7 +49,9 @@ fn run(dir: &AttemptDir, launch: &Launch) -> End {
     };
     let me = std::process::id() as i32;
     let started_ticks = proc::stat(me).map_or(0, |stat| stat.started_ticks);
-    if let Err(error) = dir.write_live(&Live { shim: me, started_ticks, child: child.as_raw_nonzero().get() }) {
+    if let Err(error) =
+        dir.write_live(rustix::stdio::stdin(), &Live { shim: me, started_ticks, child: child.as_raw_nonzero().get() })
+    {
         // Without the note, no agent could stop the command: better it does not run.
         let _ended = rustix::process::kill_process_group(child, Signal::KILL);
         return End::not_started(error.to_string());

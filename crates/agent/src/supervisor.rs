@@ -18,7 +18,8 @@ use crate::collector::{Collector, Summary};
 use crate::context::Context;
 use crate::door::Door;
 use crate::ending::{self, Evidence};
-use crate::executors::EXECUTORS;
+use crate::executors::{EXECUTORS, StartError};
+use crate::forkserver::ForkError;
 use crate::held::{Held, Order};
 use crate::launch::{House, Order as LaunchOrder};
 use crate::lines;
@@ -122,12 +123,18 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
         slot = context.slots.take(record.cpus) => slot,
     };
-    let (dir, shim) = (held.dir.clone(), context.shim.clone());
+    let (dir, shims) = (held.dir.clone(), context.shims.clone());
     let [executor] = EXECUTORS;
     tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
-    let started = tokio::task::spawn_blocking(move || executor.start(&shim, &dir)).await;
-    let process = started.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    Ok(Begun { record, process: Some(process), door, slot })
+    let started = tokio::task::spawn_blocking(move || executor.start(&shims, &dir)).await;
+    match started.map_err(|error| failed(error.to_string()))? {
+        Ok(process) => Ok(Begun { record, process: Some(process), door, slot }),
+        Err(StartError::Fork(ForkError::Lost)) => {
+            drop(door);
+            adopt(held, slot).await
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// Returns, with the reason, once the attempt is ordered to end.
@@ -169,7 +176,7 @@ async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
 
 fn is_locked(held: &Held) -> bool {
     // The trial lock is given back when the file is closed.
-    held.dir.lock_file().is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    held.dir.live_file().is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// Supervises a process until it is gone and all that it wrote is sent.
@@ -229,9 +236,11 @@ fn open_door(held: &Arc<Held>, record: &Record) -> Option<Door> {
 /// Waits for the process, and ends it when that is ordered or its time is up.
 async fn control(held: &Arc<Held>, record: &Record, process: &Process, mut changes: Changes) {
     let started = Instant::now();
-    let age = proc::stat(process.id()).and_then(|stat| proc::age(stat).ok()).unwrap_or_default();
     let limit = record.timeout_ms.map(Duration::from_millis);
-    let time_up = limit.map(|limit| started + limit.saturating_sub(age));
+    let time_up = limit.map(|limit| {
+        let age = proc::stat(process.id()).and_then(|stat| proc::age(stat).ok()).unwrap_or_default();
+        started + limit.saturating_sub(age)
+    });
     if let Some(Ending { cause, why }) = held.dir.ending() {
         held.order(Order { cause, grace: Duration::from_millis(record.stop_grace_ms), why });
     }

@@ -24,10 +24,9 @@ use clap::Parser;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == host::SHIM) {
-        // The supervisor of a trial: before anything starts a thread.
-        return heats_agent::shim::main(args);
+    if std::env::args_os().nth(1).is_some_and(|first| first == host::SHIM) {
+        // What trials are supervised by: before anything starts a thread.
+        return heats_agent::forkserver::main();
     }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

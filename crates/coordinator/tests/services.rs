@@ -312,6 +312,28 @@ async fn a_submit_repeated_after_a_lost_reply_makes_one_sweep() {
 }
 
 #[tokio::test]
+async fn whoever_watches_hears_of_the_end_at_once_however_rarely_they_want_to_hear() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let request = v1::WatchRequest { sweep: "s".into(), min_interval_ms: 60_000 };
+    let mut summaries = house.sweeps.watch(request).await.unwrap().into_inner();
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    agent.report(key, 1, 0.5).await;
+    agent.finish(key).await;
+    let last = tokio::time::timeout(PATIENCE, async {
+        let mut last = None;
+        while let Some(summary) = summaries.next().await {
+            last = summary.unwrap().sweep;
+        }
+        last.unwrap()
+    });
+    assert_eq!(last.await.unwrap().status(), v1::SweepStatus::Finished);
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
 async fn events_come_once_each_however_large_an_entry_is() {
     let mut house = House::open().await;
     // 600 trials are created and leased in one turn: more facts than one message of events holds.

@@ -1,7 +1,7 @@
-//! The shim as a program of its own, for the tests of this crate. Not installed: `heats` is its own shim.
+//! The fork server as a program of its own, for the tests of this crate. Not installed: `heats` is its own.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    heats_agent::shim::main(std::env::args_os().skip(1))
+    heats_agent::forkserver::main()
 }

@@ -5,9 +5,8 @@
 
 mod process;
 
-use std::ffi::OsString;
-
 use crate::attempt::{AttemptDir, DirError};
+use crate::forkserver::{ForkError, ForkServer};
 use crate::process::Process;
 
 /// Why an attempt's shim could not be started.
@@ -22,16 +21,19 @@ pub enum StartError {
         /// The folder.
         path: std::path::PathBuf,
     },
-    /// The operating system refused to start a process.
-    #[error("the supervisor process `{program}` could not be started: {source}{hint}")]
-    Spawn {
-        /// The program.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-        /// What to do, after a colon; or nothing.
-        hint: &'static str,
-    },
+    /// No process was started, or one of which only the folder tells.
+    #[error("the trial's supervisor could not be started: {0}{hint}", hint = hint(.0))]
+    Fork(#[from] ForkError),
+}
+
+/// What to do about it, after a colon; or nothing.
+fn hint(error: &ForkError) -> &'static str {
+    let (ForkError::Server { source, .. } | ForkError::Refused(source)) = error else { return "" };
+    match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::AGAIN) => ": too many processes; raise `ulimit -u` or run fewer trials at once",
+        Some(rustix::io::Errno::MFILE) => ": too many open files; raise `ulimit -n`",
+        _ => "",
+    }
 }
 
 /// Starts attempts in one kind of surroundings.
@@ -39,12 +41,12 @@ pub trait Executor: Send + Sync {
     /// The name that `EXECUTORS` lists it under.
     fn name(&self) -> &'static str;
 
-    /// Starts `shim` for the attempt in `dir`, whose record is written already. Blocks for as long as starting a
+    /// Starts a shim for the attempt in `dir`, whose record is written already. Blocks for as long as starting a
     /// process takes.
     ///
     /// # Errors
-    /// Where nothing was started.
-    fn start(&self, shim: &[OsString], dir: &AttemptDir) -> Result<Process, StartError>;
+    /// Where nothing was started, or by [`ForkError::Lost`] where only the folder tells.
+    fn start(&self, shims: &ForkServer, dir: &AttemptDir) -> Result<Process, StartError>;
 }
 
 /// Every executor, the default first.

@@ -68,9 +68,15 @@ impl House {
 
     /// The process that supervises the trial.
     pub async fn supervisor(&self, trial: u32) -> Process {
-        let live = std::fs::read(self.is_there(trial, "live.json").await).expect("reads");
-        let live: serde_json::Value = serde_json::from_slice(&live).expect("json");
-        Process { id: live["shim"].as_i64().expect("a number") as i32 }
+        let path = self.is_there(trial, "live.json").await;
+        loop {
+            let live = std::fs::read(&path).expect("reads");
+            // Empty until the command runs.
+            if let Ok(live) = serde_json::from_slice::<serde_json::Value>(&live) {
+                return Process { id: live["shim"].as_i64().expect("a number") as i32 };
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The process whose id the trial wrote into the file `name`.
@@ -95,7 +101,7 @@ impl Drop for House {
 }
 
 pub struct Process {
-    id: i32,
+    pub id: i32,
 }
 
 impl Process {
@@ -103,6 +109,20 @@ impl Process {
     pub fn runs(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    /// Returns once it has ended.
+    pub async fn is_gone(&self) {
+        while self.runs() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The process that forked it, as long as that is there.
+    pub fn parent(&self) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).expect("it runs");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("has a parent");
+        Self { id: parent.trim().parse().expect("a number") }
     }
 
     pub fn kill(&self) {

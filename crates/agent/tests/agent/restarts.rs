@@ -258,3 +258,40 @@ async fn a_second_agent_in_one_folder_is_refused_and_told_who_holds_it() {
     let other = heats_agent::AgentConfig { folder: "agent-2".into(), ..config(house.data.path(), &house.fake) };
     Agent::start(other).await.expect("another folder is free");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trials_run_on_without_the_process_that_forked_them_and_others_are_started() {
+    let house = House::new().await;
+    let (first, second) = (house.gate("first"), house.gate("second"));
+    let _agent = house.agent().await;
+    house.fake.run(0, shell(&format!("echo ::metric loss=1; read x < {first}; exit 5"))).await;
+    house.fake.reports(0, 1).await;
+    let server = house.supervisor(0).await.parent();
+    server.kill();
+    server.is_gone().await;
+    house.fake.run(1, shell(&format!("echo ::metric loss=2; read x < {second}; exit 6"))).await;
+    house.fake.reports(1, 1).await;
+    assert_ne!(house.supervisor(1).await.parent().id, server.id);
+    house.open_gate("first").await;
+    house.open_gate("second").await;
+    for (trial, code) in [(0, 5), (1, 6)] {
+        let end = house.fake.finished(trial).await.end;
+        assert_eq!(end.map(|end| (end.kind(), end.code)), Some((Kind::Exited, code)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_agent_takes_the_process_that_forks_along_and_no_trial() {
+    let house = House::new().await;
+    let gate = house.gate("gate");
+    let agent = Doomed::start(&house).await;
+    house.fake.run(0, shell(&format!("echo ::metric loss=1; read x < {gate}; exit 5"))).await;
+    house.fake.reports(0, 1).await;
+    let supervisor = house.supervisor(0).await;
+    let server = supervisor.parent();
+    agent.kill().await;
+    server.is_gone().await;
+    assert!(supervisor.runs());
+    house.open_gate("gate").await;
+    supervisor.is_gone().await;
+}

@@ -160,7 +160,12 @@ impl Sweeps for SweepsService {
                     changed = states.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,
                 }
-                tokio::time::sleep(interval).await;
+                // Whoever waits for the end waits no longer than that.
+                tokio::select! {
+                    () = tokio::time::sleep(interval) => {}
+                    _ended = states.wait_for(|state| sweep_ended(state, id)) => {}
+                    () = sender.closed() => return,
+                }
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
