@@ -24,7 +24,7 @@ use crate::paths::{Paths, PathsError};
 use crate::slots::Slots;
 use crate::supervisor::Origin;
 use crate::watcher::Watcher;
-use crate::{inventory, package};
+use crate::{inventory, launch, package};
 
 /// How long trials run on without a coordinator, unless [`AgentConfig::orphan_ttl`] says otherwise.
 pub const ORPHAN_TTL: Duration = Duration::from_secs(600);
@@ -131,13 +131,14 @@ impl Agent {
         let python = package::unpack(&paths.python()).map_err(io(paths.python()))?;
         let (journal, open) = Journal::open(&paths.own("journal"))?;
         let over = left_over(&paths, &open).map_err(io(paths.attempts()))?;
+        let shims = ForkServer::new(config.shim, launch::common(&python, config.heats_bin.as_deref()));
         let (outbox, outgoing) = Outbox::new();
         let context = Arc::new(Context {
             environments: Environments::new(paths.envs(), config.on_event.clone()),
             paths,
             python,
             heats_bin: config.heats_bin,
-            shims: Arc::new(ForkServer::new(config.shim)),
+            shims: Arc::new(shims),
             owns_gpus: !inventory.gpus.is_empty(),
             slots: Slots::new(inventory.cpus),
             outbox,

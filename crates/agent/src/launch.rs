@@ -123,8 +123,6 @@ impl Order {
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
-        // Python keeps lines back when its output is no terminal: metrics would come late.
-        set("PYTHONUNBUFFERED", "1".into());
         if self.grant.cpus > 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
             // Else every trial's numeric libraries start a thread per processor of the machine.
             set("OMP_NUM_THREADS", self.grant.cpus.to_string());
@@ -142,16 +140,18 @@ impl Order {
             set("CUDA_VISIBLE_DEVICES", gpus.clone());
             set("ROCR_VISIBLE_DEVICES", gpus);
         }
-        if let Some(bin) = house.bin {
-            set("HEATS_BIN", path(bin));
-            if let Some(folder) = bin.parent() {
-                append(&mut env, "PATH", path(folder));
+        // A list that nobody changed is the agent's own: see `common`.
+        for (name, folder) in lists(house.python, house.bin) {
+            if let Some(list) = env.get_mut(name) {
+                *list = appended(Some(list), folder);
             }
         }
-        append(&mut env, "PYTHONPATH", path(house.python));
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
+        if let Some(bin) = house.bin {
+            set("HEATS_BIN", path(bin));
+        }
         for (name, value) in self.params.iter() {
             set(&variable(name), value.to_string());
         }
@@ -194,10 +194,25 @@ fn variable(name: &str) -> String {
     format!("HEATS_PARAM_{name}")
 }
 
+/// What every trial of an agent is given, unless its sweep or its environment says otherwise. The process that trials
+/// are forked from has it already: a trial whose `PATH` is its parent's starts at half the cost.
+pub fn common(python: &Path, bin: Option<&Path>) -> BTreeMap<&'static str, String> {
+    // Python keeps lines back when its output is no terminal: metrics would come late.
+    let unbuffered = ("PYTHONUNBUFFERED", "1".to_owned());
+    let lists = lists(python, bin).map(|(name, folder)| (name, appended(std::env::var(name).ok().as_deref(), folder)));
+    std::iter::once(unbuffered).chain(lists).collect()
+}
+
+/// Lists of folders, and what the agent adds to each.
+fn lists<'a>(python: &'a Path, bin: Option<&'a Path>) -> impl Iterator<Item = (&'static str, &'a Path)> {
+    let bin = bin.and_then(Path::parent).map(|folder| ("PATH", folder));
+    bin.into_iter().chain([("PYTHONPATH", python)])
+}
+
 /// Adds a folder to a list of folders, last: what was found before is found as before.
-fn append(env: &mut BTreeMap<String, String>, name: &str, folder: String) {
-    let before = env.get(name).cloned().or_else(|| std::env::var(name).ok()).filter(|before| !before.is_empty());
-    env.insert(name.to_owned(), joined_by(":", before.into_iter().chain([folder])));
+fn appended(list: Option<&str>, folder: &Path) -> String {
+    let before = list.filter(|list| !list.is_empty()).map(str::to_owned);
+    joined_by(":", before.into_iter().chain([folder.display().to_string()]))
 }
 
 fn joined_by(between: &str, parts: impl Iterator<Item = String>) -> String {
@@ -265,7 +280,9 @@ mod tests {
         ] {
             assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");
         }
-        assert!(launch.env["PATH"].ends_with(":/opt/heats/bin"));
+        assert!(!launch.env.contains_key("PATH"), "it is the agent's");
+        let common = common(Path::new("/python"), Some(Path::new("/opt/heats/bin/heats")));
+        assert!(common["PATH"].ends_with(":/opt/heats/bin") && common["PYTHONPATH"].ends_with("/python"));
         assert!(!launch.env.contains_key("HEATS_RESUME_FROM"));
         assert!(!record(&order(1), root.path(), false).launch.env.contains_key("CUDA_VISIBLE_DEVICES"));
     }

@@ -32,13 +32,15 @@ impl Executor for PlainProcess {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[tokio::test]
     async fn an_attempt_that_runs_already_is_not_started_again() {
         let root = tempfile::tempdir().expect("a folder");
         let dir = AttemptDir::at(root.path().to_owned());
-        let shims = ForkServer::new(vec!["/no/such/program".into()]);
+        let shims = ForkServer::new(vec!["/no/such/program".into()], BTreeMap::new());
         let lock = dir.live_file().expect("opens");
         lock.try_lock().expect("locks");
         assert!(matches!(PlainProcess.start(&shims, &dir), Err(StartError::InUse { .. })));

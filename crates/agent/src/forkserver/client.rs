@@ -1,5 +1,6 @@
 //! The agent's side: starts the server when there is none, orders processes from it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -23,6 +24,7 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct ForkServer {
     program: Vec<OsString>,
+    env: BTreeMap<&'static str, String>,
     line: Mutex<Option<Line>>,
 }
 
@@ -57,9 +59,10 @@ pub enum ForkError {
 }
 
 impl ForkServer {
-    /// A server that is `program`, with its first arguments; started at the first order.
-    pub const fn new(program: Vec<OsString>) -> Self {
-        Self { program, line: Mutex::new(None) }
+    /// A server that is `program`, with its first arguments, and has `env` on top of the agent's own environment;
+    /// started at the first order.
+    pub const fn new(program: Vec<OsString>, env: BTreeMap<&'static str, String>) -> Self {
+        Self { program, env, line: Mutex::new(None) }
     }
 
     /// Starts a supervising process for the attempt in `folder`. Blocks for as long as a fork takes. To be called
@@ -73,7 +76,7 @@ impl ForkServer {
         let sent = line.as_ref().is_some_and(|line| line.order(folder, &files).is_ok());
         if !sent {
             // An order that could not be sent reached nobody: another server may have it.
-            let new = Line::open(&self.program)?;
+            let new = Line::open(&self.program, &self.env)?;
             new.order(folder, &files).map_err(|_gone| ForkError::Lost)?;
             *line = Some(new);
         }
@@ -99,13 +102,14 @@ struct Line {
 }
 
 impl Line {
-    fn open(program: &[OsString]) -> Result<Self, ForkError> {
+    fn open(program: &[OsString], env: &BTreeMap<&'static str, String>) -> Result<Self, ForkError> {
         let (name, arguments) = program.split_first().map_or((OsStr::new(""), &[][..]), |(name, rest)| (name, rest));
         let fail = |source| ForkError::Server { program: name.display().to_string(), source };
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (socket, theirs) = pair.map_err(|error| fail(error.into()))?;
         let server = Command::new(name)
             .args(arguments)
+            .envs(env)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
@@ -166,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_ends_with_an_order_is_told_from_one_that_cannot_be_started() {
         let root = tempfile::tempdir().expect("a folder");
-        let server = |words: &[&str]| ForkServer::new(words.iter().map(OsString::from).collect());
+        let server = |words: &[&str]| ForkServer::new(words.iter().map(OsString::from).collect(), BTreeMap::new());
         let start = |server: &ForkServer| server.start(root.path(), files(root.path())).map(|process| process.id());
         assert!(matches!(start(&server(&["/no/such/program"])), Err(ForkError::Server { .. })));
         assert!(matches!(start(&server(&[])), Err(ForkError::Server { .. })));
