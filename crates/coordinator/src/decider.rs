@@ -3,12 +3,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heats_core::{Entry, Leading, Op, Refusal, Reply, TurnError};
 use heats_domain::AgentId;
 use heats_replica::{Leadership, ProposeError, Proposed, Replica};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::edge::clock;

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heats_domain::AgentId;
+use tokio::time::Instant;
 
 /// A tick that comes this much later than it should means that this process was stopped, or its machine
 /// was: nobody could be heard meanwhile, so the gap counts against no agent.

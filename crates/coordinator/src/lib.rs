@@ -18,7 +18,7 @@ mod suggesters;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heats_replica::{Alone, BootstrapError, OpenError, Replica, ReplicaConfig};
 use heats_wire::v1::agents_server::AgentsServer;
@@ -26,6 +26,7 @@ use heats_wire::v1::sweeps_server::SweepsServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::server::TcpIncoming;
 use tracing::error;
 

@@ -5,6 +5,7 @@ use heats_domain::SweepId;
 use super::clock;
 
 /// 64 random bits.
+#[expect(clippy::disallowed_methods, reason = "the edge takes chance from the system")]
 pub fn bits() -> u64 {
     rand::random()
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
@@ -15,6 +14,7 @@ use heats_wire::convert::{ConvertError, required};
 use heats_wire::v1::agents_server::Agents;
 use heats_wire::v1::{self, from_agent, to_agent};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
