@@ -169,6 +169,56 @@ pub enum ProposeError {
     Stopped,
 }
 
+/// Why the cluster's members stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// It was not asked of the leader, or the node has stopped.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The id belongs to a node elsewhere.
+    #[error("node {node} is a member already, at `{address}`: remove it first, or choose another id")]
+    OtherAddress {
+        /// The id.
+        node: u64,
+        /// Where the member with that id listens.
+        address: String,
+    },
+    /// There is no such member.
+    #[error("node {node} is not a member")]
+    Unknown {
+        /// The id.
+        node: u64,
+    },
+    /// The learner may not vote yet.
+    #[error("node {node} has not caught up: it is {behind} entries behind, or does not answer")]
+    Behind {
+        /// The id.
+        node: u64,
+        /// How many entries it lacks.
+        behind: u64,
+    },
+    /// The leader would remove itself.
+    #[error("node {node} leads: hand the lead to another node first")]
+    Leads {
+        /// The id.
+        node: u64,
+    },
+    /// Of the voters there would be, too few answer.
+    #[error("of the {voters} voters that there would be, {silent:?} do not answer: no majority could decide anything")]
+    NoMajority {
+        /// How many there would be.
+        voters: usize,
+        /// Who of them is silent.
+        silent: Vec<u64>,
+    },
+    /// The engine refuses.
+    #[error("the members cannot be changed now: {why}")]
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {

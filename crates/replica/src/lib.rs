@@ -14,6 +14,7 @@ mod frame;
 mod lock;
 mod log;
 mod machine;
+mod members;
 mod network;
 mod pb;
 mod receiver;
@@ -24,6 +25,9 @@ mod watcher;
 
 pub use catalogue::{Catalogue, CatalogueError, Point};
 pub use config::ReplicaConfig;
-pub use error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError, TransportError};
+pub use error::{
+    BootstrapError, Failure, MembersError, OpenError, ProposeError, SnapshotError, StorageError, TransportError,
+};
+pub use members::Member;
 pub use network::{Alone, BoxFuture, Transport};
 pub use replica::{Leadership, Proposed, Replica, Status};

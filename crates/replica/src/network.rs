@@ -52,6 +52,8 @@ impl Transport for Alone {
 
 /// How much of a snapshot one message carries, in bytes: well below the limit of a gRPC message.
 const CHUNK_BYTES: usize = 1 << 20;
+/// How much of entries one message carries, in bytes, unless a single entry is larger.
+const APPEND_BYTES: usize = 4 << 20;
 /// How long a peer may take to make entries durable.
 const ENTRIES: Duration = Duration::from_secs(5);
 /// How long a peer may take to install a snapshot that it has whole.
@@ -167,10 +169,13 @@ impl RaftNetworkV2<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let entries: Vec<pb::LogEntry> = rpc.entries.iter().map(codec::entry).collect();
+        let fits = fits(&entries);
+        let cut = (fits < entries.len()).then(|| rpc.entries.get(fits.saturating_sub(1)).map(|entry| entry.log_id));
         let ask = Ask::Append(pb::AppendRequest {
             vote: codec::vote(&rpc.vote),
             previous: rpc.prev_log_id.as_ref().map(codec::log_id),
-            entries: rpc.entries.iter().map(codec::entry).collect(),
+            entries: entries.into_iter().take(fits).collect(),
             committed: rpc.leader_commit.as_ref().map(codec::log_id),
         });
         // A heartbeat is late after that; entries are not, they may have a slow link or a slow disk before them.
@@ -179,7 +184,10 @@ impl RaftNetworkV2<Types> for Peer {
             Answer::Append(answer) => {
                 let appended = answer.appended.ok_or(Malformed::Lacks("outcome"));
                 Ok(match appended.map_err(|error| Unreachable::new(&error))? {
-                    pb::Appended::All(()) => AppendEntriesResponse::Success,
+                    pb::Appended::All(()) => match cut {
+                        None => AppendEntriesResponse::Success,
+                        Some(sent) => AppendEntriesResponse::PartialSuccess(sent),
+                    },
                     pb::Appended::UpTo(cut) => AppendEntriesResponse::PartialSuccess(cut.after.map(codec::to_log_id)),
                     pb::Appended::Conflict(()) => AppendEntriesResponse::Conflict,
                     pb::Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(codec::to_vote(vote)),
@@ -248,6 +256,16 @@ impl RaftNetworkV2<Types> for Peer {
             other => Err(mismatch(&other).into()),
         }
     }
+}
+
+/// How many of the entries one message carries: one at least, for an entry cannot be cut.
+fn fits(entries: &[pb::LogEntry]) -> usize {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|entry| {
+        bytes += entry.encoded_len();
+        bytes <= APPEND_BYTES
+    });
+    fit.count().max(entries.len().min(1))
 }
 
 fn vote_request(rpc: &VoteRequest<Types>) -> pb::VoteRequest {

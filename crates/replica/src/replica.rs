@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use heats_core::{Entry, State};
@@ -85,6 +86,7 @@ pub struct Replica {
 struct Shared {
     node: u64,
     address: String,
+    election_ms_max: u64,
     raft: Raft<Types, Machine>,
     log: Log,
     applied: watch::Receiver<Applied>,
@@ -168,6 +170,7 @@ impl Replica {
             shared: Arc::new(Shared {
                 node: config.node_id,
                 address: config.address,
+                election_ms_max: config.election_ms_max,
                 raft,
                 log,
                 applied,
@@ -316,6 +319,15 @@ impl Replica {
         self.shared.raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)
     }
 
+    pub(crate) fn raft(&self) -> &Raft<Types, Machine> {
+        &self.shared.raft
+    }
+
+    /// How long a member may be silent before it counts as not answering.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_millis(self.shared.election_ms_max)
+    }
+
     /// Answers a request that a peer's [`Transport`] carried here.
     pub async fn receive(&self, message: Bytes) -> Bytes {
         self.shared.receiver.receive(message).await
@@ -349,7 +361,7 @@ impl Replica {
     }
 }
 
-fn not_leader(to: ForwardToLeader<Types>) -> ProposeError {
+pub(crate) fn not_leader(to: ForwardToLeader<Types>) -> ProposeError {
     let address = to.leader_node.map(|node| node.addr).unwrap_or_default();
     ProposeError::NotLeader { leader: to.leader_id.map(|id| (id, address)) }
 }

@@ -6,4 +6,6 @@ mod cluster;
 mod common;
 mod golden;
 mod kill;
+mod members;
+mod net;
 mod single;

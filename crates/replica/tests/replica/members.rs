@@ -1,0 +1,68 @@
+//! Nodes that join a cluster and leave it.
+
+use heats_replica::{Leadership, Member, MembersError, ProposeError};
+
+use crate::net::{Cluster, propose};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_as_a_learner_votes_once_it_has_caught_up_and_can_be_taken_out() {
+    let cluster = Cluster::start().await;
+    let (id, leader, term) = cluster.leader().await;
+    let last = propose(&leader, term, 0..250).await;
+    cluster.open(4).await;
+    assert_eq!(cluster.node(4).members(), []);
+    let unknown = leader.promote(4).await;
+    assert_eq!(unknown, Err(MembersError::Unknown { node: 4 }));
+
+    leader.add_learner(4, "node:4".into()).await.unwrap();
+    leader.add_learner(4, "node:4".into()).await.expect("twice is as good as once");
+    let elsewhere = leader.add_learner(4, "node:5".into()).await;
+    assert_eq!(elsewhere, Err(MembersError::OtherAddress { node: 4, address: "node:4".into() }));
+    let joined = cluster.node(4);
+    joined.watch_state().wait_for(|state| state.applied >= last).await.unwrap();
+    assert!(!joined.members().iter().any(|member| member.node == 4 && member.voter));
+    while let Err(error) = leader.promote(4).await {
+        assert!(matches!(error, MembersError::Behind { node: 4, .. }), "{error}");
+        tokio::task::yield_now().await;
+    }
+    let members = leader.members();
+    assert!(members.iter().all(|member| member.voter && (member.node == id || member.matched >= Some(last))));
+    assert_eq!(members.iter().map(|member| member.node).collect::<Vec<_>>(), [1, 2, 3, 4]);
+
+    let gone = 1 + id % 3;
+    leader.remove(gone).await.unwrap();
+    leader.remove(gone).await.expect("twice is as good as once");
+    assert_eq!(leader.members().len(), 3);
+    assert_eq!(leader.remove(id).await, Err(MembersError::Leads { node: id }));
+    // The newcomer counts: one of the old ones may be lost now.
+    cluster.stop(gone).await;
+    let other = (1..=3).find(|node| ![id, gone].contains(node)).unwrap();
+    cluster.stop(other).await;
+    let last = propose(&leader, term, 250..260).await;
+    cluster.check_agree(last).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_changed_that_would_leave_no_majority() {
+    let cluster = Cluster::start().await;
+    let (id, leader, _) = cluster.leader().await;
+    let (silent, other) = (1 + id % 3, 1 + (id + 1) % 3);
+    match cluster.node(silent).remove(other).await {
+        Err(MembersError::Propose(ProposeError::NotLeader { leader: Some((at, address)) })) => {
+            assert_eq!((at, address), (id, format!("node:{id}")));
+        }
+        answered => panic!("{answered:?}"),
+    }
+    cluster.cut(silent);
+    // It counts as answering until it has been silent for as long as an election takes.
+    let silence = |member: &Member| member.silent_for.is_some_and(|silence| silence.as_millis() > 400);
+    while !leader.members().iter().any(|member| member.node == silent && silence(member)) {
+        tokio::task::yield_now().await;
+    }
+    let refused = leader.remove(other).await.unwrap_err();
+    assert_eq!(refused, MembersError::NoMajority { voters: 2, silent: vec![silent] });
+    assert!(matches!(*leader.leadership().borrow(), Leadership::Leader { .. }));
+    cluster.heal();
+    cluster.stop_all().await;
+}
