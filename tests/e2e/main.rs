@@ -8,3 +8,4 @@ mod examples;
 mod output;
 mod refusals;
 mod retries;
+mod training;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -154,7 +154,15 @@ impl Heats {
     /// # Panics
     /// After [`PATIENCE`], with all that it said.
     pub fn finish(self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        self.finish_within(PATIENCE)
+    }
+
+    /// The same, for what may take longer: a download.
+    ///
+    /// # Panics
+    /// After `patience`, with all that it said.
+    pub fn finish_within(self, patience: Duration) -> Finished {
+        let deadline = Instant::now() + patience;
         let mut known = self.shared.lock();
         loop {
             match (known.open, known.status) {
@@ -173,7 +181,7 @@ impl Heats {
                 }
                 (_, _) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    assert!(!left.is_zero(), "waited {PATIENCE:?} in vain for its end\n{}", self.told(&known));
+                    assert!(!left.is_zero(), "waited {patience:?} in vain for its end\n{}", self.told(&known));
                     known = self.shared.changed.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
             }

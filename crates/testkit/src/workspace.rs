@@ -95,6 +95,16 @@ impl Workspace {
         path
     }
 
+    /// Makes `name` a link to the folder `target`, which outlives the workspace.
+    ///
+    /// # Panics
+    /// Where it cannot.
+    pub fn link(&self, name: &str, target: &Path) {
+        let path = self.file(name);
+        let parent = path.parent().expect("lies in the workspace");
+        fs::create_dir_all(parent).and_then(|()| std::os::unix::fs::symlink(target, &path)).expect("links");
+    }
+
     /// The text of a file; empty where there is none.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap_or_default()

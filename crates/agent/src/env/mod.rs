@@ -69,9 +69,10 @@ pub struct Environments {
 
 impl Environments {
     /// Environments kept in `folder`, whose building is told to `on_event`.
-    pub const fn new(folder: PathBuf, on_event: OnEvent) -> Self {
+    pub fn new(folder: PathBuf, on_event: OnEvent) -> Self {
         Self {
-            folder,
+            // Scripts in an environment hold its path: it must be the one that stays when a link on the way goes.
+            folder: folder.canonicalize().unwrap_or(folder),
             on_event,
             ready: Mutex::new(BTreeMap::new()),
             failed: Mutex::new(BTreeMap::new()),
