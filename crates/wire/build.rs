@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 3] = ["heats/v1/common.proto", "heats/v1/agents.proto", "heats/v1/sweeps.proto"];
+const FILES: [&str; 4] =
+    ["heats/v1/common.proto", "heats/v1/agents.proto", "heats/v1/sweeps.proto", "heats/v1/cluster.proto"];
 const DOMAIN: [(&str, &str); 9] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
@@ -22,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("heats.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    let mut build = tonic_prost_build::configure();
+    // Consensus messages are large, and are handed on as they are.
+    let mut build = tonic_prost_build::configure().bytes(".heats.v1.RaftMessage");
     for (message, path) in DOMAIN {
         build = build.extern_path(format!(".heats.v1.{message}"), format!("::heats_domain::{path}"));
     }

@@ -1,8 +1,20 @@
 //! How a coordinator is set up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How a node without a cluster comes to one. One that has a cluster stays in it, whatever this says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Founding {
+    /// It makes one of its own.
+    Alone,
+    /// It makes one with these nodes, ids and addresses, each of which is told the same.
+    With(BTreeMap<u64, String>),
+    /// It waits to be told, or to be added to another's.
+    Wait,
+}
 
 /// The settings of one coordinator.
 #[derive(Clone, Debug)]
@@ -11,8 +23,12 @@ pub struct CoordinatorConfig {
     pub data_dir: PathBuf,
     /// Where to listen; port 0 takes a free one. Only loopback: the wire is in plain text and anonymous.
     pub listen: SocketAddr,
+    /// Where others are to reach it, HOST:PORT; where it listens, unless given.
+    pub advertise: Option<String>,
     /// This node's number in the cluster, from 1.
     pub node_id: u64,
+    /// How it comes to a cluster.
+    pub founding: Founding,
     /// How long a silent agent keeps its leases.
     pub lease_ttl: Duration,
     /// How often an agent is asked to say that it is there.
@@ -29,7 +45,9 @@ impl CoordinatorConfig {
         Self {
             data_dir: data_dir.into(),
             listen,
+            advertise: None,
             node_id: 1,
+            founding: Founding::Alone,
             lease_ttl: Duration::from_secs(15),
             heartbeat: Duration::from_secs(5),
             failover_grace: Duration::from_secs(10),

@@ -9,6 +9,7 @@ mod decider;
 mod edge;
 mod leases;
 mod node;
+mod peers;
 mod relays;
 mod rpc;
 mod status;
@@ -20,8 +21,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heats_replica::{Alone, BootstrapError, OpenError, Replica, ReplicaConfig};
+use heats_replica::{BootstrapError, Leadership, OpenError, Replica, ReplicaConfig};
 use heats_wire::v1::agents_server::AgentsServer;
+use heats_wire::v1::cluster_server::ClusterServer;
+use heats_wire::v1::raft_server::RaftServer;
 use heats_wire::v1::sweeps_server::SweepsServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,13 +33,16 @@ use tokio::time::Instant;
 use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
-pub use config::CoordinatorConfig;
+pub use config::{CoordinatorConfig, Founding};
 
 use decider::Decider;
 use leases::Leases;
 use node::Node;
+use peers::Peers;
 use relays::Relays;
 use rpc::agents::AgentsService;
+use rpc::cluster::ClusterService;
+use rpc::raft::RaftService;
 use rpc::sweeps::SweepsService;
 use streams::Streams;
 
@@ -103,19 +109,21 @@ impl Coordinator {
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
         let replica_config = ReplicaConfig {
             snapshot_every: config.snapshot_every,
-            ..ReplicaConfig::new(&config.data_dir, config.node_id, address.to_string())
+            ..ReplicaConfig::new(&config.data_dir, config.node_id, advertised.clone())
         };
-        let replica = Replica::open(replica_config, Arc::new(Alone)).await?;
-        replica.bootstrap_single().await?;
+        let replica = Replica::open(replica_config, Arc::new(Peers::default())).await?;
 
         let streams = Streams::default();
         let leases = Leases::new(config.lease_ttl, Instant::now());
         let (decider, _) = Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace);
         let data_dir = config.data_dir.clone();
+        let founding = config.founding.clone();
         let node = Node {
             config,
+            address: advertised,
             replica: replica.clone(),
             decider,
             streams: streams.clone(),
@@ -128,6 +136,12 @@ impl Coordinator {
             let _ = stopping.wait_for(|stop| *stop).await;
             streams.cut_all();
         })?;
+        // Peers can be answered from here on: they vote for whoever makes the cluster.
+        match founding {
+            Founding::Alone => replica.bootstrap_single().await?,
+            Founding::With(members) => replica.bootstrap(members).await?,
+            Founding::Wait => {}
+        }
         Ok(Self { address, data_dir, replica, stop, server })
     }
 
@@ -151,8 +165,9 @@ impl Coordinator {
         }
     }
 
-    /// Stops serving and closes the log.
+    /// Hands the lead over where it leads and others can, stops serving and closes the log.
     pub async fn shutdown(self) {
+        self.hand_over().await;
         self.stop.send_replace(true);
         let mut server = self.server;
         // Streams that users follow have no end of their own: they resume at the next coordinator.
@@ -164,7 +179,28 @@ impl Coordinator {
         }
         self.replica.shutdown().await;
     }
+
+    /// Nobody waits for an election then.
+    async fn hand_over(&self) {
+        let mut leadership = self.replica.leadership();
+        if !matches!(*leadership.borrow(), Leadership::Leader { .. }) {
+            return;
+        }
+        // The one that holds most, of those that were heard of last.
+        let heir = self.replica.members().into_iter().filter(|member| member.voter && member.silent_for.is_some());
+        let Some(heir) = heir.max_by_key(|member| (member.matched, std::cmp::Reverse(member.silent_for))) else {
+            return;
+        };
+        if self.replica.transfer_leader(heir.node).await.is_ok() {
+            let other = leadership.wait_for(|now| matches!(now, Leadership::Follower { leader: Some(_), .. }));
+            // Late, the others elect one.
+            let _late = tokio::time::timeout(HAND_OVER, other).await;
+        }
+    }
 }
+
+/// How long a new leader may take to be there before a coordinator stops without one.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Serves the node's services on `listener` until `stopped`.
 fn serve(
@@ -179,6 +215,10 @@ fn serve(
         .build_v1()
         .map_err(|error| StartError::Reflection(error.to_string()))?;
     let agents = AgentsServer::new(AgentsService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
+    let raft = RaftServer::new(RaftService::new(node.replica.clone()))
+        .max_decoding_message_size(peers::MESSAGE_MAX)
+        .max_encoding_message_size(peers::MESSAGE_MAX);
+    let cluster = ClusterServer::new(ClusterService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let sweeps = SweepsServer::new(SweepsService::new(node))
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(usize::MAX);
@@ -186,6 +226,8 @@ fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_service(health_service)
         .add_service(reflection)
+        .add_service(raft)
+        .add_service(cluster)
         .add_service(agents)
         .add_service(sweeps);
     // The server's own setting is for listeners that it makes itself. Without this, every second small message waits

@@ -13,6 +13,8 @@ use crate::streams::Streams;
 pub struct Node {
     /// The settings.
     pub config: CoordinatorConfig,
+    /// Where others are to reach it.
+    pub address: String,
     /// The replicated state.
     pub replica: Replica,
     /// Who decides.

@@ -1,7 +1,9 @@
 //! The gRPC services. They convert and ask; nothing is decided here.
 
 pub mod agents;
+pub mod cluster;
 pub mod events;
 pub mod logs;
 mod lookup;
+pub mod raft;
 pub mod sweeps;
