@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TrialState};
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
@@ -322,10 +322,10 @@ impl Sweep {
             number: fact.trial,
             state: TrialState::Waiting,
             records: std::iter::once(self.last_record()).collect(),
+            series: Vector::new(),
             attempts: Vec::new(),
             retries_used: 0,
             last_step: None,
-            reports: 0,
             last_value: None,
             best: None,
         }));
@@ -358,7 +358,8 @@ impl Sweep {
     fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
         let value = self.objective().and_then(|objective| fact.metrics.get(objective.metric()));
         let loss = value.map(|value| self.loss(value));
-        let trial = self.touch(fact.trial)?;
+        let place = self.last_record();
+        let trial = self.touched(fact.trial)?;
         live_attempt(trial, fact.attempt)?;
         if trial.state.is_terminal() {
             return Err("the trial is terminal");
@@ -366,8 +367,8 @@ impl Sweep {
         if trial.last_step.is_some_and(|last| fact.step <= last) {
             return Err("the step was reported before");
         }
+        trial.series.push_back(place);
         trial.last_step = Some(fact.step);
-        trial.reports += 1;
         trial.last_value = value.or(trial.last_value);
         let before = trial.best;
         if let (Some(value), Some(loss)) = (value, loss.filter(|loss| loss.is_finite())) {

@@ -10,7 +10,7 @@ use heats_domain::spec::Objective;
 use heats_domain::{Direction, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 
-use crate::fact::{Ending, Fact, Record, SweepSubmitted};
+use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialReported};
 use crate::trial::Trial;
 
 /// A sweep.
@@ -194,9 +194,18 @@ impl Sweep {
         self.trials.get(number as usize).map(Arc::as_ref)
     }
 
-    /// The facts about a trial, in order.
+    /// The facts about a trial, in order, but for its reports.
     pub fn records(&self, trial: &Trial) -> impl DoubleEndedIterator<Item = &Record> {
         trial.records.iter().filter_map(|&place| self.journal.get(place as usize)).map(Arc::as_ref)
+    }
+
+    /// The report at `place` of a trial's series, and when it was recorded.
+    pub fn report(&self, trial: &Trial, place: usize) -> Option<(&TrialReported, u64)> {
+        let record = self.journal.get(*trial.series.get(place)? as usize)?;
+        match record.cell.fact.as_ref()? {
+            Fact::TrialReported(fact) => Some((fact, record.at_ms)),
+            _ => None,
+        }
     }
 
     /// The configuration of a trial.
@@ -283,7 +292,7 @@ impl Sweep {
         let (mut whole_ms, mut whole_steps) = (0u128, 0u128);
         // Steps are whatever scripts say they are: a time in nanoseconds must not overflow a sum.
         for trial in &self.trials {
-            savings.steps += u64::from(trial.reports);
+            savings.steps += u64::from(trial.reports());
             match (trial.state, trial.last_step) {
                 (TrialState::Stopped, Some(last)) => {
                     savings.steps_saved = savings.steps_saved.saturating_add(longest.saturating_sub(last));

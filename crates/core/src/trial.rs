@@ -1,5 +1,5 @@
 //! One trial as the state keeps it: where it stands and what its attempts did. Its configuration, its
-//! metric series and its verdicts are in the sweep's journal; `records` says where.
+//! metric series and its verdicts are in the sweep's journal; `records` and `series` say where.
 
 use heats_domain::{AgentId, FailureKind, Grant, TrialState};
 use imbl::Vector;
@@ -11,16 +11,17 @@ pub struct Trial {
     pub number: u32,
     /// Where it stands.
     pub state: TrialState,
-    /// The places of its facts in the sweep's journal, in order; the first is its creation.
+    /// The places in the sweep's journal of its facts other than reports, in order; the first is its creation.
     pub records: Vector<u32>,
+    /// The places of its reports, in order; steps only grow along them. Apart from the others, because there
+    /// may be a million of them, and whoever looks for one of the others should not walk over them.
+    pub series: Vector<u32>,
     /// Its attempts so far; attempt `n` is at `n - 1`, and only the last can be live.
     pub attempts: Vec<Attempt>,
     /// How many of `run.retries` its failures have used up.
     pub retries_used: u32,
     /// The last step that it reported: the high-water mark below which reports are repetitions.
     pub last_step: Option<u64>,
-    /// How many steps it reported.
-    pub reports: u32,
     /// The objective's value in the last report that had it; NaN and infinities included.
     pub last_value: Option<f64>,
     /// The best value of the objective that it reported, and its step; always a finite number.
@@ -65,6 +66,11 @@ pub struct AttemptEnd {
 }
 
 impl Trial {
+    /// How many steps it reported.
+    pub fn reports(&self) -> u32 {
+        self.series.len() as u32
+    }
+
     /// The number of the last attempt; 0 where there was none.
     pub const fn attempt(&self) -> u32 {
         self.attempts.len() as u32

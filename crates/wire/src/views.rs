@@ -108,19 +108,17 @@ pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
         saw_index: 0,
         enqueued: false,
     };
+    let reports = (0..trial.series.len()).filter_map(|place| sweep.report(trial, place));
+    response.series.extend(reports.map(|(fact, at_ms)| v1::Point {
+        step: fact.step,
+        metrics: Some(fact.metrics.clone()),
+        at_ms,
+        attempt: fact.attempt,
+    }));
     for record in sweep.records(trial) {
-        match record.cell.fact.as_ref() {
-            Some(Fact::TrialReported(fact)) => response.series.push(v1::Point {
-                step: fact.step,
-                metrics: Some(fact.metrics.clone()),
-                at_ms: record.at_ms,
-                attempt: fact.attempt,
-            }),
-            Some(Fact::TrialCreated(fact)) => {
-                response.saw_index = fact.saw_index;
-                response.enqueued = fact.enqueued;
-            }
-            _ => {}
+        if let Some(Fact::TrialCreated(fact)) = record.cell.fact.as_ref() {
+            response.saw_index = fact.saw_index;
+            response.enqueued = fact.enqueued;
         }
     }
     response

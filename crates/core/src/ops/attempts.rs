@@ -312,7 +312,7 @@ mod tests {
         }
         assert_eq!(reported(&cluster, id), [(2, 0.5), (5, 0.4)]);
         let trial = cluster.trial(id, 0);
-        assert_eq!((trial.reports, trial.last_step, trial.best.map(|best| best.step)), (2, Some(5), Some(5)));
+        assert_eq!((trial.reports(), trial.last_step, trial.best.map(|best| best.step)), (2, Some(5), Some(5)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
 use heats_core::testing::{self, SweepBuilder};
-use heats_core::{Entry, Fact, Leading, Op, Reply, State, Status, Sweep};
+use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep};
 use heats_domain::{AgentId, Metrics, Params, SweepId, TrialState, Value};
 use prost::Message;
 
@@ -382,9 +382,9 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
             assert_eq!(attempt.end.map(|end| end.ran_ms), expected.ran, "{place}");
             ran += expected.ran.unwrap_or(0);
         }
-        let reports = sweep.records(trial).filter_map(|record| match record.cell.fact.as_ref() {
-            Some(Fact::TrialReported(fact)) => Some((fact.step, fact.metrics.get("loss").map(f64::to_bits))),
-            _ => None,
+        let reports = (0..trial.series.len()).map(|place| {
+            let (fact, _) = sweep.report(trial, place).expect("what the series names is a report");
+            (fact.step, fact.metrics.get("loss").map(f64::to_bits))
         });
         let bits = |(step, value): &(u64, Option<f64>)| (*step, value.map(f64::to_bits));
         assert_eq!(

@@ -292,18 +292,11 @@ impl Batch {
 }
 
 /// What the trial reported, in order.
-fn points(sweep: &Sweep, trial: u32) -> Vec<Point> {
-    let records = sweep.trials.get(trial as usize).map(|trial| &trial.records);
-    records
-        .into_iter()
-        .flatten()
-        .filter_map(|place| sweep.journal.get(*place as usize))
-        .filter_map(|record| match &record.cell.fact {
-            Some(Fact::TrialReported(fact)) => {
-                Some(Point { step: fact.step, at_ms: record.at_ms, metrics: fact.metrics.clone() })
-            }
-            _ => None,
-        })
+fn points(sweep: &Sweep, number: u32) -> Vec<Point> {
+    let Some(trial) = sweep.trial(number) else { return Vec::new() };
+    (0..trial.series.len())
+        .filter_map(|place| sweep.report(trial, place))
+        .map(|(fact, at_ms)| Point { step: fact.step, at_ms, metrics: fact.metrics.clone() })
         .collect()
 }
 
