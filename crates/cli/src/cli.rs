@@ -68,6 +68,15 @@ enum Command {
     /// For scripts inside a trial: read parameters, report, ask whether to stop
     #[command(subcommand)]
     Trial(commands::trial::TrialCommand),
+    /// One coordinator of a cluster, on this machine
+    #[command(subcommand)]
+    Coordinator(commands::coordinator::CoordinatorCommand),
+    /// The coordinators of a cluster
+    #[command(subcommand)]
+    Cluster(commands::cluster::ClusterCommand),
+    /// The machines that run trials
+    #[command(subcommand)]
+    Agent(commands::agent::AgentCommand),
     /// The settings, and where each came from
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
@@ -148,6 +157,9 @@ impl Cli {
             Command::Check(args) => commands::check::run(&context, &args),
             Command::Verb(command) | Command::Sweep(command) => command.run(&context),
             Command::Trial(command) => commands::trial::run(&command),
+            Command::Coordinator(command) => commands::coordinator::run(&context, &command),
+            Command::Cluster(command) => context.block_on(commands::cluster::run(&context, &command)),
+            Command::Agent(command) => commands::agent::run(&context, &command),
             Command::Config(command) => commands::config::run(&context, &command),
             Command::Completions(args) => commands::completions::run(&args),
             Command::Schema(args) => commands::schema::run(&args),

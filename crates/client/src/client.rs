@@ -35,7 +35,7 @@ impl Default for Options {
 
 /// Whether a request that may have been carried out may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Repeat {
+pub(crate) enum Repeat {
     /// Twice is the same as once.
     Safe,
     /// Twice is more than once.
@@ -175,13 +175,28 @@ impl Client {
         Send: Fn(SweepsClient<Channel>, Request<Req>) -> Answer,
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
+        self.ask(repeat, request, |node, request| send(sweeps(node), request)).await
+    }
+
+    /// Sends `request` to whoever leads, until it is answered or the patience is used up.
+    pub(crate) async fn ask<Req, Resp, Send, Answer>(
+        &self,
+        repeat: Repeat,
+        request: Req,
+        send: Send,
+    ) -> Result<Resp, ClientError>
+    where
+        Req: Clone,
+        Send: Fn(&Node, Request<Req>) -> Answer,
+        Answer: Future<Output = Result<Response<Resp>, Status>>,
+    {
         let mut tries = self.tries();
         loop {
             let node = self.node()?;
             let mut message = Request::new(request.clone());
             let deadline = self.options.deadline.min(tries.left().max(Duration::from_millis(100)));
             message.set_timeout(deadline);
-            let answer = tokio::time::timeout(deadline, send(sweeps(&node), message)).await;
+            let answer = tokio::time::timeout(deadline, send(&node, message)).await;
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
@@ -195,6 +210,10 @@ impl Client {
         self.pool
             .current()
             .ok_or_else(|| ClientError::Unavailable { addresses: Vec::new(), why: "no address is known".to_owned() })
+    }
+
+    pub(crate) fn follow(&self, leader: &str) -> Result<(), ClientError> {
+        Ok(self.pool.follow(leader)?)
     }
 
     pub(crate) fn tries(&self) -> Tries {

@@ -5,6 +5,7 @@
 mod address;
 mod backoff;
 mod client;
+mod cluster;
 mod error;
 mod pool;
 mod stream;

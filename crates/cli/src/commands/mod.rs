@@ -1,11 +1,14 @@
 //! The commands, one file each, named as they are typed.
 
+pub mod agent;
 pub mod best;
 pub mod check;
+pub mod cluster;
 pub mod compare;
 pub mod completions;
 pub mod config;
 pub mod control;
+pub mod coordinator;
 pub mod dev;
 pub mod edit;
 pub mod enqueue;

@@ -163,25 +163,12 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item) -> io::Result<()> {
 
 async fn agent(client: &Client, printer: &Printer, id: &str) -> Outcome {
     let id: AgentId = id.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    let status = client.status().await?;
+    let status = client.leader_status().await?;
     let found = status.agents.iter().find(|agent| agent.agent == Some(id));
     let agent = found.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no agent `{id}`")))?;
     let inventory = agent.inventory.clone().unwrap_or_default();
     let held = agent.held.clone().unwrap_or_default();
-    let gpus: Vec<Value> = inventory.gpus.iter().map(|gpu| gpu.model.clone().into()).collect();
-    let json = Fields::new()
-        .with("id", id.to_string())
-        .with("name", agent.name.as_str())
-        .with("attached", agent.attached)
-        .with("leases", agent.leases)
-        .with("cpus", inventory.cpus)
-        .with("cpus_held", held.cpus)
-        .with("memory", inventory.memory)
-        .with("memory_held", held.memory)
-        .with("gpus", gpus)
-        .with("gpus_held", held.gpus.len())
-        .done();
-    let item = Item { name: id.to_string(), json };
+    let item = view::agent(agent);
     printer.one("agent", &Fields::new().done(), &item, |out| {
         let state = if agent.attached { "attached" } else { "away" };
         writeln!(out, "\x1b[1m{}\x1b[0m {state} ({id})", agent.name)?;

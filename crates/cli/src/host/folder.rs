@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::exit::Failure;
 
 /// Makes the folder where it is not there; its absolute path.
-pub(super) fn make(path: &Path) -> Result<PathBuf, Failure> {
+///
+/// # Errors
+/// Where it cannot be made or used.
+pub fn make(path: &Path) -> Result<PathBuf, Failure> {
     let fail =
         |error: std::io::Error| Failure::failed(format!("cannot use the data directory {}: {error}", path.display()));
     std::fs::create_dir_all(path).map_err(fail)?;

@@ -1,5 +1,6 @@
-//! Where a coordinator in this process writes what happens to it: `heats.log` in the data directory, so that the
-//! terminal is left to the live view. `HEATS_LOG` says how much, as in `HEATS_LOG=debug`.
+//! Where this process writes what happens to it: `heats.log` in the data directory, where the terminal is left to the live
+//! view, or standard error, where nobody looks but the system's own log. `HEATS_LOG` says how much, as in
+//! `HEATS_LOG=debug`.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -12,15 +13,27 @@ const FILE: &str = "heats.log";
 /// A log of this size is put aside at the next start, in place of the one before.
 const SIZE_MAX: u64 = 32 << 20;
 
-/// Begins to write. Where that cannot be done, says so: a log that is missing stops nothing.
-pub(super) fn start(data_dir: &Path) {
+/// Begins to write to the file. Where that cannot be done, says so: a log that is missing stops nothing.
+pub fn to_file(data_dir: &Path) {
     let path = data_dir.join(FILE);
     let file = match open(&path) {
         Ok(file) => file,
         Err(error) => return hints::warn(&format!("cannot write {}: {error}", path.display())),
     };
-    let filter = EnvFilter::try_from_env("HEATS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(file).finish();
+    begin(tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false).with_writer(file).finish());
+}
+
+/// Begins to write to standard error.
+pub fn to_stderr() {
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false);
+    begin(subscriber.with_writer(std::io::stderr).finish());
+}
+
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_env("HEATS_LOG").unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn begin(subscriber: impl tracing::Subscriber + Send + Sync) {
     // A second one in the same process would only mean that the first goes on.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }

@@ -1,8 +1,10 @@
 //! A coordinator and agents within this process: what `run` and `dev` are. The same parts as a cluster's, with
 //! one coordinator; commands talk to it over its address like to any other.
 
-mod folder;
-mod log;
+pub mod agent;
+pub mod coordinator;
+pub mod folder;
+pub mod log;
 mod signals;
 mod start;
 

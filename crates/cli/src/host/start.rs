@@ -1,24 +1,18 @@
 //! Starts and ends the coordinator and the agents of this process.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown};
+use heats_agent::{Agent, AgentEvent};
 use heats_client::Client;
-use heats_coordinator::{Coordinator, CoordinatorConfig};
+use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::Inventory;
 use tokio::sync::mpsc;
 
-use super::{SHIM, folder, log};
-use crate::exit::{Exit, Failure};
+use super::agent::{self, AgentOptions};
+use super::{coordinator, folder, log};
+use crate::exit::Failure;
 use crate::settings::{ADDRESS, Live};
-
-/// How long running trials get to end when this process ends, whatever their sweep allows.
-const STOP_GRACE: Duration = Duration::from_secs(10);
-/// How long the coordinator then gets to take the ends over.
-const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// Where the coordinator listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +54,7 @@ impl Host {
         let inventory =
             heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
         let data_dir = folder::make(&data_dir)?;
-        log::start(&data_dir);
+        log::to_file(&data_dir);
         let coordinator = coordinator(&data_dir, listen).await?;
         let address = coordinator.address().to_string();
         let live = Live { address: address.clone(), pid: std::process::id() };
@@ -68,7 +62,14 @@ impl Host {
             .map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
         let mut host = Self { coordinator, agents: Vec::new(), data_dir, inventory };
         for (number, share) in shares(&host.inventory, count.max(1)).into_iter().enumerate() {
-            match host.agent(number, share, &address, events.clone()).await {
+            let options = AgentOptions {
+                data_dir: host.data_dir.clone(),
+                number,
+                name: None,
+                coordinators: vec![address.clone()],
+                inventory: share,
+            };
+            match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),
                 Err(failure) => {
                     host.shutdown().await;
@@ -77,45 +78,6 @@ impl Host {
             }
         }
         Ok(host)
-    }
-
-    async fn agent(
-        &self,
-        number: usize,
-        inventory: Inventory,
-        address: &str,
-        events: mpsc::UnboundedSender<AgentEvent>,
-    ) -> Result<Agent, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
-        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        // The first has no number: most have one agent.
-        let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
-        let config = AgentConfig {
-            data_dir: self.data_dir.clone(),
-            folder: format!("agent{suffix}"),
-            name: format!("{machine}{suffix}"),
-            coordinators: vec![address.to_owned()],
-            inventory,
-            shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
-            heats_bin: Some(program),
-            orphan_ttl: Some(heats_agent::ORPHAN_TTL),
-            on_event: OnEvent::new(move |event| {
-                // Nobody listens any more once the process is about to end.
-                let _ = events.send(event);
-            }),
-        };
-        Agent::start(config).await.map_err(|error| {
-            let exit = match &error {
-                heats_agent::StartError::InUse { .. } => Exit::Conflict,
-                heats_agent::StartError::Paths(_)
-                | heats_agent::StartError::Journal(_)
-                | heats_agent::StartError::Io { .. }
-                | heats_agent::StartError::NoCoordinator
-                | heats_agent::StartError::NoShim => Exit::Failed,
-            };
-            Failure::new(exit, error.to_string())
-        })
     }
 
     /// Where the coordinator listens.
@@ -156,8 +118,7 @@ impl Host {
     /// Ends running trials (they are tried again, and no retry is used up), then the agents, then the coordinator.
     pub async fn shutdown(self) {
         let Self { coordinator, agents, data_dir, inventory: _ } = self;
-        let stop = Shutdown::StopTrials { grace: STOP_GRACE, wait: STOP_WAIT };
-        futures::future::join_all(agents.into_iter().map(|agent| agent.shutdown(stop))).await;
+        futures::future::join_all(agents.into_iter().map(|agent| agent.shutdown(agent::STOP_TRIALS))).await;
         Live::remove(&data_dir);
         coordinator.shutdown().await;
     }
@@ -169,27 +130,11 @@ async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Fai
     let started = match listen {
         Listen::At(address) => start(address).await,
         Listen::Anywhere => match start(usual).await {
-            Err(heats_coordinator::StartError::Listen { .. }) => start(SocketAddr::new(usual.ip(), 0)).await,
+            Err(StartError::Listen { .. }) => start(SocketAddr::new(usual.ip(), 0)).await,
             other => other,
         },
     };
-    started.map_err(|error| {
-        if error.holder().is_some() {
-            let live = "`heats ls` and `heats watch` show what runs there; `heats submit FILE` hands it another sweep";
-            return Failure::new(Exit::Conflict, error.to_string())
-                .hint(format!("{live}; `--data DIR` starts one beside it"));
-        }
-        let failure = Failure::failed(error.to_string());
-        match error {
-            heats_coordinator::StartError::Listen { .. } => {
-                Failure { exit: Exit::Conflict, ..failure }.hint("`--listen 127.0.0.1:0` takes any free port")
-            }
-            heats_coordinator::StartError::NotLoopback(_) => Failure { exit: Exit::Usage, ..failure },
-            heats_coordinator::StartError::Open(_)
-            | heats_coordinator::StartError::Bootstrap(_)
-            | heats_coordinator::StartError::Reflection(_) => failure,
-        }
-    })
+    started.map_err(coordinator::failure)
 }
 
 /// The machine divided among `count` agents: nothing is offered twice, and each has a processor at least.

@@ -1,7 +1,11 @@
 //! What the coordinator sends, as the output's fields. Golden tests hold the names: scripts depend on them.
 
+mod agent;
+mod member;
 mod sweep;
 mod trial;
 
+pub use agent::agent;
+pub use member::{member, member_columns};
 pub use sweep::{is_over, objective, spec, status, sweep, sweep_columns};
 pub use trial::{attempt, failure, point, state, trial, trial_columns};

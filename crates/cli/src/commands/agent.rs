@@ -1,0 +1,123 @@
+//! `heats agent`
+
+use heats_agent::Shutdown;
+use heats_wire::v1;
+use tokio::sync::mpsc;
+
+use crate::context::{Context, OutputArg};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::host::agent::{self, AgentOptions};
+use crate::host::{Signals, folder, log};
+use crate::output::{Column, Fields, Kind, Listing};
+use crate::{hints, live, view, words};
+
+/// The verbs about agents.
+#[derive(clap::Subcommand, Debug)]
+pub enum AgentCommand {
+    /// Offer this machine to a cluster until told to stop; running trials outlive the agent
+    Start(StartArgs),
+    /// List the agents that are or were attached
+    Ls(LsArgs),
+}
+
+/// `heats agent start`
+#[derive(clap::Args, Debug)]
+pub struct StartArgs {
+    /// The agent's name, for people [default: the machine's]
+    #[arg(long, value_name = "NAME", env = "HEATS_AGENT_NAME")]
+    name: Option<String>,
+    /// How many processors to offer [default: all that this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cpus: Option<u32>,
+    /// GPUs to pretend to have: fake:4
+    #[arg(long, value_name = "fake:N")]
+    gpus: Option<String>,
+    /// End running trials when the agent is told to stop; they are tried again elsewhere
+    #[arg(long)]
+    stop_trials: bool,
+}
+
+/// `heats agent ls`
+#[derive(clap::Args, Debug)]
+pub struct LsArgs {
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+/// Does what the verb says.
+pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
+    match command {
+        AgentCommand::Start(args) => {
+            let runtime =
+                tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+            runtime.block_on(start(context, args))
+        }
+        AgentCommand::Ls(args) => context.block_on(ls(context, args)),
+    }
+}
+
+async fn start(context: &Context, args: &StartArgs) -> Outcome {
+    let StartArgs { name, cpus, gpus, stop_trials } = args;
+    let mut inventory =
+        heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+    inventory.cpus = cpus.unwrap_or(inventory.cpus);
+    let data_dir = folder::make(&context.settings.data_dir())?;
+    log::to_file(&data_dir);
+    let mut signals = Signals::listen()?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let coordinators = context.settings.addresses();
+    let offered = words::count(u64::from(inventory.cpus), "processor");
+    let options = AgentOptions {
+        data_dir: data_dir.clone(),
+        number: 0,
+        name: name.clone(),
+        coordinators: coordinators.clone(),
+        inventory,
+    };
+    let agent = agent::start(options, tell).await?;
+    hints::note(&format!("offering {offered} to {}, data in {}", words::list(&coordinators), data_dir.display()));
+    loop {
+        tokio::select! {
+            Some(event) = told.recv() => {
+                if let Some(line) = live::said_by_agent(&event) {
+                    hints::note(&line);
+                }
+            }
+            () = signals.next() => break,
+        }
+    }
+    let running = agent.holding();
+    let how = if *stop_trials {
+        hints::note("stopping, running trials first; once more leaves at once");
+        agent::STOP_TRIALS
+    } else {
+        if running > 0 {
+            let trials = words::count(running as u64, "trial");
+            hints::note(&format!("stopping; {trials} run on, and the next agent in {} takes over", data_dir.display()));
+        }
+        Shutdown::KeepTrials
+    };
+    signals.or_at_once(agent.shutdown(how)).await;
+    Ok(Exit::Ok)
+}
+
+async fn ls(context: &Context, args: &LsArgs) -> Outcome {
+    let printer = context.printer(&args.output)?;
+    let v1::StatusResponse { applied_index, agents, .. } = context.client()?.leader_status().await?;
+    let listing = Listing {
+        of: "agents",
+        meta: Fields::new().with("log_index", applied_index).done(),
+        items: agents.iter().map(view::agent).collect(),
+        columns: vec![
+            Column::new("AGENT", "name", Kind::Text),
+            Column::new("STATE", "state", Kind::Text),
+            Column::new("CPUS", "cpus", Kind::Number),
+            Column::new("GPUS", "gpu_count", Kind::Number),
+            Column::new("TRIALS", "leases", Kind::Number),
+            Column::wide("ID", "id", Kind::Text),
+        ],
+        now_ms: 0,
+    };
+    printer.list(&listing, "no agents yet: `heats agent start` on the machines that are to run trials")?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,69 @@
+//! Starts an agent in this process.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown, StartError};
+use heats_domain::Inventory;
+use tokio::sync::mpsc;
+
+use super::SHIM;
+use crate::exit::{Exit, Failure};
+
+/// Running trials get this long to end, whatever their sweep allows; the coordinator then gets as long to take the ends
+/// over.
+pub const STOP_TRIALS: Shutdown = Shutdown::StopTrials { grace: Duration::from_secs(10), wait: Duration::from_secs(3) };
+
+/// What an agent is.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Where it keeps everything.
+    pub data_dir: PathBuf,
+    /// Which of the data directory's agents it is, from 0.
+    pub number: usize,
+    /// Its name, for people; the machine's, unless given.
+    pub name: Option<String>,
+    /// Where coordinators listen.
+    pub coordinators: Vec<String>,
+    /// What it offers.
+    pub inventory: Inventory,
+}
+
+/// Starts it; what it tells goes to `events`.
+///
+/// # Errors
+/// Its folder is in use, or cannot be used.
+pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
+    let AgentOptions { data_dir, number, name, coordinators, inventory } = options;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
+    // The first has no number: most have one agent.
+    let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+    let machine = name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let config = AgentConfig {
+        data_dir,
+        folder: format!("agent{suffix}"),
+        name: format!("{machine}{suffix}"),
+        coordinators,
+        inventory,
+        shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
+        heats_bin: Some(program),
+        orphan_ttl: Some(heats_agent::ORPHAN_TTL),
+        on_event: OnEvent::new(move |event| {
+            // Nobody listens any more once the process is about to end.
+            let _ = events.send(event);
+        }),
+    };
+    Agent::start(config).await.map_err(|error| {
+        let exit = match &error {
+            StartError::InUse { .. } => Exit::Conflict,
+            StartError::Paths(_)
+            | StartError::Journal(_)
+            | StartError::Io { .. }
+            | StartError::NoCoordinator
+            | StartError::NoShim => Exit::Failed,
+        };
+        Failure::new(exit, error.to_string())
+    })
+}

@@ -1,0 +1,79 @@
+//! The calls of `proto/heats/v1/cluster.proto` that are for those who run a cluster.
+
+use heats_wire::v1;
+use heats_wire::v1::cluster_client::ClusterClient;
+use tonic::transport::Channel;
+
+use crate::client::{Client, Repeat};
+use crate::error::ClientError;
+use crate::pool::Node;
+
+const REDIRECTS: u32 = 4;
+
+impl Client {
+    /// The node that answers, and the members as it sees them. A client of one address asks that node.
+    pub async fn coordinator(&self) -> Result<v1::NodeResponse, ClientError> {
+        let request = v1::NodeRequest {};
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.node(request).await }
+        })
+        .await
+    }
+
+    /// The cluster and its agents as the leader sees them: it alone knows who is attached.
+    pub async fn leader_status(&self) -> Result<v1::StatusResponse, ClientError> {
+        let mut status = self.status().await?;
+        // A leader names no other. Nodes that name each other in turn do so for as long as an election takes.
+        for _ in 0..REDIRECTS {
+            if status.leader_address.is_empty() {
+                break;
+            }
+            self.follow(&status.leader_address)?;
+            status = self.status().await?;
+        }
+        Ok(status)
+    }
+
+    /// Makes a cluster; to be asked of one of its members.
+    pub async fn init(&self, request: v1::InitRequest) -> Result<v1::InitResponse, ClientError> {
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.init(request).await }
+        })
+        .await
+    }
+
+    /// Changes the members by one step. Each says where a node shall stand, so twice is as good as once.
+    pub async fn change_members(&self, request: v1::ChangeRequest) -> Result<v1::ChangeResponse, ClientError> {
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.change(request).await }
+        })
+        .await
+    }
+
+    /// Asks the leader to hand the lead to another voter. Sent once only: a second copy would find another leader.
+    pub async fn transfer_leader(&self, to: u64) -> Result<v1::TransferResponse, ClientError> {
+        let request = v1::TransferRequest { to };
+        self.ask(Repeat::Never, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.transfer(request).await }
+        })
+        .await
+    }
+
+    /// Has the node that answers take a snapshot.
+    pub async fn snapshot(&self) -> Result<v1::SnapshotResponse, ClientError> {
+        let request = v1::SnapshotRequest {};
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.snapshot(request).await }
+        })
+        .await
+    }
+}
+
+fn cluster(node: &Node) -> ClusterClient<Channel> {
+    ClusterClient::new(node.channel.clone())
+}
