@@ -19,6 +19,10 @@ const FILES_MAX: usize = 32;
 const FILE_MAX: u64 = 1 << 20;
 const LAST_LINES: usize = 12;
 const MARK: &str = "heats-complete";
+const WITHOUT_VENV: &str = "on Debian and Ubuntu, install the package python3-venv";
+const WITHOUT_UV: &str = "mend uv, or take it off the PATH: without it, `python3 -m venv` and pip are used";
+/// How a program says that a disk, or somebody's share of it, is full.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 /// Prints the interpreter's version, then what is installed, one to a line.
 const FREEZE: &str = "\
 import platform, sys
@@ -168,22 +172,31 @@ fn build_now(wanted: &Wanted, path: &Path, on_event: &OnEvent) -> Result<(), Pyt
         if Command::new("uv").arg("--version").output().is_ok_and(|o| o.status.success()) { "uv" } else { "pip" };
     on_event.tell(AgentEvent::EnvBuilding { requirements: wanted.file.display().to_string(), tool });
     let python = path.join("bin/python");
-    let (make, install) = if tool == "uv" {
+    let (mut make, mut install) = if tool == "uv" {
         let mut make = Command::new("uv");
         make.args(["venv", "--no-project", "--python", "python3"]).arg(path);
         let mut install = Command::new("uv");
         install.args(["pip", "install", "--python"]).arg(&python).arg("-r").arg(&wanted.file);
         (make, install)
     } else {
+        // Isolated: a `logging.py` of the user's beside the requirements file is not the library's.
         let mut make = Command::new("python3");
-        make.args(["-m", "venv"]).arg(path);
+        make.args(["-I", "-m", "venv"]).arg(path);
         let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(&wanted.file);
+        install
+            .args(["-I", "-u", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"])
+            .arg(&wanted.file);
         (make, install)
     };
+    // Both take a path like `./package` to be relative to where they run, which is not where the user is: the same
+    // agent builds for whoever submits.
+    let base = wanted.file.parent().unwrap_or(Path::new("/"));
+    make.current_dir(base);
+    install.current_dir(base);
     let log_path = path.with_extension("log");
     let mut log = File::create(&log_path).map_err(|source| io(&log_path, source))?;
-    step(make, &lock, &mut log, on_event, "on Debian and Ubuntu, install the package python3-venv")?;
+    let without = if tool == "uv" { WITHOUT_UV } else { WITHOUT_VENV };
+    step(make, &lock, &mut log, on_event, without)?;
     step(install, &lock, &mut log, on_event, "mend the requirements file, or the network, and run it again")?;
     // What pip installs is worth nothing after a power cut unless it is on disk before the mark is.
     let file = File::open(path).map_err(|source| io(path, source))?;
@@ -204,7 +217,12 @@ fn step(
 ) -> Result<(), PythonError> {
     let name = std::iter::once(command.get_program()).chain(command.get_args());
     let name = format!("`{}`", name.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
-    let fail = |lines| PythonError::Step { step: name.clone(), hint, lines };
+    let fail = |lines: String| {
+        // What the builder cannot know is whose disk it is.
+        let is_full = FULL.iter().any(|words| lines.contains(words));
+        let hint = if is_full { "the disk is full: free some space, and run it again" } else { hint };
+        PythonError::Step { step: name.clone(), hint, lines }
+    };
     let (reader, writer) = std::io::pipe().map_err(|error| fail(error.to_string()))?;
     let held = lock.try_clone().map_err(|error| fail(error.to_string()))?;
     let errors = writer.try_clone().map_err(|error| fail(error.to_string()))?;
@@ -309,6 +327,46 @@ mod tests {
         assert_eq!((builds(&told), path.join("half").exists()), (1, false));
         let identity = identity(&path).await;
         assert!(identity.starts_with("cpython 3."), "{identity}");
+    }
+
+    #[test]
+    fn a_step_that_finds_the_disk_full_says_so_and_what_to_do() {
+        let root = tempfile::tempdir().expect("a folder");
+        let lock = File::create(root.path().join("lock")).expect("creates");
+        let mut log = File::create(root.path().join("log")).expect("creates");
+        let run = |script: &str, log: &mut File| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            step(command, &lock, log, &OnEvent::default(), "mend it").expect_err("fails").to_string()
+        };
+        let full = run("cat /etc/passwd > /dev/full", &mut log);
+        assert!(full.contains("free some space") && !full.contains("mend it"), "{full}");
+        assert!(run("exit 3", &mut log).contains("mend it"));
+    }
+
+    #[tokio::test]
+    async fn a_requirement_that_is_a_path_is_looked_for_beside_the_requirements_file() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join("r.txt");
+        std::fs::create_dir(root.path().join("envs")).expect("a folder");
+        std::fs::write(root.path().join("logging.py"), "raise SystemExit('not this one')").expect("writes");
+        std::fs::write(&file, "--no-index\n./probe-1.0-py3-none-any.whl\n").expect("writes");
+        let wheel = "
+import zipfile
+info, files = 'probe-1.0.dist-info/', {'probe.py': 'WORD = \"found\"', 'METADATA': 'Metadata-Version: 2.1\\nName: probe\\nVersion: 1.0\\n'}
+files['WHEEL'] = 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'
+with zipfile.ZipFile('probe-1.0-py3-none-any.whl', 'w') as wheel:
+    for name, text in files.items():
+        wheel.writestr(name if name.endswith('.py') else info + name, text)
+    wheel.writestr(info + 'RECORD', ''.join(f'{f.filename},,\\n' for f in wheel.filelist) + info + 'RECORD,,\\n')
+";
+        let made = Command::new("python3").args(["-c", wheel]).current_dir(root.path()).status().expect("runs");
+        assert!(made.success());
+        let wanted = Wanted::read(file, "p").await.expect("reads");
+        let path = build(&wanted, &root.path().join("envs"), &OnEvent::default()).await.expect("builds");
+        let import = ["-I", "-c", "import probe; print(probe.WORD)"];
+        let printed = Command::new(path.join("bin/python")).args(import).output().expect("runs");
+        assert_eq!(String::from_utf8_lossy(&printed.stdout), "found\n", "{printed:?}");
     }
 
     #[tokio::test]
