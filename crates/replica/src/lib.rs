@@ -23,7 +23,7 @@ mod snapshot;
 mod types;
 mod watcher;
 
-pub use catalogue::{Catalogue, CatalogueError, Point};
+pub use catalogue::{Catalogue, CatalogueError};
 pub use config::ReplicaConfig;
 pub use error::{
     BootstrapError, Failure, MembersError, OpenError, ProposeError, SnapshotError, StorageError, TransportError,

@@ -306,7 +306,7 @@ impl Replica {
         }
     }
 
-    /// Events and finished trials' series, by key.
+    /// Events, by key.
     pub fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
     }

@@ -1,8 +1,8 @@
 //! The sled database: keys, values, reads. Filling it is the worker's.
 //!
 //! One tree, so that a batch is atomic: `m` the last entry that is in; `e`, sweep, log index, place among
-//! the sweep's facts of that entry: the record; `s`, sweep, trial: the series. Numbers are big-endian, so
-//! that keys sort by them. Every value begins with its crc32.
+//! the sweep's facts of that entry: the record. Numbers are big-endian, so that keys sort by them. Every
+//! value begins with its crc32.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,6 @@ use heats_core::Record;
 use heats_domain::SweepId;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-
-use crate::catalogue::series::{Point, Series};
 
 /// Why the catalogue does not answer. The state still holds everything that it would have said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,18 +56,6 @@ impl Catalogue {
             .collect()
     }
 
-    /// What a finished trial reported, step by step; none where it has not finished.
-    ///
-    /// # Errors
-    /// See [`CatalogueError`].
-    pub fn series(&self, sweep: SweepId, trial: u32) -> Result<Option<Vec<Point>>, CatalogueError> {
-        let Some(value) = self.db()?.get(series_key(sweep, trial)).map_err(|_| self.doubt())? else {
-            return Ok(None);
-        };
-        let series = open_value(&value).and_then(|bytes| Series::decode(bytes).ok());
-        series.and_then(|series| series.points()).map(Some).ok_or_else(|| self.doubt())
-    }
-
     /// The last log entry that the catalogue holds, as it moves. It follows the state by some milliseconds.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
@@ -105,13 +91,6 @@ pub(crate) fn event_key(sweep: SweepId, index: u64, place: u32) -> [u8; 21] {
     key
 }
 
-pub(crate) fn series_key(sweep: SweepId, trial: u32) -> [u8; 13] {
-    let mut key = [b's'; 13];
-    key[1..9].copy_from_slice(&sweep.bits.to_be_bytes());
-    key[9..].copy_from_slice(&trial.to_be_bytes());
-    key
-}
-
 /// The sweep that an event's key names.
 pub(crate) fn sweep_of(key: &[u8]) -> Option<SweepId> {
     let bits = key.strip_prefix(b"e")?.first_chunk()?;
@@ -131,6 +110,9 @@ pub(crate) fn open_value(value: &[u8]) -> Option<&[u8]> {
     (u32::from_le_bytes(*crc) == crc32fast::hash(bytes)).then_some(bytes)
 }
 
+/// What the mark begins with. A catalogue of another layout counts as not closed whole, and is made anew.
+const LAYOUT: &str = "2 ";
+
 /// The file that says that the catalogue was closed whole, and at which entry.
 pub(crate) fn mark_path(dir: &Path) -> PathBuf {
     dir.with_extension("clean")
@@ -140,7 +122,7 @@ pub(crate) fn mark_path(dir: &Path) -> PathBuf {
 pub(crate) fn mark(dir: &Path, applied: u64) -> std::io::Result<()> {
     sync_tree(dir)?;
     let path = mark_path(dir);
-    fs::write(&path, format!("1 {applied}\n"))?;
+    fs::write(&path, format!("{LAYOUT}{applied}\n"))?;
     fs::File::open(&path)?.sync_all()?;
     fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -151,7 +133,7 @@ pub(crate) fn unmark(dir: &Path) -> Option<u64> {
     let text = fs::read_to_string(&path).ok()?;
     fs::remove_file(&path).ok()?;
     fs::File::open(path.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).ok()?;
-    text.strip_prefix("1 ")?.trim().parse().ok()
+    text.strip_prefix(LAYOUT)?.trim().parse().ok()
 }
 
 fn sync_tree(dir: &Path) -> std::io::Result<()> {

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use heats_core::{Fact, Record, State, Sweep};
+use heats_core::{Record, State, Sweep};
 use heats_domain::SweepId;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::catalogue::book::{
-    self, Catalogue, CatalogueError, META, Shared, event_key, open_value, seal_value, series_key, sweep_of,
+    self, Catalogue, CatalogueError, META, Shared, event_key, open_value, seal_value, sweep_of,
 };
-use crate::catalogue::series::{Point, Series};
 
 /// How long changes gather before they are written: followed closely enough for people, and cheap.
 const GATHER: Duration = Duration::from_millis(50);
@@ -203,9 +202,6 @@ impl Worker {
             for key in db.range(events).keys() {
                 batch.remove(db, &key?)?;
             }
-            for key in db.range(series_key(sweep, 0)..=series_key(sweep, u32::MAX)).keys() {
-                batch.remove(db, &key?)?;
-            }
             self.known.remove(&sweep);
         }
         for sweep in state.sweeps.values() {
@@ -231,19 +227,10 @@ impl Worker {
         });
         let start = start.unwrap_or_else(|place| place);
         let (mut index, mut place) = (0, 0);
-        let mut finished = BTreeSet::new();
         for record in sweep.journal.iter().skip(start) {
             place = if record.log_index == index { place + 1 } else { 0 };
             index = record.log_index;
             batch.insert(db, &event_key(sweep.id, index, place), seal_value(record.as_ref()))?;
-            if let Some(Fact::TrialSettled(fact)) = &record.cell.fact
-                && fact.state().is_terminal()
-            {
-                finished.insert(fact.trial);
-            }
-        }
-        for trial in finished {
-            batch.insert(db, &series_key(sweep.id, trial), seal_value(&Series::of(&points(sweep, trial))))?;
         }
         self.known.insert(sweep.id);
         Ok(())
@@ -289,15 +276,6 @@ impl Batch {
         self.size = 0;
         db.apply_batch(std::mem::take(&mut self.inner))
     }
-}
-
-/// What the trial reported, in order.
-fn points(sweep: &Sweep, number: u32) -> Vec<Point> {
-    let Some(trial) = sweep.trial(number) else { return Vec::new() };
-    (0..trial.series.len())
-        .filter_map(|place| sweep.report(trial, place))
-        .map(|(fact, at_ms)| Point { step: fact.step, at_ms, metrics: fact.metrics.clone() })
-        .collect()
 }
 
 /// Nothing is flushed in the background: what a crash leaves is thrown away anyway, and an idle node sleeps.
