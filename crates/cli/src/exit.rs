@@ -89,7 +89,9 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::Unavailable { .. } | ClientError::Unknown { .. } => Exit::Unavailable,
+            ClientError::Unavailable { .. } | ClientError::Silent { .. } | ClientError::Unknown { .. } => {
+                Exit::Unavailable
+            }
             ClientError::NotFound(_) => Exit::NotFound,
             ClientError::Invalid(_) | ClientError::Address(_) => Exit::Usage,
             ClientError::Conflict(_) | ClientError::Refused(_) => Exit::Conflict,
@@ -99,6 +101,10 @@ impl From<ClientError> for Failure {
         let hint = match &error {
             ClientError::Unavailable { .. } => Some(
                 "`heats dev` starts one here; `--address HOST:PORT` or HEATS_ADDRESS names another one; `heats config show --origin` says where this address came from"
+                    .to_owned(),
+            ),
+            ClientError::Silent { .. } => Some(
+                "it is overloaded, its disk hangs, or it was stopped (Ctrl-Z; `kill -CONT PID` lets it go on): look at its process and its log, then repeat the command; `--patience 2m` waits longer"
                     .to_owned(),
             ),
             ClientError::Unknown { .. } => Some("look before you repeat it: `heats show`, `heats events`".to_owned()),

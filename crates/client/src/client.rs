@@ -115,9 +115,19 @@ impl Client {
         }
     }
 
-    /// One trial with its metric series and attempts.
+    /// One trial with its attempts.
     pub async fn trial(&self, sweep: impl Into<String>, trial: u32) -> Result<v1::TrialResponse, ClientError> {
-        let request = v1::TrialRequest { sweep: sweep.into(), trial };
+        self.sampled_trial(sweep, trial, 0).await
+    }
+
+    /// One trial with its attempts, and at most `sample` points of its series.
+    pub async fn sampled_trial(
+        &self,
+        sweep: impl Into<String>,
+        trial: u32,
+        sample: u32,
+    ) -> Result<v1::TrialResponse, ClientError> {
+        let request = v1::TrialRequest { sweep: sweep.into(), trial, sample };
         self.call(Repeat::Safe, request, |mut to, request| async move { to.trial(request).await }).await
     }
 
@@ -159,6 +169,11 @@ impl Client {
         stream::events(self.clone(), request)
     }
 
+    /// What a trial reported, chunk by chunk. A cut stream goes on after the last step that was received.
+    pub fn series(&self, request: v1::SeriesRequest) -> Resumed<v1::SeriesChunk> {
+        stream::series(self.clone(), request)
+    }
+
     /// Summaries of a sweep whenever it changed, until it has ended.
     pub fn watch(&self, request: v1::WatchRequest) -> Resumed<v1::GetResponse> {
         stream::watch(self.clone(), request)
@@ -196,11 +211,9 @@ impl Client {
             let mut message = Request::new(request.clone());
             let deadline = self.options.deadline.min(tries.left().max(Duration::from_millis(100)));
             message.set_timeout(deadline);
-            let answer = tokio::time::timeout(deadline, send(&node, message)).await;
-            let status = match answer {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_elapsed) => Status::deadline_exceeded(format!("no answer within {deadline:?}")),
+            let status = match answered(deadline, send(&node, message)).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
             };
             tries.after(self, &node.address, &status, repeat == Repeat::Safe).await?;
         }
@@ -217,7 +230,8 @@ impl Client {
     }
 
     pub(crate) fn tries(&self) -> Tries {
-        Tries { until: Instant::now() + self.options.patience, backoff: Backoff::new(), redirects: 0 }
+        let since = Instant::now();
+        Tries { since, until: since + self.options.patience, backoff: Backoff::new(), redirects: 0 }
     }
 }
 
@@ -225,9 +239,19 @@ pub(crate) fn sweeps(node: &Node) -> SweepsClient<Channel> {
     SweepsClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// What comes within `deadline`.
+pub(crate) async fn answered<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let late = |_elapsed| Status::deadline_exceeded(format!("no answer within {deadline:?}"));
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+}
+
 /// The patience that is left for one call.
 #[derive(Debug)]
 pub(crate) struct Tries {
+    since: Instant,
     until: Instant,
     backoff: Backoff,
     redirects: u32,
@@ -249,9 +273,10 @@ impl Tries {
         status: &Status,
         repeatable: bool,
     ) -> Result<(), ClientError> {
+        let mut silent = false;
         let why = match judge(status, address) {
             Verdict::Final(error) => return Err(error),
-            Verdict::Broken(why) if !repeatable => {
+            Verdict::Broken(why) | Verdict::Silent(why) if !repeatable => {
                 return Err(ClientError::Unknown { address: address.to_owned(), why });
             }
             Verdict::Redirect(leader) => {
@@ -267,10 +292,19 @@ impl Tries {
                 client.pool.move_on(address);
                 why
             }
+            Verdict::Silent(why) => {
+                client.pool.move_on(address);
+                silent = true;
+                why
+            }
         };
         let wait = self.backoff.next();
         if self.left() <= wait {
-            return Err(ClientError::Unavailable { addresses: client.pool.addresses(), why });
+            return Err(if silent {
+                ClientError::Silent { address: address.to_owned(), waited: self.since.elapsed() }
+            } else {
+                ClientError::Unavailable { addresses: client.pool.addresses(), why }
+            });
         }
         debug!(address, %why, wait_ms = wait.as_millis() as u64, "trying again");
         tokio::time::sleep(wait).await;

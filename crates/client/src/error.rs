@@ -1,8 +1,9 @@
 //! Why a call did not succeed, by what the caller can do about it. The command maps these to exit codes.
 
 use std::error::Error as _;
+use std::time::Duration;
 
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::AddressError;
 
@@ -39,9 +40,17 @@ pub enum ClientError {
         /// What the last try said.
         why: String,
     },
-    /// The connection broke after the request was sent: it may have been carried out or not, and doing it
-    /// twice would not be the same as doing it once.
-    #[error("the connection to {address} broke before the answer: {why}; whether it was carried out is not known")]
+    /// A coordinator takes connections and requests, and says nothing for as long as the client was to wait.
+    #[error("the coordinator at {address} is there but does not answer: it was silent for {}", seconds(*.waited))]
+    Silent {
+        /// The one that was asked last.
+        address: String,
+        /// For how long it was asked.
+        waited: Duration,
+    },
+    /// No answer came after the request was sent: it may have been carried out or not, and doing it twice
+    /// would not be the same as doing it once.
+    #[error("the coordinator at {address} gave no answer: {why}; whether it was carried out is not known")]
     Unknown {
         /// Where it was sent.
         address: String,
@@ -80,6 +89,12 @@ fn tried(addresses: &[String]) -> String {
     addresses.join(", ")
 }
 
+/// `30 s`, `0.2 s`
+fn seconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
 impl ClientError {
     /// What the coordinator said, where it said something.
     pub const fn refusal(&self) -> Option<&Refusal> {
@@ -90,7 +105,7 @@ impl ClientError {
             | Self::Refused(refusal)
             | Self::Denied(refusal)
             | Self::Internal { refusal, .. } => Some(refusal),
-            Self::Unavailable { .. } | Self::Unknown { .. } | Self::Address(_) => None,
+            Self::Unavailable { .. } | Self::Silent { .. } | Self::Unknown { .. } | Self::Address(_) => None,
         }
     }
 }
@@ -104,6 +119,8 @@ pub(crate) enum Verdict {
     NotSent(String),
     /// The request may have been carried out.
     Broken(String),
+    /// So it may: nothing came back in time.
+    Silent(String),
     /// It was refused: trying again changes nothing.
     Final(ClientError),
 }
@@ -122,6 +139,9 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
         }
         Code::FailedPrecondition => Verdict::Final(ClientError::Refused(refusal())),
         Code::Unavailable if never_connected(status) => Verdict::NotSent(said(status)),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled if is_silence(status) => {
+            Verdict::Silent(said(status))
+        }
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Verdict::Broken(said(status)),
         // The connection broke in the middle: the transport reports it so.
         Code::Unknown | Code::Internal if status.source().is_some() => Verdict::Broken(said(status)),
@@ -147,6 +167,14 @@ fn never_connected(status: &Status) -> bool {
         source = error.source();
     }
     false
+}
+
+/// Whether a time ran out: the call's deadline, by either side's clock, or the wait for a sign of life of the
+/// connection, which is told by its text alone.
+fn is_silence(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded
+        || said(status) == TimeoutExpired(()).to_string()
+        || (status.code() == Code::Unavailable && said(status).contains("timed out"))
 }
 
 /// The innermost reason: `Connection refused (os error 111)` rather than `tcp connect error`.
@@ -201,8 +229,16 @@ mod tests {
 
     #[test]
     fn an_answer_that_never_came_is_not_a_refusal() {
-        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled] {
+        for code in [Code::Unavailable, Code::Cancelled] {
             assert!(matches!(judge(&status(code, &[]), "a:1"), Verdict::Broken(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_ran_out_is_told_from_a_connection_that_broke() {
+        let expired = Status::from_error(Box::new(TimeoutExpired(())));
+        for status in [Status::deadline_exceeded("late"), expired, Status::unavailable("operation timed out")] {
+            assert!(matches!(judge(&status, "a:1"), Verdict::Silent(_)), "{status}");
         }
     }
 }

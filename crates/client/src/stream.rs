@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use heats_wire::v1;
+use heats_wire::{series, v1};
+use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
-use crate::client::{Client, Tries, sweeps};
+use crate::client::{Client, Tries, answered, sweeps};
 use crate::error::ClientError;
 
 /// A stream that resumes by itself for as long as the client's patience allows. Ends after the first error.
@@ -34,6 +35,9 @@ impl<T> Stream for Resumed<T> {
 trait Kind: Send + 'static {
     type Item: Send + 'static;
 
+    /// Whether an open stream that says nothing may be well: nothing happened.
+    const MAY_BE_SILENT: bool = true;
+
     fn open(
         &self,
         client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
@@ -44,14 +48,25 @@ trait Kind: Send + 'static {
 
     /// Takes note of an item; `None` where it has been delivered before.
     fn take(&mut self, item: Self::Item) -> Option<Self::Item>;
+
+    /// Whether nothing is missing where the stream ends now.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 struct Run<K: Kind> {
     client: Client,
     kind: K,
-    open: Option<(Streaming<K::Item>, String)>,
+    open: Option<Open<K::Item>>,
     tries: Tries,
     over: bool,
+}
+
+struct Open<T> {
+    stream: Streaming<T>,
+    address: String,
+    since: Instant,
 }
 
 fn resumed<K: Kind>(client: Client, kind: K) -> Resumed<K::Item> {
@@ -81,34 +96,44 @@ impl<K: Kind> Run<K> {
 
     /// Opens the stream or receives one message; `None` where there is nothing to deliver for it.
     async fn step(&mut self) -> Result<Option<K::Item>, ClientError> {
-        let Some((open, address)) = &mut self.open else {
+        let deadline = self.client.options().deadline;
+        let Some(open) = &mut self.open else {
             let node = self.client.node()?;
-            match self.kind.open(sweeps(&node)).await {
-                Ok(open) => {
+            match answered(deadline, self.kind.open(sweeps(&node))).await {
+                Ok(stream) => {
                     self.kind.reopened();
-                    self.open = Some((open, node.address));
+                    self.open = Some(Open { stream, address: node.address, since: Instant::now() });
                 }
                 Err(status) => self.tries.after(&self.client, &node.address, &status, true).await?,
             }
             return Ok(None);
         };
-        match open.message().await {
+        let message = if K::MAY_BE_SILENT {
+            open.stream.message().await
+        } else {
+            answered(deadline, open.stream.message()).await
+        };
+        let status = match message {
             Ok(Some(item)) => {
                 // Whoever delivers is well: patience starts anew.
                 self.tries = self.client.tries();
-                Ok(self.kind.take(item))
+                return Ok(self.kind.take(item));
             }
-            Ok(None) => {
+            Ok(None) if self.kind.is_whole() => {
                 self.over = true;
-                Ok(None)
+                return Ok(None);
             }
-            Err(status) => {
-                let address = std::mem::take(address);
-                self.open = None;
-                self.tries.after(&self.client, &address, &status, true).await?;
-                Ok(None)
-            }
+            Ok(None) => Status::unavailable("the stream ended too early"),
+            Err(status) => status,
+        };
+        // So is one whose stream held for longer than any try, also where there was nothing to say.
+        if open.since.elapsed() > self.client.options().patience {
+            self.tries = self.client.tries();
         }
+        let address = std::mem::take(&mut open.address);
+        self.open = None;
+        self.tries.after(&self.client, &address, &status, true).await?;
+        Ok(None)
     }
 }
 
@@ -133,6 +158,38 @@ impl Kind for Events {
 
 pub(crate) fn events(client: Client, request: v1::EventsRequest) -> Resumed<v1::EventBatch> {
     resumed(client, Events(request))
+}
+
+struct Series {
+    request: v1::SeriesRequest,
+    whole: bool,
+}
+
+impl Kind for Series {
+    type Item = v1::SeriesChunk;
+
+    const MAY_BE_SILENT: bool = false;
+
+    async fn open(
+        &self,
+        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    ) -> Result<Streaming<v1::SeriesChunk>, Status> {
+        Ok(client.series(Request::new(self.request.clone())).await?.into_inner())
+    }
+
+    fn take(&mut self, chunk: v1::SeriesChunk) -> Option<v1::SeriesChunk> {
+        self.request.after_step = series::last_step(&chunk.points).or(self.request.after_step);
+        self.whole = chunk.last;
+        Some(chunk)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+pub(crate) fn series(client: Client, request: v1::SeriesRequest) -> Resumed<v1::SeriesChunk> {
+    resumed(client, Series { request, whole: false })
 }
 
 struct Watch(v1::WatchRequest);

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use heats_client::{Client, ClientError, Options};
+use heats_wire::series;
 use heats_wire::v1;
 use heats_wire::v1::sweeps_server::{Sweeps, SweepsServer};
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ enum Behaviour {
     Leads,
     Names(String),
     FailsFirst(u32),
+    SaysNothing,
 }
 
 #[derive(Clone)]
@@ -32,7 +34,7 @@ struct Node {
 }
 
 impl Node {
-    fn turn(&self) -> Result<(), Status> {
+    async fn turn(&self) -> Result<(), Status> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         match &self.behaviour {
             Behaviour::Leads => Ok(()),
@@ -43,6 +45,7 @@ impl Node {
             }
             Behaviour::FailsFirst(times) if call < *times => Err(Status::unavailable("starts")),
             Behaviour::FailsFirst(_) => Ok(()),
+            Behaviour::SaysNothing => std::future::pending().await,
         }
     }
 }
@@ -56,15 +59,16 @@ impl Sweeps for Node {
     type EventsStream = Stream<v1::EventBatch>;
     type WatchStream = Stream<v1::GetResponse>;
     type LogsStream = Stream<v1::LogLine>;
+    type SeriesStream = Stream<v1::SeriesChunk>;
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {
         self.requests.lock().expect("lock").push(request.into_inner().request);
-        self.turn()?;
+        self.turn().await?;
         Ok(Response::new(v1::SubmitResponse { name: "digits".into(), ..Default::default() }))
     }
 
     async fn enqueue(&self, _: Request<v1::EnqueueRequest>) -> Answer<v1::EnqueueResponse> {
-        self.turn()?;
+        self.turn().await?;
         Ok(Response::new(v1::EnqueueResponse { log_index: 1, waiting: 1 }))
     }
 
@@ -83,8 +87,25 @@ impl Sweeps for Node {
         Ok(Response::new(stream::iter(items).boxed()))
     }
 
+    /// Two points per answer, then a cut; then an end that is none; then the rest.
+    async fn series(&self, request: Request<v1::SeriesRequest>) -> Answer<Self::SeriesStream> {
+        let call = self.calls.load(Ordering::SeqCst);
+        self.turn().await?;
+        let from = request.into_inner().after_step.map_or(0, |step| step + 1);
+        let chunk = |step, last| {
+            let points = v1::Points { steps: vec![step], times_ms: vec![0], ..Default::default() };
+            Ok(v1::SeriesChunk { log_index: 1, points: vec![points], last })
+        };
+        let mut items = vec![chunk(from, false), chunk(from + 1, call == 2)];
+        if call == 0 {
+            items.push(Err(Status::unavailable("cut")));
+        }
+        Ok(Response::new(stream::iter(items).boxed()))
+    }
+
     async fn list(&self, _: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
-        unused()
+        self.turn().await?;
+        Ok(Response::new(v1::ListResponse::default()))
     }
     async fn get(&self, _: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
         let mut status = Status::new(Code::NotFound, "there is no sweep `x`");
@@ -97,8 +118,14 @@ impl Sweeps for Node {
     async fn trial(&self, _: Request<v1::TrialRequest>) -> Answer<v1::TrialResponse> {
         unused()
     }
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        unused()
+    /// Nothing happens for as long as the request says, then a cut; the next time there is something.
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        if self.calls.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Ok(Response::new(stream::iter([Ok(v1::GetResponse::default())]).boxed()));
+        }
+        let quiet = Duration::from_millis(request.into_inner().min_interval_ms.into());
+        let cut = tokio::time::sleep(quiet).map(|()| Err(Status::unavailable("cut")));
+        Ok(Response::new(stream::once(cut).boxed()))
     }
     async fn logs(&self, _: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
         unused()
@@ -205,4 +232,37 @@ async fn events_go_on_after_a_cut_without_a_gap_or_a_repeat() {
     let events = client.events(v1::EventsRequest { from_index: 1, ..Default::default() });
     let indices: Vec<u64> = events.map(|batch| batch.expect("resumes").log_index).collect().await;
     assert_eq!(indices, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_series_goes_on_after_a_cut_or_an_early_end_without_a_gap_or_a_repeat() {
+    let (address, _) = start(Behaviour::Leads).await;
+    let client = Client::connect(vec![address]).expect("addresses");
+    let chunks: Vec<_> = client.series(v1::SeriesRequest::default()).collect().await;
+    let steps = chunks.into_iter().flat_map(|chunk| series::points(&chunk.expect("resumes").points).expect("fit"));
+    assert_eq!(steps.map(|point| point.step).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_node_that_says_nothing_is_told_from_one_that_is_not_there() {
+    let (address, _) = start(Behaviour::SaysNothing).await;
+    let options = Options { patience: Duration::from_millis(300), deadline: Duration::from_millis(100) };
+    let client = Client::connect_with(vec![address.clone()], options).expect("addresses");
+    let silent = |error: &ClientError| matches!(error, ClientError::Silent { address: of, .. } if *of == address);
+    let error = client.list(v1::ListRequest::default()).await.expect_err("nobody answers");
+    assert!(silent(&error), "{error}");
+    let error = client.series(v1::SeriesRequest::default()).next().await.expect("an item").expect_err("nobody answers");
+    assert!(silent(&error), "{error}");
+    let error = client.enqueue(v1::EnqueueRequest::default()).await.expect_err("nobody answers");
+    assert!(matches!(error, ClientError::Unknown { .. }), "it may have been carried out: {error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_quiet_for_longer_than_the_patience_is_resumed_like_any_other() {
+    let (address, _) = start(Behaviour::Leads).await;
+    let options = Options { patience: Duration::from_millis(200), ..Options::default() };
+    let client = Client::connect_with(vec![address], options).expect("addresses");
+    let request = v1::WatchRequest { min_interval_ms: 400, ..Default::default() };
+    let first = client.watch(request).next().await.expect("an item");
+    first.expect("is asked again, with all the patience that there is");
 }

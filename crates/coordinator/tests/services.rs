@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::{AgentId, Inventory, SweepId};
+use heats_wire::series::{Point, points};
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::sweeps_client::SweepsClient;
 use heats_wire::v1::{self, from_agent, to_agent};
@@ -70,6 +71,27 @@ impl House {
     async fn sweep(&mut self) -> v1::Sweep {
         let request = v1::GetRequest { sweep: "s".into() };
         self.sweeps.get(request).await.unwrap().into_inner().sweep.unwrap()
+    }
+
+    /// The trial's series, chunk by chunk.
+    async fn chunks(&mut self, after_step: Option<u64>, until_step: Option<u64>) -> Vec<v1::SeriesChunk> {
+        let request = v1::SeriesRequest { sweep: "s".into(), trial: 0, after_step, until_step };
+        let mut stream = self.sweeps.series(request).await.unwrap().into_inner();
+        let mut chunks: Vec<v1::SeriesChunk> = Vec::new();
+        while let Some(chunk) = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap() {
+            chunks.push(chunk.unwrap());
+        }
+        assert!(chunks.iter().rev().skip(1).all(|chunk| !chunk.last) && chunks.last().unwrap().last);
+        chunks
+    }
+
+    async fn series(&mut self, after_step: Option<u64>, until_step: Option<u64>) -> Vec<Point> {
+        self.chunks(after_step, until_step).await.iter().flat_map(|chunk| points(&chunk.points).unwrap()).collect()
+    }
+
+    async fn trial(&mut self, sample: u32) -> v1::TrialResponse {
+        let request = v1::TrialRequest { sweep: "s".into(), trial: 0, sample };
+        self.sweeps.trial(request).await.unwrap().into_inner()
     }
 
     async fn logs(&mut self, trial: u32) -> Streaming<v1::LogLine> {
@@ -353,6 +375,70 @@ async fn events_come_once_each_however_large_an_entry_is() {
     }
     let count = |name| kinds.iter().filter(|kind| *kind == name).count();
     assert_eq!((count("sweep_submitted"), count("trial_created"), count("trial_leased")), (1, 600, 600));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_series_comes_in_bounded_chunks_and_is_the_same_while_the_trial_runs_after_its_end_and_after_a_restart() {
+    const STEPS: u64 = 10_000;
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    assert_eq!(house.series(None, None).await, []);
+    let report = |step: u64| {
+        // What is measured now and then, and not always in the same order.
+        let mut metrics = vec![("loss", 1.0 / step as f64), ("rate", f64::NAN)];
+        if step.is_multiple_of(500) {
+            metrics.insert(0, ("accuracy", 0.5));
+        }
+        v1::Report { key: Some(key), step: step * 2, metrics: Some(metrics.into_iter().collect()) }
+    };
+    let mut acks = 0;
+    for step in 1..=STEPS {
+        agent.say(from_agent::Message::Report(report(step))).await;
+        // An agent reads what it is told while it tells.
+        if step % 50 == 0 || step == STEPS {
+            while acks < step {
+                assert!(matches!(agent.hear().await, Some(to_agent::Message::Ack(_))));
+                acks += 1;
+            }
+        }
+    }
+    let chunks = house.chunks(None, None).await;
+    let sizes: Vec<usize> = chunks.iter().map(|chunk| points(&chunk.points).unwrap().len()).collect();
+    assert_eq!(sizes, [4_096, 4_096, 1_808]);
+    let all = house.series(None, None).await;
+    let live = format!("{all:?}");
+    let told = all.iter().zip(1..).all(|(point, step)| {
+        let v1::Report { step, metrics, .. } = report(step);
+        // NaN is not equal to itself; its text is.
+        (point.step, point.attempt) == (step, 1)
+            && format!("{:?}", Some(&point.metrics)) == format!("{:?}", metrics.as_ref())
+    });
+    assert!(told, "every point is what was reported, metrics in their order");
+
+    let steps = |points: &[Point]| points.iter().map(|point| point.step).collect::<Vec<_>>();
+    assert_eq!(steps(&house.series(Some(19_990), None).await), [19_992, 19_994, 19_996, 19_998, 20_000]);
+    assert_eq!(steps(&house.series(Some(7), Some(11)).await), [8, 10]);
+    assert_eq!(steps(&house.series(Some(20_000), None).await), [] as [u64; 0]);
+    assert_eq!(steps(&house.series(None, Some(1)).await), [] as [u64; 0]);
+
+    let sampled = house.trial(5).await;
+    let sample = points(&sampled.sample).unwrap();
+    assert_eq!(steps(&sample), [2, 5_000, 10_000, 15_000, 20_000]);
+    assert_eq!((sampled.trial.unwrap().reports, house.trial(0).await.sample), (10_000, vec![]));
+
+    agent.finish(key).await;
+    while !house.sweep().await.status().as_str_name().contains("FINISHED") {
+        tokio::task::yield_now().await;
+    }
+    assert!(format!("{:?}", house.series(None, None).await) == live, "a finished trial has the points that it had");
+    let mut house = house.reopen().await;
+    assert!(format!("{:?}", house.series(None, None).await) == live, "so it has after a restart");
+    let missing = v1::SeriesRequest { sweep: "s".into(), trial: 9, ..Default::default() };
+    assert_eq!(house.sweeps.series(missing).await.unwrap_err().code(), Code::NotFound);
     house.coordinator.shutdown().await;
 }
 

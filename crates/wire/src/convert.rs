@@ -19,6 +19,9 @@ pub enum ConvertError {
         /// What it holds.
         value: i32,
     },
+    /// Columns of points differ in length.
+    #[error("the columns of a series do not fit together")]
+    Columns,
 }
 
 /// The value of a required field.

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod sentence;
+pub mod series;
 pub mod views;
 
 #[expect(

@@ -84,6 +84,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         value_step: trial.best.map(|best| best.step),
         last_step: trial.last_step,
         last_value: trial.last_value,
+        reports: trial.reports(),
         attempts: trial.attempt(),
         created_ms: sweep.records(trial).next().map_or(0, |record| record.at_ms),
         started_ms: trial.attempts.iter().find_map(|attempt| attempt.started_ms),
@@ -97,24 +98,17 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
     }
 }
 
-/// A trial with its attempts and its metric series.
+/// A trial with its attempts; its series is apart.
 pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
     let mut response = v1::TrialResponse {
         log_index: state.applied,
         trial: Some(summary(sweep, trial)),
         attempts: (1..).zip(&trial.attempts).map(|(number, a)| attempt(state, sweep, trial, number, a)).collect(),
-        series: Vec::new(),
         seed: heats_core::history::trial_seed(sweep.seed, trial.number),
         saw_index: 0,
         enqueued: false,
+        sample: Vec::new(),
     };
-    let reports = (0..trial.series.len()).filter_map(|place| sweep.report(trial, place));
-    response.series.extend(reports.map(|(fact, at_ms)| v1::Point {
-        step: fact.step,
-        metrics: Some(fact.metrics.clone()),
-        at_ms,
-        attempt: fact.attempt,
-    }));
     for record in sweep.records(trial) {
         if let Some(Fact::TrialCreated(fact)) = record.cell.fact.as_ref() {
             response.saw_index = fact.saw_index;

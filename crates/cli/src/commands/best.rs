@@ -45,7 +45,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         columns: view::trial_columns(&trials),
         now_ms,
     };
-    printer.list(&listing, &format!("no trial of `{}` has a value yet", sweep.name))?;
+    printer.list(&listing, &format!("no trial of `{}` has a finite value yet", sweep.name))?;
     Ok(if trials.is_empty() { Exit::NoBest } else { Exit::Ok })
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use heats_client::Client;
+use heats_domain::Metrics;
 use heats_wire::v1;
 use serde_json::Value;
 
 use super::best::sweep_id;
+use super::series::{Series, last_common};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Column, Fields, Item, Kind, Listing};
@@ -31,39 +34,61 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let Args { trials: selectors, output } = args;
     let printer = context.printer(output)?;
     let client = context.client()?;
-    let mut trials: Vec<(Item, v1::TrialResponse)> = Vec::new();
+    let mut trials: Vec<(v1::Sweep, v1::TrialSummary)> = Vec::new();
     for selector in selectors {
         let sweep = client.get(&selector.sweep).await?.sweep.unwrap_or_default();
         for number in super::named::numbers(&client, selector).await? {
-            let whole = client.trial(sweep_id(&sweep), number).await?;
-            trials.push((view::trial(&sweep.name, &whole.trial.clone().unwrap_or_default()), whole));
+            let trial = client.trial(sweep_id(&sweep), number).await?.trial.unwrap_or_default();
+            trials.push((sweep.clone(), trial));
         }
     }
     if trials.len() < 2 {
         return Err(Failure::usage("it takes two trials to compare").hint("heats compare digits/12 digits/40"));
     }
-    let rows = rows(&trials);
+    let items: Vec<Item> = trials.iter().map(|(sweep, trial)| view::trial(&sweep.name, trial)).collect();
+    let rows = rows(&items, common(&client, &trials).await?.as_ref());
     let columns = std::iter::once(Column::new("FIELD", "field", Kind::Text))
-        .chain(trials.iter().map(|(item, _)| Column::new(item.name.clone(), item.name.clone(), Kind::Number)))
+        .chain(items.iter().map(|item| Column::new(item.name.clone(), item.name.clone(), Kind::Number)))
         .collect();
     let listing = Listing { of: "comparisons", meta: Fields::new().done(), items: rows, columns, now_ms: 0 };
     printer.list(&listing, "")?;
     Ok(Exit::Ok)
 }
 
-fn rows(trials: &[(Item, v1::TrialResponse)]) -> Vec<Item> {
+/// The last step that every trial has reported, with what each measured there: what can be compared fairly.
+async fn common(
+    client: &Client,
+    trials: &[(v1::Sweep, v1::TrialSummary)],
+) -> Result<Option<(u64, Vec<Metrics>)>, Failure> {
+    let lasts: Option<Vec<u64>> = trials.iter().map(|(_, trial)| trial.last_step).collect();
+    let Some(until) = lasts.and_then(|lasts| lasts.into_iter().min()) else { return Ok(None) };
+    let from = |after: Option<u64>| {
+        trials.iter().map(|(sweep, trial)| Series::between(client, sweep, trial.number, after, until)).collect()
+    };
+    // It is nearly always the last step of the shortest; only where it is not, all series are read.
+    if let Some(before) = until.checked_sub(1)
+        && let Some(common) = last_common(from(Some(before))).await?
+    {
+        return Ok(Some(common));
+    }
+    last_common(from(None)).await
+}
+
+fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>) -> Vec<Item> {
     let names: BTreeSet<String> = trials
         .iter()
-        .filter_map(|(item, _)| item.json.get("params").and_then(Value::as_object))
+        .filter_map(|item| item.json.get("params").and_then(Value::as_object))
         .flat_map(|params| params.keys().cloned())
         .collect();
     let mut rows: Vec<(bool, Item)> = FIELDS
         .iter()
         .map(|field| ((*field).to_owned(), (*field).to_owned()))
         .chain(names.into_iter().map(|name| (name.clone(), format!("params.{name}"))))
-        .map(|(title, path)| row(&title, trials.iter().map(|(item, _)| (item.name.as_str(), item.text(&path)))))
+        .map(|(title, path)| row(&title, trials.iter().map(|item| (item.name.as_str(), item.text(&path)))))
         .collect();
-    rows.extend(steps(trials));
+    if let Some((step, metrics)) = common {
+        rows.extend(at_step(trials, *step, metrics));
+    }
     rows.sort_by_key(|(same, _)| *same);
     rows.into_iter().map(|(_, row)| row).collect()
 }
@@ -79,26 +104,14 @@ fn row<'a>(title: &str, cells: impl Iterator<Item = (&'a str, Option<String>)>) 
     (same, Item { name: title.to_owned(), json: fields.done() })
 }
 
-/// The metrics at the last step that every trial has reported: what can be compared fairly.
-fn steps(trials: &[(Item, v1::TrialResponse)]) -> Vec<(bool, Item)> {
-    let of = |whole: &v1::TrialResponse| whole.series.iter().map(|point| point.step).collect::<BTreeSet<u64>>();
-    let common = trials.iter().map(|(_, whole)| of(whole)).reduce(|a, b| a.intersection(&b).copied().collect());
-    let Some(step) = common.and_then(|steps| steps.last().copied()) else { return Vec::new() };
-    let at = |whole: &v1::TrialResponse| {
-        whole
-            .series
-            .iter()
-            .rfind(|point| point.step == step)
-            .and_then(|point| point.metrics.clone())
-            .unwrap_or_default()
-    };
-    let names: BTreeSet<String> =
-        trials.iter().flat_map(|(_, whole)| at(whole).list).map(|metric| metric.name).collect();
+/// A line for each metric that any of the trials has at `step`.
+fn at_step(trials: &[Item], step: u64, metrics: &[Metrics]) -> Vec<(bool, Item)> {
+    let names: BTreeSet<&str> = metrics.iter().flat_map(|metrics| &metrics.list).map(|m| m.name.as_str()).collect();
     names
         .into_iter()
         .map(|name| {
-            let cells =
-                trials.iter().map(|(item, whole)| (item.name.as_str(), at(whole).get(&name).map(crate::words::short)));
+            let cells = trials.iter().zip(metrics);
+            let cells = cells.map(|(item, metrics)| (item.name.as_str(), metrics.get(name).map(crate::words::short)));
             row(&format!("{name} at step {step}"), cells)
         })
         .collect()
@@ -110,18 +123,13 @@ mod tests {
 
     #[test]
     fn what_differs_comes_first_and_metrics_are_compared_at_a_step_that_all_reached() {
-        let trial = |number, lr: f64, last: u64| {
+        let trial = |number, lr: f64| {
             let params = [("lr", heats_domain::Value::Float(lr)), ("epochs", heats_domain::Value::Int(27))];
-            let summary = v1::TrialSummary { number, params: Some(params.into_iter().collect()), ..Default::default() };
-            let point = |step| v1::Point {
-                step,
-                metrics: Some([("loss", step as f64 * lr)].into_iter().collect()),
-                ..Default::default()
-            };
-            let whole = v1::TrialResponse { series: (1..=last).map(point).collect(), ..Default::default() };
-            (view::trial("s", &summary), whole)
+            let params = Some(params.into_iter().collect());
+            view::trial("s", &v1::TrialSummary { number, params, ..Default::default() })
         };
-        let rows = rows(&[trial(1, 0.1, 3), trial(2, 0.2, 9)]);
+        let measured = |loss: f64| [("loss", loss)].into_iter().collect::<Metrics>();
+        let rows = rows(&[trial(1, 0.1), trial(2, 0.2)], Some(&(3, vec![measured(0.3), measured(0.6)])));
         let differing: Vec<&str> =
             rows.iter().filter(|row| row.json["same"] == Value::Bool(false)).map(|row| row.name.as_str()).collect();
         assert_eq!(differing, ["lr", "loss at step 3"]);

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use heats_client::Client;
 use heats_wire::v1;
 use serde_json::{Map, Value};
 
 use super::best::sweep_id;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::Item;
+use crate::output::{CsvLines, Item};
 use crate::select::Selector;
 use crate::{hints, view, words};
 
@@ -39,64 +40,66 @@ enum Form {
     Jsonl,
 }
 
-/// Writes every trial, with its whole configuration.
+/// Writes every trial, with its whole configuration; or every report, as it comes.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { sweep, format, series, to } = args;
+    let Args { sweep, format: _, series, to } = args;
     let name = super::named::sweep_only(sweep, "export")?;
     let client = context.client()?;
     let sweep = client.get(name).await?.sweep.unwrap_or_default();
     let trials = client.all_trials(sweep_id(&sweep)).await?;
-    let mut items = Vec::new();
-    for trial in &trials {
-        if *series {
-            let whole = client.trial(sweep_id(&sweep), trial.number).await?;
-            items.extend(whole.series.iter().map(|point| reported(&sweep, trial, point)));
-        } else {
-            items.push(view::trial(&sweep.name, trial));
-        }
-    }
     let of = if *series { "report" } else { "trial" };
-    let count = words::count(items.len() as u64, of);
     match to {
         Some(path) => {
             let fail = |error: io::Error| Failure::failed(format!("cannot write {}: {error}", path.display()));
             let mut file = BufWriter::new(File::create(path).map_err(fail)?);
-            write(&mut file, *format, of, &items).and_then(|()| file.flush()).map_err(fail)?;
-            hints::note(&format!("wrote {count} to {}", path.display()));
+            let written = match write(&mut file, &client, &sweep, &trials, args).await {
+                Ok(count) => file.flush().map(|()| count).map_err(fail),
+                Err(failure) => Err(failure),
+            };
+            let count = written.inspect_err(|_| hints::warn(&format!("{} is not whole", path.display())))?;
+            hints::note(&format!("wrote {} to {}", words::count(count, of), path.display()));
         }
         None => {
             let mut out = BufWriter::new(io::stdout().lock());
-            write(&mut out, *format, of, &items)?;
+            write(&mut out, &client, &sweep, &trials, args).await?;
             out.flush()?;
         }
     }
     Ok(Exit::Ok)
 }
 
-/// A report with the trial's configuration beside it, so that each line stands alone.
-fn reported(sweep: &v1::Sweep, trial: &v1::TrialSummary, point: &v1::Point) -> Item {
-    let item = view::trial(&sweep.name, trial);
-    let mut json = Map::new();
-    for field in ["address", "number", "params"] {
-        json.extend(item.json.get(field).map(|value| (field.to_owned(), value.clone())));
+/// Writes what was asked for; how many things that were.
+async fn write(
+    out: &mut impl Write,
+    client: &Client,
+    sweep: &v1::Sweep,
+    trials: &[v1::TrialSummary],
+    args: &Args,
+) -> Result<u64, Failure> {
+    match (args.series, args.format) {
+        (true, Form::Csv) => super::series::write_csv(out, client, sweep, trials).await,
+        (true, Form::Jsonl) => super::series::write_lines(out, client, sweep, trials).await,
+        (false, form) => {
+            let items: Vec<Item> = trials.iter().map(|trial| view::trial(&sweep.name, trial)).collect();
+            write_trials(out, form, &items)?;
+            Ok(items.len() as u64)
+        }
     }
-    json.extend(view::point(point).done());
-    Item { name: item.name, json }
 }
 
-fn write(out: &mut impl Write, format: Form, of: &str, items: &[Item]) -> io::Result<()> {
+fn write_trials(out: &mut impl Write, format: Form, items: &[Item]) -> io::Result<()> {
     match format {
         Form::Jsonl => items.iter().try_for_each(|item| {
-            let mut json = Map::from_iter([("schema".to_owned(), Value::from(format!("heats.{of}/v1")))]);
+            let mut json = Map::from_iter([("schema".to_owned(), Value::from("heats.trial/v1"))]);
             json.extend(item.json.clone());
             writeln!(out, "{}", Value::Object(json))
         }),
         Form::Csv => {
             let columns = columns(items);
-            let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(&columns)?;
+            let mut csv = CsvLines::new(out);
+            csv.line(&columns)?;
             for item in items {
-                csv.write_record(columns.iter().map(|path| item.text(path).unwrap_or_default()))?;
+                csv.line(columns.iter().map(|path| item.text(path).unwrap_or_default()))?;
             }
             csv.flush()
         }
@@ -104,7 +107,7 @@ fn write(out: &mut impl Write, format: Form, of: &str, items: &[Item]) -> io::Re
 }
 
 /// Every scalar field of any item, in the order of their first appearance; what stands within another (a
-/// parameter, a metric, a verdict) by its path. Flags of numbers that are not finite are left out: CSV says `nan` itself.
+/// parameter, a verdict) by its path. Flags of numbers that are not finite are left out: CSV says `nan` itself.
 fn columns(items: &[Item]) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
@@ -132,7 +135,7 @@ fn columns(items: &[Item]) -> Vec<String> {
     }
     // Parameters that only some trials have stand together with the others.
     let place = |path: &String| match path.split_once('.').map_or(path.as_str(), |(head, _)| head) {
-        "address" | "number" | "state" | "step" | "attempt" | "at" => 0,
+        "address" | "number" | "state" => 0,
         "params" => 1,
         "stopped" => 3,
         _ => 2,
@@ -161,7 +164,7 @@ mod tests {
             ),
         ];
         let mut out = Vec::new();
-        write(&mut out, Form::Csv, "trial", &items).expect("writes");
+        write_trials(&mut out, Form::Csv, &items).expect("writes");
         let text = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("address,number,state,params.lr,params.momentum,params.opt,value,"), "{text}");

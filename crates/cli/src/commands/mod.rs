@@ -29,3 +29,4 @@ pub mod trials;
 pub mod watch;
 
 mod named;
+mod series;

@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use heats_client::Client;
 use heats_domain::AgentId;
+use heats_wire::series::{Point, points};
 use heats_wire::v1;
 use serde_json::Value;
 
 use super::best::sweep_id;
+use super::series::{Series, write_csv};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Fields, Item, Printer};
+use crate::output::{Fields, Format, Item, Printer};
 use crate::select::Selector;
 use crate::{live, view, words};
 
@@ -24,6 +26,9 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArg,
 }
+
+/// How many points of a trial's series people are shown.
+const SAMPLE: u32 = 12;
 
 /// Shows whatever the id names.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
@@ -59,7 +64,7 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
 
 async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, attempt: Option<u32>) -> Outcome {
     let sweep = client.get(sweep).await?.sweep.unwrap_or_default();
-    let whole = client.trial(sweep_id(&sweep), number).await?;
+    let whole = client.sampled_trial(sweep_id(&sweep), number, SAMPLE).await?;
     let attempts: Vec<Item> = whole.attempts.iter().map(|one| view::attempt(&sweep.name, number, one)).collect();
     let meta = Fields::new().with("log_index", whole.log_index).done();
     if let Some(wanted) = attempt {
@@ -77,8 +82,24 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     item.json.insert("saw_index".into(), whole.saw_index.into());
     item.json.insert("enqueued".into(), whole.enqueued.into());
     item.json.insert("attempt_list".into(), attempts.iter().map(|one| Value::Object(one.json.clone())).collect());
-    item.json.insert("series".into(), whole.series.iter().map(|point| Value::from(view::point(point))).collect());
-    printer.one("trial", &meta, &item, |out| write_trial(out, &item, &summary, &attempts, &whole.series))?;
+    if *printer.format() == Format::Csv {
+        // A line for each report: columns have no room for both the reports and the rest.
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        write_csv(&mut out, client, &sweep, &[summary]).await?;
+        out.flush()?;
+        return Ok(Exit::Ok);
+    }
+    let Some(mut long) = printer.long("trial", &meta, &item, "series")? else {
+        let sample = points(&whole.sample).map_err(|error| Failure::failed(error.to_string()))?;
+        printer.one("trial", &meta, &item, |out| write_trial(out, &item, &summary, &attempts, &sample))?;
+        return Ok(Exit::Ok);
+    };
+    let mut series = Series::of(client, &sweep, &summary);
+    while let Some(points) = series.next().await? {
+        let points: Vec<Value> = points.iter().map(|point| view::point(point).into()).collect();
+        long.piece(&points)?;
+    }
+    long.end()?;
     Ok(Exit::Ok)
 }
 
@@ -87,12 +108,18 @@ fn write_trial(
     item: &Item,
     trial: &v1::TrialSummary,
     attempts: &[Item],
-    series: &[v1::Point],
+    sample: &[Point],
 ) -> io::Result<()> {
     let text = |path: &str| item.text(path).unwrap_or_default();
     writeln!(out, "\x1b[1m{}\x1b[0m {}", item.name, text("state"))?;
     if trial.value.is_some() {
         writeln!(out, "  value     {} at step {}", text("value"), text("value_step"))?;
+    } else if trial.last_value.is_some() {
+        writeln!(
+            out,
+            "  value     none: not one that it reported is a finite number, and the last is {}",
+            text("value")
+        )?;
     }
     if trial.last_step.is_some() {
         writeln!(out, "  last      {} at step {}", text("last_value"), text("last_step"))?;
@@ -110,23 +137,27 @@ fn write_trial(
     for attempt in attempts {
         write_attempt(out, attempt)?;
     }
-    write_series(out, series)
+    write_sample(out, &item.name, trial, sample)
 }
 
-/// The last points of the series; all of them are in the JSON form.
-fn write_series(out: &mut dyn Write, series: &[v1::Point]) -> io::Result<()> {
-    const SHOWN: usize = 10;
-    if series.is_empty() {
+/// A few points of the series, and how to get all.
+fn write_sample(out: &mut dyn Write, name: &str, trial: &v1::TrialSummary, sample: &[Point]) -> io::Result<()> {
+    if sample.is_empty() {
         return Ok(());
     }
-    let hidden = series.len().saturating_sub(SHOWN);
-    let more = if hidden > 0 { format!(", the last {SHOWN}; `-o json` has all") } else { String::new() };
-    writeln!(out, "  {}{more}", words::count(series.len() as u64, "report"))?;
-    for point in &series[hidden..] {
-        let metrics = point.metrics.iter().flat_map(|metrics| &metrics.list);
+    let hidden = (trial.reports as usize).saturating_sub(sample.len());
+    let more = match hidden {
+        0 => String::new(),
+        _ => format!(", {} of them here; the other {hidden} too: `heats show {name} -o csv`", sample.len()),
+    };
+    writeln!(out, "  {}{more}", words::count(u64::from(trial.reports), "report"))?;
+    let width = sample.last().map_or(0, |point| point.step.to_string().len()).max(6);
+    for point in sample {
+        let metrics = point.metrics.list.iter();
         let words: Vec<String> =
             metrics.map(|metric| format!("{}={}", metric.name, words::short(metric.value))).collect();
-        writeln!(out, "    step {:>6}  {}", point.step, words.join(" "))?;
+        let best = if trial.value_step == Some(point.step) { "  (best)" } else { "" };
+        writeln!(out, "    step {:>width$}  {}{best}", point.step, words.join(" "))?;
     }
     Ok(())
 }

@@ -66,7 +66,13 @@ fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) 
             }
             Ok(())
         }
-        None => writeln!(out, "  best      none: no trial has reported `{}`", objective.metric()),
+        None => {
+            let counts = sweep.counts.unwrap_or_default();
+            let finite = if sweep.ledger.is_some_and(|ledger| ledger.steps > 0) { "a finite " } else { "" };
+            let left_out = counts.failed + counts.infeasible + counts.cancelled > 0;
+            let but = if left_out { "; one that failed or was cancelled does not count" } else { "" };
+            writeln!(out, "  best      none: no trial has reported {finite}`{}`{but}", objective.metric())
+        }
     }
 }
 

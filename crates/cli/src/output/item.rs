@@ -44,6 +44,11 @@ fn get(map: &Map<String, Value>, path: &str) -> Option<Value> {
     })
 }
 
+/// A real number as JSON, tables and CSV have it; `nan`, `inf` or `-inf` where it is not finite.
+pub fn number(number: f64) -> String {
+    serde_json::Number::from_f64(number).map_or_else(|| crate::words::short(number), |number| number.to_string())
+}
+
 /// Lays fields out one after the other.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Fields {

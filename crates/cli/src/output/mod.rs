@@ -5,11 +5,14 @@ mod csv;
 mod format;
 mod item;
 mod listing;
+mod long;
 mod printer;
 mod table;
 mod yaml;
 
+pub use csv::Lines as CsvLines;
 pub use format::Format;
-pub use item::{Fields, Item};
+pub use item::{Fields, Item, number};
 pub use listing::{Column, Kind, Listing};
+pub use long::Long;
 pub use printer::{Printer, is_coloured};

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::{Map, Value};
 
-use super::{Format, Item, Kind, Listing, csv, table, yaml};
+use super::{Format, Item, Kind, Listing, Long, csv, table, yaml};
 use crate::exit::Failure;
 
 /// Prints to standard output.
@@ -114,6 +114,31 @@ impl Printer {
             },
         }
         Ok(out.flush()?)
+    }
+}
+
+impl Printer {
+    /// One thing whose field `list` is too long to be held: its head, without that list, which comes in pieces.
+    /// `None` where this form of output does not show such a list: [`Self::one`] is for it then.
+    ///
+    /// # Errors
+    /// Where the output cannot be written.
+    pub fn long(
+        &self,
+        of: &str,
+        meta: &Map<String, Value>,
+        item: &Item,
+        list: &str,
+    ) -> Result<Option<Long<impl Write + use<>>>, Failure> {
+        let schema = format!("heats.{of}/v1");
+        let out = io::BufWriter::new(anstream::stdout().lock());
+        Ok(match &self.format {
+            Format::Json => Some(Long::json(out, &with_schema_map(&schema, meta), of, &item.json, list)?),
+            Format::Yaml => Some(Long::yaml(out, &with_schema_map(&schema, meta), of, &item.json, list)?),
+            Format::Jsonl => Some(Long::json_line(out, &with_schema_map(&schema, &item.json), list)?),
+            Format::Value(field) if field == list => Some(Long::bare(out)?),
+            Format::Table | Format::Wide | Format::Csv | Format::Name | Format::Value(_) => None,
+        })
     }
 }
 

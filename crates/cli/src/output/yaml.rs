@@ -37,7 +37,7 @@ fn entries(
     Ok(())
 }
 
-fn elements(out: &mut impl Write, items: &[Value], depth: usize) -> io::Result<()> {
+pub(super) fn elements(out: &mut impl Write, items: &[Value], depth: usize) -> io::Result<()> {
     for item in items {
         write!(out, "{:indent$}- ", "", indent = depth * 2)?;
         match item {

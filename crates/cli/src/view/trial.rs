@@ -1,6 +1,7 @@
 //! A trial, its attempts, the points of its series.
 
 use heats_domain::{FailureKind, Metrics, StopReason, TrialState};
+use heats_wire::series::Point;
 use heats_wire::v1;
 use serde_json::{Map, Value};
 
@@ -32,10 +33,11 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("number", trial.number)
         .with("state", state(trial.state))
         .with("params", params(trial.params.as_ref()))
-        .number("value", trial.value)
+        .number("value", value(trial))
         .with("value_step", trial.value_step)
         .number("last_value", trial.last_value)
         .with("last_step", trial.last_step)
+        .with("reports", trial.reports)
         .with("attempts", trial.attempts)
         .time("created_at", trial.created_ms)
         .time("started_at", trial.started_ms)
@@ -48,6 +50,12 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("ending", trial.ending)
         .done();
     Item { name, json }
+}
+
+/// The best value. Where the trial measured its objective and no value of it was finite, it has none, and the
+/// last of them says why: outputs show it as null with a flag, or by its name.
+fn value(trial: &v1::TrialSummary) -> Option<f64> {
+    trial.value.or_else(|| trial.last_value.filter(|value| !value.is_finite()))
 }
 
 /// A verdict's fields.
@@ -104,14 +112,10 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
 }
 
 /// A report's fields.
-pub fn point(point: &v1::Point) -> Fields {
-    let Metrics { list } = point.metrics.clone().unwrap_or_default();
+pub fn point(point: &Point) -> Fields {
+    let Point { attempt, step, at_ms, metrics: Metrics { list } } = point;
     let metrics = list.iter().fold(Fields::new(), |fields, metric| fields.number(&metric.name, metric.value));
-    Fields::new()
-        .with("step", point.step)
-        .with("attempt", point.attempt)
-        .time("at", point.at_ms)
-        .with("metrics", metrics)
+    Fields::new().with("step", *step).with("attempt", *attempt).time("at", *at_ms).with("metrics", metrics)
 }
 
 /// The columns of `heats trials`: one for each parameter among them.
@@ -134,6 +138,7 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
     columns.extend([
         Column::wide("AT STEP", "value_step", Kind::Number),
         Column::wide("LAST", "last_value", Kind::Number),
+        Column::wide("REPORTS", "reports", Kind::Number),
         Column::wide("ATTEMPTS", "attempts", Kind::Number),
         Column::wide("STOPPED BY", "stopped.rule", Kind::Text),
         Column::wide("RUNG", "stopped.rung", Kind::Number),
@@ -158,7 +163,8 @@ mod tests {
             number: 12,
             state: TrialState::Stopped as i32,
             params: Some([("lr", Scalar::Float(1.0)), ("width", Scalar::Int(64))].into_iter().collect()),
-            value: Some(f64::NAN),
+            last_value: Some(f64::NAN),
+            reports: 3,
             created_ms: 1_795_000_000_123,
             ran_ms: 1500,
             failure: Some(FailureKind::OutOfMemory as i32),
@@ -170,6 +176,8 @@ mod tests {
             ("params.lr", "1.0"),
             ("params.width", "64"),
             ("value", "nan"),
+            ("last_value", "nan"),
+            ("reports", "3"),
             ("state", "stopped"),
             ("created_at", "2026-11-18T11:06:40.123Z"),
             ("started_at", ""),
@@ -178,6 +186,8 @@ mod tests {
         ] {
             assert_eq!(item.text(path).as_deref(), Some(text), "{path}");
         }
-        assert_eq!(item.json["value"], Value::Null);
+        assert_eq!((&item.json["value"], &item.json["value_not_finite"]), (&Value::Null, &"nan".into()));
+        let finite = v1::TrialSummary { value: Some(0.5), last_value: Some(f64::NAN), ..summary };
+        assert_eq!(trial("digits", &finite).text("value").as_deref(), Some("0.5"), "one value was finite");
     }
 }

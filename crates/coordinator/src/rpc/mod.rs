@@ -6,4 +6,5 @@ pub mod events;
 pub mod logs;
 mod lookup;
 pub mod raft;
+pub mod series;
 pub mod sweeps;

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
-use super::{events, logs};
+use super::{events, logs, series};
 use crate::decider::Answer;
 use crate::edge::{clock, entropy};
 use crate::node::Node;
@@ -116,12 +116,18 @@ impl Sweeps for SweepsService {
     }
 
     async fn trial(&self, request: Request<v1::TrialRequest>) -> Result<Response<v1::TrialResponse>, Status> {
-        let v1::TrialRequest { sweep, trial } = request.into_inner();
+        let v1::TrialRequest { sweep, trial, sample } = request.into_inner();
         let state = self.node.replica.state();
         let sweep = find(&state, &sweep)?;
-        let missing = || refused(&Refusal::NoSuchTrial { sweep: sweep.name.clone(), trial });
-        let trial = sweep.trial(trial).ok_or_else(missing)?;
-        Ok(Response::new(views::trial(&state, sweep, trial)))
+        let trial = series::trial(sweep, trial)?;
+        let sample = series::sample(sweep, trial, sample as usize);
+        Ok(Response::new(v1::TrialResponse { sample, ..views::trial(&state, sweep, trial) }))
+    }
+
+    type SeriesStream = Answers<v1::SeriesChunk>;
+
+    async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<Response<Self::SeriesStream>, Status> {
+        series::series(&self.node, request.into_inner())
     }
 
     type EventsStream = Answers<v1::EventBatch>;
