@@ -1,6 +1,8 @@
 //! A coordinator as users and agents reach it: over gRPC, with its log on disk, and with agents played by the test.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
@@ -38,11 +40,23 @@ impl House {
         Self::open_in(dir).await
     }
 
-    async fn open_in(dir: TempDir) -> Self {
+    /// Another coordinator on what a kill would leave now: asked before it leads.
+    async fn killed(self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy(self._dir.path(), dir.path());
+        self.coordinator.shutdown().await;
+        Self::start_in(dir).await
+    }
+
+    async fn start_in(dir: TempDir) -> Self {
         let config = CoordinatorConfig::single(dir.path(), "127.0.0.1:0".parse().unwrap());
         let coordinator = Coordinator::start(config).await.unwrap();
         let channel = Channel::from_shared(format!("http://{}", coordinator.address())).unwrap().connect_lazy();
-        let mut house = Self { coordinator, sweeps: SweepsClient::new(channel.clone()), channel, _dir: dir };
+        Self { coordinator, sweeps: SweepsClient::new(channel.clone()), channel, _dir: dir }
+    }
+
+    async fn open_in(dir: TempDir) -> Self {
+        let mut house = Self::start_in(dir).await;
         // A node that has just started leads after a moment: until then it asks to be asked again.
         tokio::time::timeout(PATIENCE, async {
             while house.status().await.leader.is_none() {
@@ -113,6 +127,19 @@ impl House {
         let answer = AgentsClient::new(self.channel.clone()).attach(ReceiverStream::new(inbox)).await.unwrap();
         agent.stream = Some(answer.into_inner());
         agent
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
@@ -322,6 +349,30 @@ async fn logs_end_with_a_word_about_it_where_their_agent_is_lost() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_has_just_started_answers_from_all_that_it_had_acknowledged() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    // Enough that applying them again takes a moment.
+    for from in (1..=5_000).step_by(50) {
+        for step in from..from + 50 {
+            agent.report(key, step, 1.0 / step as f64).await;
+        }
+        for step in from..from + 50 {
+            agent.acknowledged(step + 1).await;
+        }
+    }
+    agent.finish(key).await;
+    agent.acknowledged(5_002).await;
+    let mut house = house.killed().await;
+    let sweep = house.sweep().await;
+    assert_eq!((sweep.status(), sweep.best[0].reports), (v1::SweepStatus::Finished, 5_000));
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_submit_repeated_after_a_lost_reply_makes_one_sweep() {
     let mut house = House::open().await;
     let first = house.submit(42, 1).await;
@@ -388,22 +439,19 @@ async fn a_series_comes_in_bounded_chunks_and_is_the_same_while_the_trial_runs_a
     let key = agent.run().await;
     assert_eq!(house.series(None, None).await, []);
     let report = |step: u64| {
-        // What is measured now and then, and not always in the same order.
+        // Something is measured now and then, and not always in the same order.
         let mut metrics = vec![("loss", 1.0 / step as f64), ("rate", f64::NAN)];
         if step.is_multiple_of(500) {
             metrics.insert(0, ("accuracy", 0.5));
         }
         v1::Report { key: Some(key), step: step * 2, metrics: Some(metrics.into_iter().collect()) }
     };
-    let mut acks = 0;
-    for step in 1..=STEPS {
-        agent.say(from_agent::Message::Report(report(step))).await;
-        // An agent reads what it is told while it tells.
-        if step % 50 == 0 || step == STEPS {
-            while acks < step {
-                assert!(matches!(agent.hear().await, Some(to_agent::Message::Ack(_))));
-                acks += 1;
-            }
+    for from in (1..=STEPS).step_by(50) {
+        for step in from..from + 50 {
+            agent.say(from_agent::Message::Report(report(step))).await;
+        }
+        for step in from..from + 50 {
+            agent.acknowledged(step + 1).await;
         }
     }
     let chunks = house.chunks(None, None).await;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heats_core::{Refusal, Sweep, Trial};
+use heats_core::{Refusal, State, Sweep, Trial};
 use heats_wire::series::Columns;
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -11,7 +11,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
 use super::lookup::{Answers, find};
-use crate::node::Node;
 use crate::status::refused;
 
 /// Reports in one message, and about how many bytes: a report may have 64 metrics with long names.
@@ -21,15 +20,13 @@ const CHUNK_BYTES: usize = 256 << 10;
 const SAMPLE: usize = 1_000;
 
 /// Serves one request.
-pub fn series(node: &Node, request: v1::SeriesRequest) -> Result<Response<Answers<v1::SeriesChunk>>, Status> {
+pub fn series(state: &State, request: v1::SeriesRequest) -> Result<Response<Answers<v1::SeriesChunk>>, Status> {
     let v1::SeriesRequest { sweep, trial: number, after_step, until_step } = request;
-    let state = node.replica.state();
-    let sweep = Arc::clone(find(&state, &sweep)?);
+    let sweep = Arc::clone(find(state, &sweep)?);
     let trial = trial(&sweep, number)?;
     let mut from = after_step.map_or(0, |step| after(&sweep, trial, step));
     let end = until_step.map_or(trial.series.len(), |step| after(&sweep, trial, step));
     let log_index = state.applied;
-    drop(state);
     let (sender, answers) = mpsc::channel(4);
     tokio::spawn(async move {
         loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_core::ops::submit::Submit;
-use heats_core::{Op, Refusal, Reply, Sweep};
+use heats_core::{Op, Refusal, Reply, State, Sweep};
 use heats_replica::Leadership;
 use heats_wire::v1::sweeps_server::Sweeps;
 use heats_wire::{v1, views};
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::catch_up::CatchUp;
 use super::lookup::{Answers, find, sweep_ended};
 use super::{events, logs, series};
 use crate::decider::Answer;
@@ -27,12 +28,19 @@ const SWEEPS: usize = 1_000;
 /// The service.
 pub struct SweepsService {
     node: Node,
+    catch_up: CatchUp,
 }
 
 impl SweepsService {
-    /// The service of this node.
-    pub const fn new(node: Node) -> Self {
-        Self { node }
+    /// The service of this node. To be called within a tokio runtime, before anything is applied.
+    pub fn new(node: Node) -> Self {
+        Self { catch_up: CatchUp::start(node.replica.clone()), node }
+    }
+
+    /// What this node has applied, once it has caught up with its log.
+    async fn state(&self) -> Arc<State> {
+        self.catch_up.wait().await;
+        self.node.replica.state()
     }
 
     async fn ask(&self, op: Op) -> Result<Answer, Status> {
@@ -42,7 +50,7 @@ impl SweepsService {
     /// Carries out an operation on a sweep that is named in a request; the sweep as it is afterwards.
     async fn change(&self, sweep: &str, op: impl FnOnce(&Sweep) -> Op) -> Result<(Answer, Option<v1::Sweep>), Status> {
         let id = {
-            let state = self.node.replica.state();
+            let state = self.state().await;
             let sweep = find(&state, sweep)?;
             (sweep.id, op(sweep))
         };
@@ -81,21 +89,21 @@ impl Sweeps for SweepsService {
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         let v1::ListRequest { all, limit } = request.into_inner();
         let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
-        let state = self.node.replica.state();
+        let state = self.state().await;
         let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
         let sweeps = sweeps.take(limit).map(|sweep| views::sweep(sweep)).collect();
         Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: clock::now_ms(), sweeps }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        let state = self.node.replica.state();
+        let state = self.state().await;
         let sweep = views::sweep(find(&state, &request.into_inner().sweep)?);
         Ok(Response::new(v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep: Some(sweep) }))
     }
 
     async fn trials(&self, request: Request<v1::TrialsRequest>) -> Result<Response<v1::TrialsResponse>, Status> {
         let v1::TrialsRequest { sweep, best_first, limit, from, numbers } = request.into_inner();
-        let state = self.node.replica.state();
+        let state = self.state().await;
         let sweep = find(&state, &sweep)?;
         let limit = if limit == 0 { PAGE } else { (limit as usize).min(PAGE) };
         let mut next = None;
@@ -117,7 +125,7 @@ impl Sweeps for SweepsService {
 
     async fn trial(&self, request: Request<v1::TrialRequest>) -> Result<Response<v1::TrialResponse>, Status> {
         let v1::TrialRequest { sweep, trial, sample } = request.into_inner();
-        let state = self.node.replica.state();
+        let state = self.state().await;
         let sweep = find(&state, &sweep)?;
         let trial = series::trial(sweep, trial)?;
         let sample = series::sample(sweep, trial, sample as usize);
@@ -127,12 +135,14 @@ impl Sweeps for SweepsService {
     type SeriesStream = Answers<v1::SeriesChunk>;
 
     async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<Response<Self::SeriesStream>, Status> {
-        series::series(&self.node, request.into_inner())
+        let state = self.state().await;
+        series::series(&state, request.into_inner())
     }
 
     type EventsStream = Answers<v1::EventBatch>;
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        self.catch_up.wait().await;
         events::events(&self.node, request.into_inner())
     }
 
@@ -140,6 +150,7 @@ impl Sweeps for SweepsService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let v1::WatchRequest { sweep, min_interval_ms } = request.into_inner();
+        self.catch_up.wait().await;
         let mut states = self.node.replica.watch_state();
         let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
         let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
@@ -180,6 +191,7 @@ impl Sweeps for SweepsService {
     type LogsStream = Answers<v1::LogLine>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        self.catch_up.wait().await;
         logs::logs(&self.node, request.into_inner())
     }
 
