@@ -8,4 +8,5 @@ mod examples;
 mod output;
 mod refusals;
 mod retries;
+mod series;
 mod training;

@@ -352,7 +352,8 @@ impl Trial {
             state: json["state"].as_str().expect("a state").to_owned(),
             failure: json["failure"].as_str().map(str::to_owned),
             detail: json["detail"].as_str().unwrap_or_default().to_owned(),
-            value: number("value"),
+            // Its flag says why there is none; it is no value.
+            value: json["value"].as_f64(),
             last_value: number("last_value"),
             attempts: json["attempts"].as_u64().unwrap_or_default(),
             json: json.clone(),

@@ -99,7 +99,14 @@ fn standing(
         Ok(TrialState::Cancelled) => format!("it was cancelled: {}", or(&trial.detail, "by a user")),
         Err(_) => format!("its state {} is not known to this version of heats", trial.state),
     };
-    std::iter::once(sentence).chain(ending).collect()
+    std::iter::once(sentence).chain(never_finite(sweep, trial)).chain(ending).collect()
+}
+
+/// Why a trial that measured its objective has no value.
+fn never_finite(sweep: &v1::Sweep, trial: &v1::TrialSummary) -> Option<String> {
+    let last = trial.last_value.filter(|_| trial.value.is_none())?;
+    let metric = view::objective(sweep).map_or_else(|| "objective".to_owned(), |o| format!("`{}`", o.metric()));
+    Some(format!("its {metric} was never a finite number: the last is {}, which ranks worst", words::short(last)))
 }
 
 fn waiting(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> String {
