@@ -82,7 +82,7 @@ impl<K: Kind> Run<K> {
     /// Opens the stream or receives one message; `None` where there is nothing to deliver for it.
     async fn step(&mut self) -> Result<Option<K::Item>, ClientError> {
         let Some((open, address)) = &mut self.open else {
-            let node = self.client.node()?;
+            let node = self.client.living(&mut self.tries).await?;
             match self.kind.open(sweeps(&node)).await {
                 Ok(open) => {
                     self.kind.reopened();
