@@ -11,10 +11,13 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 
 use crate::backoff::{Backoff, random};
-use crate::error::{ClientError, Verdict, judge};
+use crate::cluster::cluster;
+use crate::error::{ClientError, Verdict, judge, never_connected};
 use crate::pool::{Node, Pool};
 use crate::stream::{self, Resumed};
 
+/// How long a coordinator is waited for before another one is asked.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// A page of 10,000 trials with long parameters fits; a peer that sends more is not one of ours.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
@@ -207,7 +210,7 @@ impl Client {
     {
         let mut tries = self.tries();
         loop {
-            let node = self.node()?;
+            let node = self.living(&mut tries).await?;
             let mut message = Request::new(request.clone());
             let deadline = self.options.deadline.min(tries.left().max(Duration::from_millis(100)));
             message.set_timeout(deadline);
@@ -219,10 +222,26 @@ impl Client {
         }
     }
 
-    pub(crate) fn node(&self) -> Result<Node, ClientError> {
-        self.pool
-            .current()
-            .ok_or_else(|| ClientError::Unavailable { addresses: Vec::new(), why: "no address is known".to_owned() })
+    /// Whom to ask. Where there is a choice, somebody who has given a sign of life: a machine that stands still still has
+    /// its connections accepted, and whoever asked it at once would wait for the whole of a deadline.
+    pub(crate) async fn living(&self, tries: &mut Tries) -> Result<Node, ClientError> {
+        loop {
+            let none = || ClientError::Unavailable { addresses: Vec::new(), why: "no address is known".to_owned() };
+            let node = self.pool.current().ok_or_else(none)?;
+            if self.pool.is_alone() || node.is_living() {
+                return Ok(node);
+            }
+            let silent = match tokio::time::timeout(SIGN_OF_LIFE, cluster(&node).node(v1::NodeRequest {})).await {
+                Ok(Err(status)) if never_connected(&status) => status,
+                // Whatever it says, it is there.
+                Ok(_) => {
+                    node.lives();
+                    return Ok(node);
+                }
+                Err(_elapsed) => Status::unavailable(format!("no sign of life within {SIGN_OF_LIFE:?}")),
+            };
+            tries.after(self, &node.address, &silent, true).await?;
+        }
     }
 
     pub(crate) fn follow(&self, leader: &str) -> Result<(), ClientError> {
@@ -289,6 +308,7 @@ impl Tries {
                 format!("it names {leader} as the leader, which does not lead")
             }
             Verdict::NotSent(why) | Verdict::Broken(why) => {
+                client.pool.doubt(address);
                 client.pool.move_on(address);
                 why
             }

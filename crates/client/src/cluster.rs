@@ -74,6 +74,6 @@ impl Client {
     }
 }
 
-fn cluster(node: &Node) -> ClusterClient<Channel> {
+pub(crate) fn cluster(node: &Node) -> ClusterClient<Channel> {
     ClusterClient::new(node.channel.clone())
 }

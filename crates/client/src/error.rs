@@ -158,7 +158,8 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
     }
 }
 
-fn never_connected(status: &Status) -> bool {
+/// Whether nobody was reached.
+pub(crate) fn never_connected(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<ConnectError>() {

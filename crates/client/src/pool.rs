@@ -1,6 +1,7 @@
 //! The coordinators that are known, one channel each, and which of them is asked next. Sends nothing itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tonic::transport::Channel;
 
@@ -24,6 +25,8 @@ struct Nodes {
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) channel: Channel,
+    /// It has answered, and not failed since.
+    living: Arc<AtomicBool>,
 }
 
 impl Pool {
@@ -62,6 +65,18 @@ impl Pool {
         Ok(())
     }
 
+    /// `address` failed: it has to give a sign of life before it is asked again.
+    pub(crate) fn doubt(&self, address: &str) {
+        if let Some(node) = self.lock().known.iter().find(|node| node.address == address) {
+            node.living.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is no choice.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.lock().known.len() < 2
+    }
+
     /// Where it has been tried.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.lock().known.iter().map(|node| node.address.clone()).collect()
@@ -75,7 +90,16 @@ impl Pool {
 
 impl Node {
     fn at(address: &str) -> Result<Self, AddressError> {
-        Ok(Self { address: address.to_owned(), channel: endpoint(address)?.connect_lazy() })
+        let channel = endpoint(address)?.connect_lazy();
+        Ok(Self { address: address.to_owned(), channel, living: Arc::default() })
+    }
+
+    pub(crate) fn is_living(&self) -> bool {
+        self.living.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lives(&self) {
+        self.living.store(true, Ordering::Relaxed);
     }
 }
 

@@ -98,7 +98,7 @@ impl<K: Kind> Run<K> {
     async fn step(&mut self) -> Result<Option<K::Item>, ClientError> {
         let deadline = self.client.options().deadline;
         let Some(open) = &mut self.open else {
-            let node = self.client.node()?;
+            let node = self.client.living(&mut self.tries).await?;
             match answered(deadline, self.kind.open(sweeps(&node))).await {
                 Ok(stream) => {
                     self.kind.reopened();

@@ -266,3 +266,16 @@ async fn a_stream_that_was_quiet_for_longer_than_the_patience_is_resumed_like_an
     let first = client.watch(request).next().await.expect("an item");
     first.expect("is asked again, with all the patience that there is");
 }
+
+#[tokio::test]
+async fn a_node_that_stands_still_is_passed_over_even_by_what_is_sent_once_only() {
+    // The kernel takes its connections, and nobody says anything.
+    let still = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let (address, node) = start(Behaviour::Leads).await;
+    let addresses = vec![still.local_addr().expect("bound").to_string(), address];
+    // Whoever waited for a deadline would wait for ever.
+    let options = Options { patience: Duration::from_secs(3600), deadline: Duration::from_secs(3600) };
+    let client = Client::connect_with(addresses, options).expect("addresses");
+    client.enqueue(v1::EnqueueRequest::default()).await.expect("the other one takes it");
+    assert_eq!(node.calls.load(Ordering::SeqCst), 1);
+}

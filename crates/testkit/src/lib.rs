@@ -6,6 +6,7 @@
 
 mod audit;
 mod binary;
+mod cluster;
 mod heats;
 mod marked;
 mod measured;
@@ -14,6 +15,7 @@ mod workspace;
 
 pub use audit::{Audit, Event, Expected, Trial};
 pub use binary::{heats_binary, repository};
+pub use cluster::Cluster;
 pub use heats::{Finished, Heats, Line, Stream};
 pub use measured::Measured;
 pub use patience::{PATIENCE, eventually};

@@ -1,0 +1,180 @@
+//! Coordinators and agents as processes of their own, on one machine: a cluster as its operator sees it.
+
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+
+use crate::audit::{Audit, Expected};
+use crate::heats::Heats;
+use crate::patience::eventually;
+use crate::workspace::Workspace;
+
+/// The port of every coordinator: each has an address of its own.
+const PORT: u16 = 7177;
+
+/// A cluster in a workspace.
+#[derive(Debug)]
+pub struct Cluster {
+    workspace: Workspace,
+    coordinators: Vec<Option<Heats>>,
+    agents: Vec<Option<Heats>>,
+}
+
+impl Cluster {
+    /// Starts so many coordinators, makes them a cluster, and attaches so many agents of two processors each.
+    ///
+    /// # Panics
+    /// Where one does not start.
+    pub fn start(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        let addresses: Vec<String> = (0..coordinators).map(address).collect();
+        let config = format!("address = \"{}\"\n", addresses.join(","));
+        std::fs::create_dir_all(workspace.file(".heats")).expect("a folder");
+        workspace.write(".heats/config.toml", config);
+        let mut cluster = Self { workspace, coordinators: Vec::new(), agents: Vec::new() };
+        for number in 0..coordinators {
+            let started = cluster.coordinator(number);
+            cluster.coordinators.push(Some(started));
+        }
+        let mut init = vec!["cluster", "init"];
+        init.extend(addresses.iter().map(String::as_str));
+        cluster.workspace.ok(&init);
+        for number in 0..agents {
+            let started = cluster.agent(number);
+            cluster.agents.push(Some(started));
+        }
+        cluster
+    }
+
+    /// The folder that everything is in.
+    pub const fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// How many coordinators there are.
+    pub const fn size(&self) -> usize {
+        self.coordinators.len()
+    }
+
+    /// What every coordinator says of itself: the items of `heats cluster status`.
+    pub fn status(&self) -> Vec<Value> {
+        // Without a leader it says so by its exit code, and tells the rest all the same.
+        let status = self.workspace.run(&["cluster", "status", "-o", "json"]);
+        status.json()["members"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until a coordinator leads; which.
+    pub fn leader(&self) -> usize {
+        eventually("a leader", || {
+            let leads = |member: &&Value| member["role"] == "leader";
+            let node = self.status().iter().find(leads)?["node"].as_u64().expect("a number");
+            Some(node as usize - 1)
+        })
+    }
+
+    /// The process of a coordinator that runs.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn coordinator_process(&self, number: usize) -> &Heats {
+        self.coordinators[number].as_ref().expect("it runs")
+    }
+
+    /// The process of an agent that runs.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn agent_process(&self, number: usize) -> &Heats {
+        self.agents[number].as_ref().expect("it runs")
+    }
+
+    /// Kills a coordinator without a warning.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn kill_coordinator(&mut self, number: usize) {
+        let process = self.coordinators[number].take().expect("it runs");
+        process.kill();
+        process.finish();
+    }
+
+    /// Asks a coordinator to stop, as a restart of its service does.
+    ///
+    /// # Panics
+    /// Where it does not run, or does not end well.
+    pub fn stop_coordinator(&mut self, number: usize) {
+        let process = self.coordinators[number].take().expect("it runs");
+        process.terminate();
+        process.finish().expect(0);
+    }
+
+    /// Starts a coordinator again, on its data.
+    pub fn start_coordinator(&mut self, number: usize) {
+        self.coordinators[number] = Some(self.coordinator(number));
+    }
+
+    /// Kills an agent without a warning; its trials run on.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn kill_agent(&mut self, number: usize) {
+        let process = self.agents[number].take().expect("it runs");
+        process.kill();
+        process.finish();
+    }
+
+    /// Starts an agent again, on its data.
+    pub fn start_agent(&mut self, number: usize) {
+        self.agents[number] = Some(self.agent(number));
+    }
+
+    /// Waits until so many measurements more have been made.
+    ///
+    /// # Panics
+    /// Where they are not.
+    pub fn measure(&self, more: usize) {
+        let until = self.workspace.measured().len() + more;
+        eventually("the next measurements", || (self.workspace.measured().len() >= until).then_some(()));
+    }
+
+    /// Waits for the newest sweep's end, audits it, and stops everything.
+    ///
+    /// # Panics
+    /// With every fault.
+    pub fn audit(mut self, expected: &Expected) -> (Workspace, Audit) {
+        self.workspace.ok(&["watch", "last"]);
+        let audit = Audit::take(&self.workspace, "last");
+        for agent in self.agents.drain(..).flatten() {
+            agent.terminate();
+            agent.finish().expect(0);
+        }
+        for coordinator in self.coordinators.drain(..).flatten() {
+            coordinator.terminate();
+            coordinator.finish().expect(0);
+        }
+        self.workspace.expect_quiet();
+        audit.expect(expected);
+        (self.workspace, audit)
+    }
+
+    fn coordinator(&self, number: usize) -> Heats {
+        let (id, data) = ((number + 1).to_string(), format!("c{}", number + 1));
+        let started =
+            self.workspace.start(&["coordinator", "start", "--id", &id, "--listen", &address(number), "--data", &data]);
+        started.wait_line("listening on");
+        started
+    }
+
+    fn agent(&self, number: usize) -> Heats {
+        let name = format!("a{}", number + 1);
+        let started = self.workspace.start(&["agent", "start", "--name", &name, "--cpus", "2", "--data", &name]);
+        started.wait_line("offering");
+        started
+    }
+}
+
+/// A place on this machine that no other test has: all of 127.0.0.0/8 is this machine's. Tests run one to a process.
+fn address(number: usize) -> String {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let number = u8::try_from(number + 1).expect("few coordinators");
+    format!("{}:{PORT}", Ipv4Addr::new(127, high.max(1), low, number))
+}
