@@ -83,7 +83,7 @@ fn a_sweep_survives_everything_at_once() {
         assert_eq!((report.ending, report.sweep.created()), (Ending::Finished, 60), "seed {seed}");
         for trial in &report.sweep.trials {
             assert_eq!((trial.state, trial.last_step), (TrialState::Completed, Some(STEPS)), "seed {seed}");
-            assert_eq!(u64::from(trial.reports), STEPS, "every step exactly once, seed {seed}");
+            assert_eq!(u64::from(trial.reports()), STEPS, "every step exactly once, seed {seed}");
         }
     }
 }
