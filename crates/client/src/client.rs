@@ -238,7 +238,7 @@ impl Client {
                     node.lives();
                     return Ok(node);
                 }
-                Err(_elapsed) => Status::unavailable(format!("no sign of life within {SIGN_OF_LIFE:?}")),
+                Err(_elapsed) => Status::deadline_exceeded(format!("no sign of life within {SIGN_OF_LIFE:?}")),
             };
             tries.after(self, &node.address, &silent, true).await?;
         }
@@ -313,6 +313,7 @@ impl Tries {
                 why
             }
             Verdict::Silent(why) => {
+                client.pool.doubt(address);
                 client.pool.move_on(address);
                 silent = true;
                 why

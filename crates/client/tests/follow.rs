@@ -279,3 +279,16 @@ async fn a_node_that_stands_still_is_passed_over_even_by_what_is_sent_once_only(
     client.enqueue(v1::EnqueueRequest::default()).await.expect("the other one takes it");
     assert_eq!(node.calls.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn nodes_that_all_stand_still_are_said_to() {
+    let mut standing = Vec::new();
+    for _ in 0..2 {
+        standing.push(TcpListener::bind("127.0.0.1:0").await.expect("binds"));
+    }
+    let addresses = standing.iter().map(|node| node.local_addr().expect("bound").to_string()).collect();
+    let options = Options { patience: Duration::from_secs(1), ..Options::default() };
+    let client = Client::connect_with(addresses, options).expect("addresses");
+    let error = client.list(v1::ListRequest::default()).await.expect_err("nobody answers");
+    assert!(matches!(error, ClientError::Silent { .. }), "{error}");
+}
