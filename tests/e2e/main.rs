@@ -4,7 +4,9 @@
 mod asha;
 mod bad_trials;
 mod dev;
+mod environments;
 mod examples;
+mod gpus;
 mod output;
 mod refusals;
 mod retries;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::attach::{Attach, Identity};
 use crate::attempt::{AttemptDir, Cause};
 use crate::context::{Attempts, Context};
+use crate::disk::Disk;
 use crate::env::Environments;
 use crate::event::OnEvent;
 use crate::forkserver::ForkServer;
@@ -42,6 +43,9 @@ pub struct AgentConfig {
     pub coordinators: Vec<String>,
     /// What the agent offers: see [`crate::inventory::detect`].
     pub inventory: Inventory,
+    /// Whether trials are told which GPUs they may use, and those without any that it is none: where this agent, or
+    /// another on the machine, offers some.
+    pub owns_gpus: bool,
     /// The program that runs [`crate::forkserver::main`], and its first arguments: `heats __shim`.
     pub shim: Vec<OsString>,
     /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
@@ -135,11 +139,12 @@ impl Agent {
         let (outbox, outgoing) = Outbox::new();
         let context = Arc::new(Context {
             environments: Environments::new(paths.envs(), config.on_event.clone()),
+            disk: Disk::new(data_dir, config.on_event.clone()),
             paths,
             python,
             heats_bin: config.heats_bin,
             shims: Arc::new(shims),
-            owns_gpus: !inventory.gpus.is_empty(),
+            owns_gpus: config.owns_gpus,
             slots: Slots::new(inventory.cpus),
             outbox,
             journal,

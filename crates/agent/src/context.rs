@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
+use crate::disk::Disk;
 use crate::env::Environments;
 use crate::forkserver::ForkServer;
 use crate::held::{Held, Outbox};
@@ -31,10 +32,12 @@ pub struct Context {
     pub heats_bin: Option<PathBuf>,
     /// What attempts are supervised by.
     pub shims: Arc<ForkServer>,
-    /// Whether the agent offers GPUs.
+    /// Whether trials are told which GPUs they may use.
     pub owns_gpus: bool,
     /// The processors that trials run on.
     pub slots: Slots,
+    /// The disk that all of it is on.
+    pub disk: Disk,
     /// Where messages wait for the stream.
     pub outbox: Outbox,
     /// What was started.

@@ -1,6 +1,7 @@
 //! What an agent tells the program that it is part of, for people to see. Nothing depends on it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,17 @@ pub enum AgentEvent {
         /// Why, and what to do.
         why: String,
     },
+    /// The disk is full: nothing begins until there is room.
+    DiskFull {
+        /// The data directory.
+        folder: PathBuf,
+        /// How many bytes are free.
+        free: u64,
+        /// How many must be.
+        room: u64,
+    },
+    /// There is room on the disk again, and what waited for it goes on.
+    DiskHasRoom,
     /// The agent is attached to a coordinator.
     Attached {
         /// The coordinator's address.

@@ -2,7 +2,8 @@
 //!
 //! A start is on disk before the command runs, so that after a power cut the agent knows what it held, even
 //! where the attempt's own folder did not survive. Starts that wait at the same moment share one sync. That
-//! an attempt is over is appended too, but nobody waits for it: at worst an end is told twice.
+//! an attempt is over is appended too, but nobody waits for it: at worst an end is told twice. After an error, of a
+//! full disk for example, nothing is appended any more: the next entry writes the file anew.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -54,7 +55,7 @@ impl Journal {
         };
         let file = rewrite(path, &open).map_err(fail)?;
         let (entries, queue) = mpsc::channel();
-        let mut writer = Writer { path: path.to_owned(), file, open: open.clone(), lines: open.len() };
+        let mut writer = Writer { path: path.to_owned(), file, open: open.clone(), lines: open.len(), is_sound: true };
         std::thread::Builder::new().name("heats-journal".into()).spawn(move || writer.run(&queue)).map_err(fail)?;
         Ok((Self { entries, path: path.to_owned() }, open))
     }
@@ -72,7 +73,7 @@ impl Journal {
 
     /// Notes that a coordinator has taken over the attempt's end.
     pub fn over(&self, key: Key) {
-        // The writer is gone only where it failed, and whoever started something was told so.
+        // The writer is there for as long as its handles are.
         let _writer_gone = self.entries.send(Entry::Over(key));
     }
 }
@@ -110,6 +111,8 @@ struct Writer {
     file: File,
     open: BTreeSet<Key>,
     lines: usize,
+    /// Whether the file on the disk is what it should be.
+    is_sound: bool,
 }
 
 impl Writer {
@@ -123,7 +126,7 @@ impl Writer {
                     Entry::Started(key, done) => {
                         self.open.insert(key);
                         text.push_str(&format!("started {key}\n"));
-                        waiting.push(done);
+                        waiting.push((key, done));
                     }
                     Entry::Over(key) => {
                         self.open.remove(&key);
@@ -132,23 +135,25 @@ impl Writer {
                 }
             }
             let written = self.write(&text, !waiting.is_empty());
-            for done in waiting {
+            // After a failed write a line may be half there, and after a failed sync the kernel forgets what it could
+            // not write: nothing may follow in that file.
+            self.is_sound = written.is_ok();
+            for (key, done) in waiting {
                 let told = match &written {
                     Ok(()) => Ok(()),
-                    Err(error) => Err(JournalError { path: self.path.clone(), source: error.kind().into() }),
+                    Err(error) => {
+                        self.open.remove(&key);
+                        Err(JournalError { path: self.path.clone(), source: error.kind().into() })
+                    }
                 };
                 // Whoever waited may have been told to stop meanwhile.
                 let _caller_gone = done.send(told);
-            }
-            if written.is_err() {
-                // After a failed sync the kernel forgets what it could not write: nothing here may be trusted.
-                return;
             }
         }
     }
 
     fn write(&mut self, text: &str, sync: bool) -> std::io::Result<()> {
-        if self.lines > LINES_MAX + 2 * self.open.len() {
+        if !self.is_sound || self.lines > LINES_MAX + 2 * self.open.len() {
             self.file = rewrite(&self.path, &self.open)?;
             self.lines = self.open.len();
             return Ok(());
@@ -188,6 +193,29 @@ mod tests {
             .expect("appends");
         let (_, open) = Journal::open(&path).expect("opens");
         assert_eq!(open, [key(0), key(2), key(4), key(9)].into());
+    }
+
+    #[test]
+    fn a_journal_that_could_not_be_written_is_written_anew_once_it_can() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("journal");
+        std::fs::write(&path, "started swp_half").expect("writes");
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("opens");
+        let open = [key(0)].into();
+        let mut writer = Writer { path: path.clone(), file: full, open, lines: 1, is_sound: true };
+        let (entries, queue) = mpsc::channel();
+        std::thread::spawn(move || writer.run(&queue));
+        let start = |number| {
+            let (done, written) = oneshot::channel();
+            entries.send(Entry::Started(key(number), done)).expect("is there");
+            written.blocking_recv().expect("is told")
+        };
+        let error = start(1).expect_err("the disk is full").to_string();
+        assert!(error.contains("free space"), "{error}");
+        start(2).expect("the file is another one");
+        assert_eq!(replay(&std::fs::read(&path).expect("reads")), [key(0), key(2)].into());
+        start(3).expect("and goes on");
+        assert_eq!(replay(&std::fs::read(&path).expect("reads")), [key(0), key(2), key(3)].into());
     }
 
     #[tokio::test]

@@ -135,7 +135,7 @@ impl Order {
         }
         if house.owns_gpus {
             // Empty where none is granted: a trial that asked for no GPU must not take one that another leases.
-            // An agent that offers no GPU leaves the variables as they are.
+            // Where nobody offers a GPU the variables stay as they are.
             let gpus = joined_by(",", self.grant.gpus.iter().map(u32::to_string));
             set("CUDA_VISIBLE_DEVICES", gpus.clone());
             set("ROCR_VISIBLE_DEVICES", gpus);
@@ -183,7 +183,7 @@ pub struct House<'a> {
     pub python: &'a Path,
     /// The program `heats`, where the agent knows it.
     pub bin: Option<&'a Path>,
-    /// Whether the agent offers GPUs, so that it says which of them a trial sees.
+    /// Whether the agent, or another on its machine, offers GPUs, so that it says which of them a trial sees.
     pub owns_gpus: bool,
 }
 

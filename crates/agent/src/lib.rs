@@ -14,6 +14,7 @@ mod attempt;
 mod checkpoints;
 mod collector;
 mod context;
+mod disk;
 mod door;
 mod ending;
 mod env;

@@ -91,6 +91,11 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         conclude(held, Some(&End::not_started(why)), None)
     };
     let order = LaunchOrder::of(held.key, run).map_err(|error| failed(error.to_string()))?;
+    tokio::select! {
+        biased;
+        () = context.disk.has_room() => {}
+        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
+    }
     let environment = tokio::select! {
         environment = context.environments.prepare(order.spec.env.as_ref(), &order.base_dir) => environment,
         ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),

@@ -11,6 +11,7 @@ mod host;
 mod import;
 mod live;
 mod output;
+mod room;
 mod select;
 mod settings;
 mod sweepfile;

@@ -297,6 +297,7 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         name: "here".into(),
         coordinators: vec![fake.address.to_string()],
         inventory: Inventory { cpus: 2, memory: 1 << 30, gpus: Vec::new() },
+        owns_gpus: false,
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],
         heats_bin: None,
         orphan_ttl: None,

@@ -72,6 +72,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         number: 0,
         name: name.clone(),
         coordinators: coordinators.clone(),
+        owns_gpus: !inventory.gpus.is_empty(),
         inventory,
     };
     let agent = agent::start(options, tell).await?;

@@ -13,7 +13,7 @@ use crate::context::{Context, OutputArg};
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::host::{Host, HostOptions, Listen, Signals};
 use crate::sweepfile::{self, Loaded, Overrides};
-use crate::{hints, live, view, words};
+use crate::{hints, live, room, view, words};
 
 use choose::Choice;
 
@@ -56,6 +56,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     let Args { file, overrides: _, new, machine, output } = args;
     let printer = context.printer(output)?;
+    // Nobody else will bring a larger machine.
+    let offered = heats_agent::inventory::detect(machine.gpus.as_deref());
+    let offered = offered.map_err(|error| Failure::usage(error.to_string()))?;
+    room::expect(&loaded.spec.resources, &offered, machine.agents)?;
     let mut signals = Signals::listen()?;
     let (tell, told) = mpsc::unbounded_channel();
     let options = HostOptions {

@@ -8,7 +8,7 @@ use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown, StartError}
 use heats_domain::Inventory;
 use tokio::sync::mpsc;
 
-use super::SHIM;
+use super::{SHIM, folder};
 use crate::exit::{Exit, Failure};
 
 /// Running trials get this long to end, whatever their sweep allows; the coordinator then gets as long to take the ends
@@ -28,6 +28,8 @@ pub struct AgentOptions {
     pub coordinators: Vec<String>,
     /// What it offers.
     pub inventory: Inventory,
+    /// Whether somebody on this machine offers GPUs.
+    pub owns_gpus: bool,
 }
 
 /// Starts it; what it tells goes to `events`.
@@ -35,7 +37,7 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, inventory } = options;
+    let AgentOptions { data_dir, number, name, coordinators, inventory, owns_gpus } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -47,6 +49,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         name: format!("{machine}{suffix}"),
         coordinators,
         inventory,
+        owns_gpus,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
         heats_bin: Some(program),
         orphan_ttl: Some(heats_agent::ORPHAN_TTL),
@@ -64,6 +67,8 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
             | StartError::NoCoordinator
             | StartError::NoShim => Exit::Failed,
         };
-        Failure::new(exit, error.to_string())
+        let failure = Failure::new(exit, error.to_string());
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+        if source.is_some_and(folder::is_full) { failure.hint(folder::FREE_SPACE) } else { failure }
     })
 }

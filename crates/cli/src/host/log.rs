@@ -20,7 +20,9 @@ pub fn to_file(data_dir: &Path) {
         Ok(file) => file,
         Err(error) => return hints::warn(&format!("cannot write {}: {error}", path.display())),
     };
-    begin(tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false).with_writer(file).finish());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false).with_writer(file);
+    // Told on standard error, each line that a full disk does not take would spoil the view.
+    begin(subscriber.log_internal_errors(false).finish());
 }
 
 /// Begins to write to standard error.

@@ -59,7 +59,7 @@ impl Host {
         let address = coordinator.address().to_string();
         let live = Live { address: address.clone(), pid: std::process::id() };
         live.write(&data_dir)
-            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
+            .map_err(|error| folder::refused(format!("cannot write to {}", data_dir.display()), &error))?;
         let mut host = Self { coordinator, agents: Vec::new(), data_dir, inventory };
         for (number, share) in shares(&host.inventory, count.max(1)).into_iter().enumerate() {
             let options = AgentOptions {
@@ -68,6 +68,7 @@ impl Host {
                 name: None,
                 coordinators: vec![address.clone()],
                 inventory: share,
+                owns_gpus: !host.inventory.gpus.is_empty(),
             };
             match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),

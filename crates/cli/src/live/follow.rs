@@ -1,7 +1,7 @@
 //! Follows a sweep until it ends. Leaves Ctrl-C to the caller: it means something else in `run` than in `watch`.
 
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use heats_agent::AgentEvent;
@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 use super::plain::Plain;
 use super::screen::Screen;
 use crate::exit::Failure;
-use crate::{hints, view, words};
+use crate::{hints, room, view, words};
 
 /// How often a view changes at most.
 const SCREEN_MS: u32 = 200;
 const PLAIN_MS: u32 = 500;
+/// How often a sweep that says nothing is looked at, for what it waits for.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// A sweep at its end.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,6 +47,13 @@ impl View {
         match self {
             Self::Screen(screen) => screen.update(sweep, Instant::now()),
             Self::Plain(plain) => plain.update(sweep, Instant::now()),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match self {
+            Self::Screen(screen) => screen.say(line),
+            Self::Plain(plain) => plain.say(line),
         }
     }
 
@@ -78,6 +87,13 @@ pub fn said_by_agent(event: &AgentEvent) -> Option<String> {
             Some(format!("the environment is ready after {}", words::duration(took.as_millis() as u64)))
         }
         AgentEvent::EnvFailed { why } => Some(format!("the environment could not be made: {why}")),
+        AgentEvent::DiskFull { folder, free, room } => Some(format!(
+            "the disk of {} is full, no trial starts: {} are free and {} must be; free some space, and they go on",
+            folder.display(),
+            words::bytes(*free),
+            words::bytes(*room),
+        )),
+        AgentEvent::DiskHasRoom => Some("there is room on the disk again, and trials start".to_owned()),
         AgentEvent::Detached { why } => Some(format!("the agent has lost its coordinator: {why}")),
         AgentEvent::EnvProgress { .. } | AgentEvent::Attached { .. } => None,
     }
@@ -98,9 +114,21 @@ pub async fn follow(
         View::Plain(_) => PLAIN_MS,
     };
     let mut summaries = client.watch(v1::WatchRequest { sweep: sweep.to_owned(), min_interval_ms });
-    let mut last = None;
+    let mut last: Option<Followed> = None;
+    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + IDLE, IDLE);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = None;
     loop {
         tokio::select! {
+            _ = look.tick() => {
+                let Some(Followed { sweep, .. }) = &last else { continue };
+                // What came too soon after the summary before it may be the last for long.
+                view.update(sweep);
+                if let Some(why) = waits_for(client, sweep).await && said.as_ref() != Some(&why) {
+                    view.say(&format!("no trial runs: {why}"));
+                    said = Some(why);
+                }
+            }
             summary = summaries.next() => match summary {
                 Some(Ok(summary)) => {
                     let now_ms = summary.now_ms;
@@ -122,6 +150,17 @@ pub async fn follow(
             Ok(Followed { now_ms: answer.now_ms, sweep: answer.sweep.unwrap_or_default() })
         }
     }
+}
+
+/// What a sweep of which nothing runs waits for, as far as it is known; `None` where it does not wait.
+async fn waits_for(client: &Client, sweep: &v1::Sweep) -> Option<String> {
+    let counts = sweep.counts.unwrap_or_default();
+    if sweep.status() != v1::SweepStatus::Running || counts.leased + counts.running > 0 {
+        return None;
+    }
+    // Where the coordinator is away, the stream of summaries tells.
+    let agents = client.status().await.ok()?.agents;
+    room::what_holds(&view::spec(sweep)?, 0, &agents)
 }
 
 async fn next(agents: Option<&mut mpsc::UnboundedReceiver<AgentEvent>>) -> Option<AgentEvent> {

@@ -1,10 +1,8 @@
 //! Why a sweep stands where it stands.
 
-use heats_domain::SweepSpec;
-use heats_domain::units::Bytes;
 use heats_wire::v1;
 
-use crate::{view, words};
+use crate::{room, view, words};
 
 /// The reasons, the most important first.
 pub(super) fn sentences(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> Vec<String> {
@@ -47,80 +45,10 @@ fn running(sweep: &v1::Sweep, counts: &v1::Counts, live: u32, agents: &[v1::Agen
         return sentences;
     }
     let Some(spec) = view::spec(sweep) else { return sentences };
-    sentences.push(what_holds(&spec, live, agents).unwrap_or_else(|| {
+    sentences.push(room::what_holds(&spec, live, agents).unwrap_or_else(|| {
         "nothing holds it: the next trial starts as soon as its configuration is proposed".to_owned()
     }));
     sentences
-}
-
-/// Why no further trial starts now; `None` where one could.
-pub(super) fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]) -> Option<String> {
-    if let Some(parallel) = spec.budget.parallel.filter(|parallel| live >= *parallel) {
-        return Some(format!("`budget.parallel` allows {parallel} at once, and {live} hold a place"));
-    }
-    let needs = Needs::of(spec);
-    let attached: Vec<&v1::AgentStatus> = agents.iter().filter(|agent| agent.attached).collect();
-    if attached.is_empty() {
-        return Some("no agent is attached: there is no machine to run on".into());
-    }
-    if !attached.iter().any(|agent| needs.fit(&Needs::whole(agent))) {
-        let largest =
-            attached.iter().map(|agent| Needs::whole(agent)).max_by_key(|whole| (whole.gpus, whole.cpus, whole.memory));
-        let has = largest.map_or_else(String::new, |largest| format!("; the largest has {largest}"));
-        return Some(format!("no agent is large enough: a trial needs {needs}{has}"));
-    }
-    if !attached.iter().any(|agent| needs.fit(&Needs::free(agent))) {
-        return Some(format!("every place is taken: a trial needs {needs}, which no agent has free now"));
-    }
-    None
-}
-
-/// What a trial needs, or an agent has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Needs {
-    cpus: u32,
-    memory: u64,
-    gpus: u64,
-}
-
-impl Needs {
-    fn of(spec: &SweepSpec) -> Self {
-        let resources = &spec.resources;
-        let memory = resources.memory.map_or(0, |Bytes { count }| count);
-        Self { cpus: resources.cpus, memory, gpus: resources.gpus.ceil() as u64 }
-    }
-
-    fn whole(agent: &v1::AgentStatus) -> Self {
-        let inventory = agent.inventory.clone().unwrap_or_default();
-        Self { cpus: inventory.cpus, memory: inventory.memory, gpus: inventory.gpus.len() as u64 }
-    }
-
-    fn free(agent: &v1::AgentStatus) -> Self {
-        let (whole, held) = (Self::whole(agent), agent.held.clone().unwrap_or_default());
-        Self {
-            cpus: whole.cpus.saturating_sub(held.cpus),
-            memory: whole.memory.saturating_sub(held.memory),
-            gpus: whole.gpus.saturating_sub(held.gpus.len() as u64),
-        }
-    }
-
-    const fn fit(&self, within: &Self) -> bool {
-        self.cpus <= within.cpus && self.memory <= within.memory && self.gpus <= within.gpus
-    }
-}
-
-/// `1 processor, 16.0 GiB, 2 GPUs`
-impl std::fmt::Display for Needs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&words::count(u64::from(self.cpus), "processor"))?;
-        if self.memory > 0 {
-            write!(f, ", {}", words::bytes(self.memory))?;
-        }
-        if self.gpus > 0 {
-            write!(f, ", {}", words::count(self.gpus, "GPU"))?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use heats_domain::{Direction, StopReason, SweepSpec, TrialState};
 use heats_search::Problem;
 use heats_wire::v1;
 
-use super::sweep::what_holds;
-use crate::{view, words};
+use crate::{room, view, words};
 
 /// The reasons, the configuration's first.
 pub(super) fn sentences(
@@ -114,7 +113,7 @@ fn waiting(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> String {
         return format!("it waits because the sweep is paused: `heats resume {}`", sweep.name);
     }
     let counts = sweep.counts.unwrap_or_default();
-    let held = view::spec(sweep).and_then(|spec| what_holds(&spec, counts.leased + counts.running, agents));
+    let held = view::spec(sweep).and_then(|spec| room::what_holds(&spec, counts.leased + counts.running, agents));
     held.map_or_else(|| "it waits for a place, and is next".to_owned(), |why| format!("it waits: {why}"))
 }
 
