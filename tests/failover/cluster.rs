@@ -82,6 +82,22 @@ fn an_agent_that_is_killed_takes_its_trials_over_when_it_comes_back() {
 }
 
 #[test]
+fn without_a_majority_nothing_is_decided_and_what_is_known_can_still_be_read() {
+    let mut cluster = running(EACH);
+    cluster.measure(20);
+    cluster.kill_coordinator(0);
+    cluster.kill_coordinator(1);
+    let patience = ["--patience", "3s"];
+    let refused = cluster.workspace().run(&[&["ls"], &patience[..]].concat()).expect(7);
+    assert!(refused.stderr.contains("leader") || refused.stderr.contains("lead"), "{refused}");
+    let stale = cluster.workspace().ok(&["ls", "--stale", "-o", "json"]).json();
+    assert_eq!(stale["sweeps"][0]["name"], "killed");
+    cluster.start_coordinator(0);
+    cluster.start_coordinator(1);
+    expect_undisturbed(cluster, EACH);
+}
+
+#[test]
 fn coordinators_are_restarted_one_by_one_and_no_trial_notices() {
     let mut cluster = running(3 * EACH);
     for number in 0..cluster.size() {

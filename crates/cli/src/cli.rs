@@ -45,6 +45,9 @@ struct Global {
     /// auto, always or never
     #[arg(long, global = true, value_name = "WHEN")]
     color: Option<String>,
+    /// Take what the coordinator that answers knows, though it may be behind: works without a leader
+    #[arg(long, global = true)]
+    stale: bool,
     /// Say nothing but results, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -135,7 +138,7 @@ impl Cli {
     /// Why it could not.
     pub fn run(self) -> Outcome {
         let Self { global, command } = self;
-        let Global { address, patience, data_dir, color, quiet } = global;
+        let Global { address, patience, data_dir, color, stale, quiet } = global;
         if quiet {
             hints::be_quiet();
         }
@@ -149,7 +152,7 @@ impl Cli {
         for warning in &settings.warnings {
             hints::warn(warning);
         }
-        let context = Context { settings };
+        let context = Context { settings, stale };
         match command {
             Command::Run(args) => commands::run::run(&context, &args),
             Command::Dev(args) => commands::dev::run(&context, &args),

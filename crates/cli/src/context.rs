@@ -22,6 +22,8 @@ pub struct OutputArg {
 pub struct Context {
     /// What the command knows before it is told.
     pub settings: Settings,
+    /// Whether any coordinator's answer will do, though it may be behind.
+    pub stale: bool,
 }
 
 impl Context {
@@ -42,7 +44,7 @@ impl Context {
     /// # Errors
     /// A setting that makes no sense.
     pub fn client(&self) -> Result<Client, Failure> {
-        let options = Options { patience: self.settings.patience()?, ..Options::default() };
+        let options = Options { patience: self.settings.patience()?, stale: self.stale, ..Options::default() };
         Ok(Client::connect_with(self.settings.addresses(), options)?)
     }
 

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heats_wire::v1;
 use heats_wire::v1::sweeps_client::SweepsClient;
+use heats_wire::{READ_KEY, READ_STALE, v1};
 use tokio::time::Instant;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tracing::debug;
@@ -28,11 +31,14 @@ pub struct Options {
     pub patience: Duration,
     /// How long one try may take.
     pub deadline: Duration,
+    /// Whether questions are answered by whichever coordinator is asked, from what it has. Otherwise the leader answers,
+    /// and nothing that was acknowledged is missing.
+    pub stale: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { patience: Duration::from_secs(30), deadline: Duration::from_secs(10) }
+        Self { patience: Duration::from_secs(30), deadline: Duration::from_secs(10), stale: false }
     }
 }
 
@@ -190,10 +196,10 @@ impl Client {
     async fn call<Req, Resp, Send, Answer>(&self, repeat: Repeat, request: Req, send: Send) -> Result<Resp, ClientError>
     where
         Req: Clone,
-        Send: Fn(SweepsClient<Channel>, Request<Req>) -> Answer,
+        Send: Fn(Sweeps, Request<Req>) -> Answer,
         Answer: Future<Output = Result<Response<Resp>, Status>>,
     {
-        self.ask(repeat, request, |node, request| send(sweeps(node), request)).await
+        self.ask(repeat, request, |node, request| send(self.sweeps(node), request)).await
     }
 
     /// Sends `request` to whoever leads, until it is answered or the patience is used up.
@@ -244,6 +250,11 @@ impl Client {
         }
     }
 
+    pub(crate) fn sweeps(&self, node: &Node) -> Sweeps {
+        let reading = Reading { stale: self.options.stale };
+        SweepsClient::with_interceptor(node.channel.clone(), reading).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
     pub(crate) fn follow(&self, leader: &str) -> Result<(), ClientError> {
         Ok(self.pool.follow(leader)?)
     }
@@ -254,8 +265,22 @@ impl Client {
     }
 }
 
-pub(crate) fn sweeps(node: &Node) -> SweepsClient<Channel> {
-    SweepsClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+/// The calls about sweeps, each of which says how it may be answered.
+pub(crate) type Sweeps = SweepsClient<InterceptedService<Channel, Reading>>;
+
+/// Says of every question how it may be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    stale: bool,
+}
+
+impl Interceptor for Reading {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if self.stale {
+            request.metadata_mut().insert(READ_KEY, AsciiMetadataValue::from_static(READ_STALE));
+        }
+        Ok(request)
+    }
 }
 
 /// What comes within `deadline`.

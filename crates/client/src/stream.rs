@@ -9,7 +9,7 @@ use heats_wire::{series, v1};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
-use crate::client::{Client, Tries, answered, sweeps};
+use crate::client::{Client, Sweeps, Tries, answered};
 use crate::error::ClientError;
 
 /// A stream that resumes by itself for as long as the client's patience allows. Ends after the first error.
@@ -38,10 +38,7 @@ trait Kind: Send + 'static {
     /// Whether an open stream that says nothing may be well: nothing happened.
     const MAY_BE_SILENT: bool = true;
 
-    fn open(
-        &self,
-        client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    ) -> impl Future<Output = Result<Streaming<Self::Item>, Status>> + Send;
+    fn open(&self, client: Sweeps) -> impl Future<Output = Result<Streaming<Self::Item>, Status>> + Send;
 
     /// Begins from the start of the answer to a new request.
     fn reopened(&mut self) {}
@@ -99,7 +96,7 @@ impl<K: Kind> Run<K> {
         let deadline = self.client.options().deadline;
         let Some(open) = &mut self.open else {
             let node = self.client.living(&mut self.tries).await?;
-            match answered(deadline, self.kind.open(sweeps(&node))).await {
+            match answered(deadline, self.kind.open(self.client.sweeps(&node))).await {
                 Ok(stream) => {
                     self.kind.reopened();
                     self.open = Some(Open { stream, address: node.address, since: Instant::now() });
@@ -142,10 +139,7 @@ struct Events(v1::EventsRequest);
 impl Kind for Events {
     type Item = v1::EventBatch;
 
-    async fn open(
-        &self,
-        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    ) -> Result<Streaming<v1::EventBatch>, Status> {
+    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::EventBatch>, Status> {
         Ok(client.events(Request::new(self.0.clone())).await?.into_inner())
     }
 
@@ -170,10 +164,7 @@ impl Kind for Series {
 
     const MAY_BE_SILENT: bool = false;
 
-    async fn open(
-        &self,
-        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    ) -> Result<Streaming<v1::SeriesChunk>, Status> {
+    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::SeriesChunk>, Status> {
         Ok(client.series(Request::new(self.request.clone())).await?.into_inner())
     }
 
@@ -197,10 +188,7 @@ struct Watch(v1::WatchRequest);
 impl Kind for Watch {
     type Item = v1::GetResponse;
 
-    async fn open(
-        &self,
-        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    ) -> Result<Streaming<v1::GetResponse>, Status> {
+    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::GetResponse>, Status> {
         Ok(client.watch(Request::new(self.0.clone())).await?.into_inner())
     }
 
@@ -226,10 +214,7 @@ struct Logs {
 impl Kind for Logs {
     type Item = v1::LogLine;
 
-    async fn open(
-        &self,
-        mut client: v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    ) -> Result<Streaming<v1::LogLine>, Status> {
+    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::LogLine>, Status> {
         Ok(client.logs(Request::new(self.request.clone())).await?.into_inner())
     }
 

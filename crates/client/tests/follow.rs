@@ -246,7 +246,7 @@ async fn a_series_goes_on_after_a_cut_or_an_early_end_without_a_gap_or_a_repeat(
 #[tokio::test]
 async fn a_node_that_says_nothing_is_told_from_one_that_is_not_there() {
     let (address, _) = start(Behaviour::SaysNothing).await;
-    let options = Options { patience: Duration::from_millis(300), deadline: Duration::from_millis(100) };
+    let options = Options { patience: Duration::from_millis(300), deadline: Duration::from_millis(100), stale: false };
     let client = Client::connect_with(vec![address.clone()], options).expect("addresses");
     let silent = |error: &ClientError| matches!(error, ClientError::Silent { address: of, .. } if *of == address);
     let error = client.list(v1::ListRequest::default()).await.expect_err("nobody answers");
@@ -274,7 +274,7 @@ async fn a_node_that_stands_still_is_passed_over_even_by_what_is_sent_once_only(
     let (address, node) = start(Behaviour::Leads).await;
     let addresses = vec![still.local_addr().expect("bound").to_string(), address];
     // Whoever waited for a deadline would wait for ever.
-    let options = Options { patience: Duration::from_secs(3600), deadline: Duration::from_secs(3600) };
+    let options = Options { patience: Duration::from_secs(3600), deadline: Duration::from_secs(3600), stale: false };
     let client = Client::connect_with(addresses, options).expect("addresses");
     client.enqueue(v1::EnqueueRequest::default()).await.expect("the other one takes it");
     assert_eq!(node.calls.load(Ordering::SeqCst), 1);

@@ -17,5 +17,10 @@ pub mod v1 {
     tonic::include_proto!("heats.v1");
 }
 
+/// The metadata key by which a user's question says what it may be answered from.
+pub const READ_KEY: &str = "heats-read";
+/// Its value for: from what the node that is asked has applied, which may be behind.
+pub const READ_STALE: &str = "stale";
+
 /// The encoded file descriptors of `proto/heats/v1`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/heats.v1.bin"));

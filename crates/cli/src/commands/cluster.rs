@@ -97,7 +97,7 @@ pub async fn run(context: &Context, command: &ClusterCommand) -> Outcome {
 
 /// One coordinator, asked by itself.
 async fn ask(address: &str) -> Result<v1::NodeResponse, ClientError> {
-    let options = Options { patience: PATIENCE, deadline: PATIENCE };
+    let options = Options { patience: PATIENCE, deadline: PATIENCE, stale: true };
     Client::connect_with(vec![address.to_owned()], options)?.coordinator().await
 }
 

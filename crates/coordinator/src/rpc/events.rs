@@ -7,7 +7,7 @@ use heats_replica::Catalogue;
 use heats_wire::{v1, views};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::lookup::{Answers, find, sweep_ended};
 use crate::node::Node;
@@ -16,7 +16,7 @@ use crate::node::Node;
 const BATCH: usize = 512;
 
 /// Serves one request.
-pub fn events(node: &Node, request: v1::EventsRequest) -> Result<Response<Answers<v1::EventBatch>>, Status> {
+pub fn events(node: &Node, request: v1::EventsRequest) -> Result<Answers<v1::EventBatch>, Status> {
     let v1::EventsRequest { sweep, trial, from_index, follow } = request;
     let mut states = node.replica.watch_state();
     let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
@@ -47,7 +47,7 @@ pub fn events(node: &Node, request: v1::EventsRequest) -> Result<Response<Answer
             }
         }
     });
-    Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    Ok(Box::pin(ReceiverStream::new(answers)))
 }
 
 /// Some records of the sweep from `from` on, whole log entries each; empty at the end of `state`.

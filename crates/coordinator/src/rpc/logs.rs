@@ -12,7 +12,7 @@ use heats_wire::v1;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::lookup::{Answers, find, sweep_ended};
 use crate::node::Node;
@@ -28,7 +28,7 @@ const AGENT_WAIT: Duration = Duration::from_secs(5);
 type Lines = mpsc::Sender<Result<v1::LogLine, Status>>;
 
 /// Serves one request: one attempt, or every trial's last one; with `follow`, attempts that start later too.
-pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Response<Answers<v1::LogLine>>, Status> {
+pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Answers<v1::LogLine>, Status> {
     let v1::LogsRequest { sweep, trial, attempt, follow, stdout_only, stderr_only } = request;
     let state = node.replica.state();
     let sweep = find(&state, &sweep)?;
@@ -63,7 +63,7 @@ pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Response<Answers<v1
             });
         }
     }
-    Ok(Response::new(Box::pin(ReceiverStream::new(lines))))
+    Ok(Box::pin(ReceiverStream::new(lines)))
 }
 
 fn last_attempts(sweep: &Sweep) -> impl Iterator<Item = (AgentId, Key)> + '_ {

@@ -10,10 +10,11 @@ use heats_wire::v1::sweeps_server::Sweeps;
 use heats_wire::{v1, views};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::catch_up::CatchUp;
 use super::lookup::{Answers, find, sweep_ended};
+use super::reading::Reading;
 use super::{events, logs, series};
 use crate::decider::Answer;
 use crate::edge::{clock, entropy};
@@ -28,19 +29,17 @@ const SWEEPS: usize = 1_000;
 /// The service.
 pub struct SweepsService {
     node: Node,
-    catch_up: CatchUp,
 }
 
 impl SweepsService {
-    /// The service of this node. To be called within a tokio runtime, before anything is applied.
-    pub fn new(node: Node) -> Self {
-        Self { catch_up: CatchUp::start(node.replica.clone()), node }
+    /// The service of this node.
+    pub const fn new(node: Node) -> Self {
+        Self { node }
     }
 
-    /// What this node has applied, once it has caught up with its log.
-    async fn state(&self) -> Arc<State> {
-        self.catch_up.wait().await;
-        self.node.replica.state()
+    /// What a question with this metadata is answered from.
+    async fn state(&self, metadata: &MetadataMap) -> Result<Arc<State>, Status> {
+        Reading::of(metadata).state(&self.node).await
     }
 
     async fn ask(&self, op: Op) -> Result<Answer, Status> {
@@ -50,7 +49,7 @@ impl SweepsService {
     /// Carries out an operation on a sweep that is named in a request; the sweep as it is afterwards.
     async fn change(&self, sweep: &str, op: impl FnOnce(&Sweep) -> Op) -> Result<(Answer, Option<v1::Sweep>), Status> {
         let id = {
-            let state = self.state().await;
+            let state = Reading::Fresh.state(&self.node).await?;
             let sweep = find(&state, sweep)?;
             (sweep.id, op(sweep))
         };
@@ -87,23 +86,23 @@ impl Sweeps for SweepsService {
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let state = self.state(request.metadata()).await?;
         let v1::ListRequest { all, limit } = request.into_inner();
         let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
-        let state = self.state().await;
         let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
         let sweeps = sweeps.take(limit).map(|sweep| views::sweep(sweep)).collect();
         Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: clock::now_ms(), sweeps }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        let state = self.state().await;
+        let state = self.state(request.metadata()).await?;
         let sweep = views::sweep(find(&state, &request.into_inner().sweep)?);
         Ok(Response::new(v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep: Some(sweep) }))
     }
 
     async fn trials(&self, request: Request<v1::TrialsRequest>) -> Result<Response<v1::TrialsResponse>, Status> {
+        let state = self.state(request.metadata()).await?;
         let v1::TrialsRequest { sweep, best_first, limit, from, numbers } = request.into_inner();
-        let state = self.state().await;
         let sweep = find(&state, &sweep)?;
         let limit = if limit == 0 { PAGE } else { (limit as usize).min(PAGE) };
         let mut next = None;
@@ -124,8 +123,8 @@ impl Sweeps for SweepsService {
     }
 
     async fn trial(&self, request: Request<v1::TrialRequest>) -> Result<Response<v1::TrialResponse>, Status> {
+        let state = self.state(request.metadata()).await?;
         let v1::TrialRequest { sweep, trial, sample } = request.into_inner();
-        let state = self.state().await;
         let sweep = find(&state, &sweep)?;
         let trial = series::trial(sweep, trial)?;
         let sample = series::sample(sweep, trial, sample as usize);
@@ -135,22 +134,25 @@ impl Sweeps for SweepsService {
     type SeriesStream = Answers<v1::SeriesChunk>;
 
     async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<Response<Self::SeriesStream>, Status> {
-        let state = self.state().await;
+        let state = self.state(request.metadata()).await?;
         series::series(&state, request.into_inner())
     }
 
     type EventsStream = Answers<v1::EventBatch>;
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
-        self.catch_up.wait().await;
-        events::events(&self.node, request.into_inner())
+        let reading = Reading::of(request.metadata());
+        reading.state(&self.node).await?;
+        let answers = events::events(&self.node, request.into_inner())?;
+        Ok(Response::new(reading.while_fresh(&self.node, answers)))
     }
 
     type WatchStream = Answers<v1::GetResponse>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let reading = Reading::of(request.metadata());
+        reading.state(&self.node).await?;
         let v1::WatchRequest { sweep, min_interval_ms } = request.into_inner();
-        self.catch_up.wait().await;
         let mut states = self.node.replica.watch_state();
         let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
         let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
@@ -185,14 +187,16 @@ impl Sweeps for SweepsService {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        Ok(Response::new(reading.while_fresh(&self.node, Box::pin(ReceiverStream::new(answers)))))
     }
 
     type LogsStream = Answers<v1::LogLine>;
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
-        self.catch_up.wait().await;
-        logs::logs(&self.node, request.into_inner())
+        // Agents are attached to the leader: nobody else can ask them.
+        Reading::Fresh.state(&self.node).await?;
+        let answers = logs::logs(&self.node, request.into_inner())?;
+        Ok(Response::new(Reading::Fresh.while_fresh(&self.node, answers)))
     }
 
     async fn control(&self, request: Request<v1::ControlRequest>) -> Result<Response<v1::ControlResponse>, Status> {
