@@ -13,6 +13,8 @@ use crate::event::{AgentEvent, OnEvent};
 /// What must be free before an attempt begins: a coordinator that keeps its log on the same disk needs half of it
 /// for the log's next file.
 const ROOM: u64 = 32 << 20;
+/// With less than this, whoever writes is likely to have been refused: a write takes what there is first.
+const NOTHING: u64 = 1 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The disk of a data directory.
@@ -37,13 +39,22 @@ impl Disk {
         }
     }
 
-    /// Looks, and tells what has changed since the last look.
-    fn is_full(&self) -> bool {
+    /// Whether so little is free that what was written last may have been refused.
+    pub fn has_nothing(&self) -> bool {
+        self.free() < NOTHING
+    }
+
+    fn free(&self) -> u64 {
         // Where nothing is known, the attempt's own files tell.
-        let free = rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| {
+        rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| {
             let no_more_files = disk.f_files > 0 && disk.f_favail == 0;
             if no_more_files { 0 } else { disk.f_bavail.saturating_mul(disk.f_frsize) }
-        });
+        })
+    }
+
+    /// Looks, and tells what has changed since the last look.
+    fn is_full(&self) -> bool {
+        let free = self.free();
         let is = free < self.room;
         let was = {
             let mut is_full = self.is_full.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,8 @@ pub struct Evidence<'a> {
     pub objective: Option<&'a str>,
     /// The last lines of its output.
     pub last_lines: &'a str,
+    /// Whether the disk was full when it ended.
+    pub disk_is_full: bool,
 }
 
 /// The end as the protocol has it, and the words for people.
@@ -72,6 +74,9 @@ pub fn conclude(evidence: &Evidence<'_>) -> (v1::End, String) {
 fn details(what: String, evidence: &Evidence<'_>, noted: &End) -> String {
     let Evidence { summary, objective, last_lines, .. } = evidence;
     let mut parts = vec![what];
+    if evidence.disk_is_full {
+        parts.push("the disk was full when it ended, and may lack what it wrote last: free some space".to_owned());
+    }
     let good = noted.code == Some(0);
     if let (true, Some(objective), false) = (good, objective, summary.objective_seen) {
         parts.push(format!(
@@ -160,6 +165,7 @@ mod tests {
             summary: &summary,
             objective: Some("loss"),
             last_lines: "Traceback",
+            disk_is_full: false,
         };
         let (end, detail) = conclude(&evidence);
         (end.kind(), end.code, end.signal, detail)

@@ -93,9 +93,10 @@ impl Lines {
     }
 }
 
-/// The last lines of a file for people: at most `lines` of them and 4 KiB, without what is not text.
+/// The last lines of a file for people: at most `lines` of them and 3 KiB, without what is not text. A coordinator
+/// keeps the last 4 KiB of a detail: what stands before these lines must fit as well.
 pub fn tail(path: &Path, lines: usize) -> String {
-    const BYTES: u64 = 4096;
+    const BYTES: u64 = 3 << 10;
     let Ok(mut file) = File::open(path) else { return String::new() };
     let length = file.metadata().map_or(0, |m| m.len());
     let mut bytes = Vec::new();
@@ -115,6 +116,9 @@ pub fn tail(path: &Path, lines: usize) -> String {
         .map(|c| if c == '\r' { '\n' } else { c })
         .filter(|&c| c == '\n' || c == '\t' || !c.is_control())
         .collect();
+    // What was no text has become longer.
+    let excess = text.len().saturating_sub(BYTES as usize);
+    let text = &text[(excess..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(excess)..];
     let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
@@ -180,7 +184,7 @@ mod tests {
         }
         assert_eq!(tail(&path, 2), "line 9998 [31m\nline 9999 [31m");
         std::fs::write(&path, [0xff; 9000]).expect("writes");
-        assert!(tail(&path, 3).len() <= 3 * 4096);
+        assert!(tail(&path, 3).len() <= 3 << 10);
         assert_eq!(tail(&root.path().join("none"), 3), "");
     }
 }

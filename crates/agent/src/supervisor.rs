@@ -223,6 +223,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             summary: &summary,
             objective: record.objective.as_deref(),
             last_lines: &last_lines(held),
+            disk_is_full: context.disk.has_nothing(),
         },
     )
 }
@@ -357,7 +358,15 @@ async fn bury(held: &Held, process: Option<&Process>, record: &Record) {
 fn conclude(held: &Held, end: Option<&End>, ending: Option<&Ending>) -> v1::Finished {
     finished(
         held,
-        &Evidence { end, ending, infeasible: None, summary: &Summary::default(), objective: None, last_lines: "" },
+        &Evidence {
+            end,
+            ending,
+            infeasible: None,
+            summary: &Summary::default(),
+            objective: None,
+            last_lines: "",
+            disk_is_full: false,
+        },
     )
 }
 

@@ -4,6 +4,7 @@
 //! deliberately links none of the other crates, so that no test passes because both sides share a mistake.
 //! Everything here panics where a test should fail, with what the processes said until then.
 
+pub mod apart;
 mod audit;
 mod binary;
 mod cluster;
@@ -11,12 +12,15 @@ mod heats;
 mod marked;
 mod measured;
 mod patience;
+mod small_disk;
 mod workspace;
 
+pub use apart::Test;
 pub use audit::{Audit, Event, Expected, Trial};
 pub use binary::{heats_binary, repository};
 pub use cluster::Cluster;
 pub use heats::{Finished, Heats, Line, Stream};
 pub use measured::Measured;
 pub use patience::{PATIENCE, eventually};
+pub use small_disk::SmallDisk;
 pub use workspace::Workspace;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::agent::{self, AgentOptions};
 use super::{coordinator, folder, log};
 use crate::exit::Failure;
+use crate::hints;
 use crate::settings::{ADDRESS, Live};
 
 /// Where the coordinator listens.
@@ -107,6 +108,8 @@ impl Host {
     /// Waits until the coordinator cannot go on.
     pub async fn failed(&self) -> Failure {
         let why = self.coordinator.failed().await;
+        // Until they have ended nothing else is said.
+        hints::note("the coordinator has stopped; ending its trials");
         Failure::failed(format!("the coordinator has stopped: {why}"))
             .hint(format!("{}/heats.log says more", self.data_dir.display()))
     }
