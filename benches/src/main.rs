@@ -2,6 +2,7 @@
 //! Drives the release build of the command as users do; links nothing of it. `benches/README.md` has the targets.
 
 mod digits;
+mod failover;
 mod idle;
 mod machine;
 mod reports;
@@ -15,9 +16,10 @@ use anyhow::Result;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn() -> Result<()>);
 
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
+    ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
     ("idle", "the share of a core that an idle coordinator with an agent uses", idle::run),
     ("reports", "how many reports of one trial are recorded per second", reports::run),
 ];

@@ -32,6 +32,8 @@ const WINDOW: usize = 4096;
 /// How many of them the stream's own queue holds.
 const STREAM_QUEUE: usize = 256;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
+/// The wait while a leader is being elected, which takes about a second, is no longer than after so many tries: 400 ms.
+const ELECTION_TRIES: u32 = 3;
 const BACK_OFF_LAST: Duration = Duration::from_secs(2);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long a coordinator may take to answer Hello.
@@ -93,6 +95,12 @@ impl Lost {
         let Self::Refused(status) = self else { return None };
         let leader = status.metadata().get(LEADER)?.to_str().ok()?;
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
+    }
+
+    /// Whether a coordinator answered that is well and does not lead: soon one does.
+    fn is_of_an_election(&self) -> bool {
+        let Self::Refused(status) = self else { return false };
+        status.code() == Code::FailedPrecondition && status.metadata().contains_key(LEADER)
     }
 }
 
@@ -158,6 +166,9 @@ impl Attach {
                 continue;
             }
             redirects = 0;
+            if lost.is_of_an_election() {
+                tries = tries.min(ELECTION_TRIES);
+            }
             tokio::time::sleep(back_off(tries)).await;
             tries += 1;
         }

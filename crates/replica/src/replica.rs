@@ -265,7 +265,12 @@ impl Replica {
     /// # Errors
     /// See [`ProposeError`].
     pub async fn confirm_leadership(&self) -> Result<u64, ProposeError> {
-        match self.shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        // A leader that lost its majority would wait until it notices.
+        let confirmed = self.shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        let Ok(confirmed) = tokio::time::timeout(self.patience() * 2, confirmed).await else {
+            return Err(ProposeError::NotLeader { leader: None });
+        };
+        match confirmed {
             Ok(read) => Ok(read.log_id().index),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => Err(not_leader(to)),
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
