@@ -60,7 +60,10 @@ pub(crate) fn run() -> Result<()> {
         Ok((next.as_millisecond() - kill.as_millisecond()) as f64 / 1000.0)
     };
     let gaps = kills.iter().map(gap).collect::<Result<Vec<_>>>()?;
-    println!("  seconds from kill -9 of the leader to the next lease: {} (target: median 2, worst 5)", Spread::of(gaps));
+    println!(
+        "  seconds from kill -9 of the leader to the next lease: {} (target: median 2, worst 5)",
+        Spread::of(gaps)
+    );
     drop(agents);
     Ok(())
 }
@@ -123,7 +126,9 @@ fn leader(folder: &Path) -> Result<usize> {
 }
 
 fn created(folder: &Path) -> Result<u64> {
-    machine::json(folder, &["show", "failover", "-o", "json"])?["sweep"]["counts"]["created"].as_u64().context("a count")
+    machine::json(folder, &["show", "failover", "-o", "json"])?["sweep"]["counts"]["created"]
+        .as_u64()
+        .context("a count")
 }
 
 /// When each lease was granted, in order.

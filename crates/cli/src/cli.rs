@@ -45,7 +45,7 @@ struct Global {
     /// auto, always or never
     #[arg(long, global = true, value_name = "WHEN")]
     color: Option<String>,
-    /// Take what the coordinator that answers knows, though it may be behind: works without a leader
+    /// Take any coordinator's answer, which may be behind; needs no leader
     #[arg(long, global = true)]
     stale: bool,
     /// Say nothing but results, warnings and errors

@@ -89,9 +89,10 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::Unavailable { .. } | ClientError::Silent { .. } | ClientError::Unknown { .. } => {
-                Exit::Unavailable
-            }
+            ClientError::Unavailable { .. }
+            | ClientError::NoLeader { .. }
+            | ClientError::Silent { .. }
+            | ClientError::Unknown { .. } => Exit::Unavailable,
             ClientError::NotFound(_) => Exit::NotFound,
             ClientError::Invalid(_) | ClientError::Address(_) => Exit::Usage,
             ClientError::Conflict(_) | ClientError::Refused(_) => Exit::Conflict,
@@ -101,6 +102,10 @@ impl From<ClientError> for Failure {
         let hint = match &error {
             ClientError::Unavailable { .. } => Some(
                 "`heats dev` starts one here; `--address HOST:PORT` or HEATS_ADDRESS names another one; `heats config show --origin` says where this address came from"
+                    .to_owned(),
+            ),
+            ClientError::NoLeader { .. } => Some(
+                "more than half of the coordinators must be up: `heats cluster status` says which are; `--stale` shows what is known meanwhile"
                     .to_owned(),
             ),
             ClientError::Silent { .. } => Some(

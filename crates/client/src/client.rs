@@ -261,7 +261,7 @@ impl Client {
 
     pub(crate) fn tries(&self) -> Tries {
         let since = Instant::now();
-        Tries { since, until: since + self.options.patience, backoff: Backoff::new(), redirects: 0 }
+        Tries { since, until: since + self.options.patience, backoff: Backoff::new(), redirects: 0, leaderless: false }
     }
 }
 
@@ -299,6 +299,8 @@ pub(crate) struct Tries {
     until: Instant,
     backoff: Backoff,
     redirects: u32,
+    /// Somebody answered, and did not know of a leader.
+    leaderless: bool,
 }
 
 /// Two nodes that name each other are waited for like nodes that name nobody.
@@ -330,7 +332,14 @@ impl Tries {
                 if self.redirects <= REDIRECTS_AT_ONCE {
                     return Ok(());
                 }
+                // A follower names the last leader that it knows until there is another.
+                self.leaderless = true;
                 format!("it names {leader} as the leader, which does not lead")
+            }
+            Verdict::NoLeader(why) => {
+                self.leaderless = true;
+                client.pool.move_on(address);
+                why
             }
             Verdict::NotSent(why) | Verdict::Broken(why) => {
                 client.pool.doubt(address);
@@ -346,7 +355,9 @@ impl Tries {
         };
         let wait = self.backoff.next();
         if self.left() <= wait {
-            return Err(if silent {
+            return Err(if self.leaderless {
+                ClientError::NoLeader { addresses: client.pool.addresses() }
+            } else if silent {
                 ClientError::Silent { address: address.to_owned(), waited: self.since.elapsed() }
             } else {
                 ClientError::Unavailable { addresses: client.pool.addresses(), why }

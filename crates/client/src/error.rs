@@ -40,6 +40,12 @@ pub enum ClientError {
         /// What the last try said.
         why: String,
     },
+    /// Coordinators answered, and for as long as the client was to wait none of them led. Nothing was changed.
+    #[error("none of the coordinators at {} leads", tried(.addresses))]
+    NoLeader {
+        /// Where it was tried.
+        addresses: Vec<String>,
+    },
     /// A coordinator takes connections and requests, and says nothing for as long as the client was to wait.
     #[error("the coordinator at {address} is there but does not answer: it was silent for {}", seconds(*.waited))]
     Silent {
@@ -105,7 +111,11 @@ impl ClientError {
             | Self::Refused(refusal)
             | Self::Denied(refusal)
             | Self::Internal { refusal, .. } => Some(refusal),
-            Self::Unavailable { .. } | Self::Silent { .. } | Self::Unknown { .. } | Self::Address(_) => None,
+            Self::Unavailable { .. }
+            | Self::NoLeader { .. }
+            | Self::Silent { .. }
+            | Self::Unknown { .. }
+            | Self::Address(_) => None,
         }
     }
 }
@@ -115,6 +125,8 @@ impl ClientError {
 pub(crate) enum Verdict {
     /// Ask this node instead; the request was not carried out.
     Redirect(String),
+    /// Try again, here or elsewhere: whoever answered neither leads nor knows who does.
+    NoLeader(String),
     /// Try again, here or elsewhere; the request did not reach anybody who could carry it out.
     NotSent(String),
     /// The request may have been carried out.
@@ -134,7 +146,7 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
         Code::FailedPrecondition | Code::Unavailable if status.metadata().contains_key(LEADER) => {
             match text(LEADER).filter(|leader| !leader.is_empty() && leader != address) {
                 Some(leader) => Verdict::Redirect(leader),
-                None => Verdict::NotSent(said(status)),
+                None => Verdict::NoLeader(said(status)),
             }
         }
         Code::FailedPrecondition => Verdict::Final(ClientError::Refused(refusal())),
@@ -216,8 +228,8 @@ mod tests {
     fn only_a_precondition_that_names_a_leader_is_a_redirect() {
         let precondition = |pairs: &[(&'static str, &str)]| judge(&status(Code::FailedPrecondition, pairs), "a:1");
         assert!(matches!(precondition(&[(LEADER, "b:1")]), Verdict::Redirect(leader) if leader == "b:1"));
-        assert!(matches!(precondition(&[(LEADER, "")]), Verdict::NotSent(_)), "no leader yet");
-        assert!(matches!(precondition(&[(LEADER, "a:1")]), Verdict::NotSent(_)), "it points at itself");
+        assert!(matches!(precondition(&[(LEADER, "")]), Verdict::NoLeader(_)), "no leader yet");
+        assert!(matches!(precondition(&[(LEADER, "a:1")]), Verdict::NoLeader(_)), "it points at itself");
         assert!(matches!(precondition(&[]), Verdict::Final(ClientError::Refused(_))));
     }
 
