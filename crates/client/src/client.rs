@@ -328,12 +328,12 @@ impl Tries {
             Verdict::Redirect(leader) => {
                 debug!(address, %leader, "redirected to the leader");
                 client.pool.follow(&leader)?;
+                // Until that one answers: a follower names the last leader that it knows until there is another.
+                self.leaderless = true;
                 self.redirects += 1;
                 if self.redirects <= REDIRECTS_AT_ONCE {
                     return Ok(());
                 }
-                // A follower names the last leader that it knows until there is another.
-                self.leaderless = true;
                 format!("it names {leader} as the leader, which does not lead")
             }
             Verdict::NoLeader(why) => {
