@@ -7,7 +7,7 @@ use heats_tests::PARABOLA;
 use crate::{expect_the_same, setting, sweep, undisturbed};
 
 /// Trials of a sweep for each disturbance: so many that the sweep cannot end before the last.
-const EACH: u64 = 80;
+const EACH: u64 = 120;
 
 /// A cluster that runs a sweep of so many trials.
 fn running(trials: u64) -> Cluster {
