@@ -108,3 +108,22 @@ fn coordinators_are_restarted_one_by_one_and_no_trial_notices() {
     }
     expect_undisturbed(cluster, 3 * EACH);
 }
+
+#[test]
+fn a_coordinator_joins_and_a_dead_one_is_taken_out_while_a_sweep_runs() {
+    let mut cluster = running(2 * EACH);
+    cluster.measure(20);
+    let joined = cluster.join();
+    let dead = (cluster.leader() + 1) % 3;
+    cluster.kill_coordinator(dead);
+    cluster.remove(dead);
+    let voters: Vec<u64> = cluster.status().iter().filter_map(|member| member["node"].as_u64()).collect();
+    assert!(voters.len() == 3 && voters.contains(&(joined as u64 + 1)), "{voters:?}");
+    cluster.measure(20);
+    // Two of three are left, and the newcomer is one of them.
+    let leader = cluster.leader();
+    cluster.kill_coordinator(leader);
+    cluster.measure(20);
+    cluster.start_coordinator(leader);
+    expect_undisturbed(cluster, 2 * EACH);
+}

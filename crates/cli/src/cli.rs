@@ -210,6 +210,23 @@ mod tests {
     }
 
     #[test]
+    fn no_argument_of_a_command_is_taken_for_one_that_all_commands_have() {
+        fn look(command: &clap::Command, everywhere: &[String], path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let own = |arg: &&clap::Arg| !arg.is_global_set();
+            for arg in command.get_arguments().filter(own) {
+                assert!(!everywhere.iter().any(|id| arg.get_id() == id.as_str()), "{path}: {}", arg.get_id());
+            }
+            command.get_subcommands().for_each(|command| look(command, everywhere, &path));
+        }
+        let command = Cli::command();
+        let global = command.get_arguments().filter(|arg| arg.is_global_set());
+        let everywhere: Vec<String> = global.map(|arg| arg.get_id().to_string()).collect();
+        assert!(everywhere.contains(&"address".to_owned()));
+        look(&command, &everywhere, "");
+    }
+
+    #[test]
     fn every_verb_has_its_noun_form() {
         let command = Cli::command();
         let names = |command: &clap::Command| -> Vec<String> {

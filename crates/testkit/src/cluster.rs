@@ -112,6 +112,20 @@ impl Cluster {
         self.coordinators[number] = Some(self.coordinator(number));
     }
 
+    /// Starts one coordinator more, and lets it join; its number.
+    pub fn join(&mut self) -> usize {
+        let number = self.size();
+        let started = self.coordinator(number);
+        self.coordinators.push(Some(started));
+        self.workspace.ok(&["cluster", "add", &address(number)]);
+        number
+    }
+
+    /// Takes a coordinator out; its process runs on.
+    pub fn remove(&self, number: usize) {
+        self.workspace.ok(&["cluster", "remove", &(number + 1).to_string()]);
+    }
+
     /// Kills an agent without a warning; its trials run on.
     ///
     /// # Panics

@@ -56,7 +56,7 @@ pub struct StatusArgs {
 pub struct AddArgs {
     /// Where it listens, HOST:PORT; it runs already, without peers
     #[arg(value_name = "ADDRESS")]
-    address: String,
+    newcomer: String,
     /// It gets everything and has no vote
     #[arg(long)]
     learner: bool,
@@ -193,9 +193,9 @@ async fn known(context: &Context) -> Result<v1::NodeResponse, Failure> {
 }
 
 async fn add(context: &Context, args: &AddArgs) -> Outcome {
-    let AddArgs { address, learner } = args;
+    let AddArgs { newcomer, learner } = args;
     let client = context.client()?;
-    let newcomer = ask(address).await?;
+    let newcomer = ask(newcomer).await?;
     let v1::NodeResponse { node, address, .. } = newcomer.clone();
     let cluster = client.coordinator().await?;
     let is_stranger = |member: &v1::Member| cluster.members.iter().all(|known| known.address != member.address);
