@@ -226,10 +226,18 @@ fn a_run_that_finds_no_room_at_its_start_says_what_to_do() {
     assert!(refused.stderr.contains("the disk is full") && refused.stderr.contains("free some space"), "{refused}");
     disk.relieve();
     workspace.ok(&["run", "sweep.yaml"]);
-    // Nothing at all, for one that is there.
+    // Next to nothing, for one that is there: it stops or, where some last pages let it start, waits. Either way it says
+    // what to do.
     disk.fill(0);
-    let refused = workspace.run(&["run", "sweep.yaml", "--set", "name=other"]).expect(1);
-    assert!(refused.stderr.contains("No space left") && refused.stderr.contains("free some space"), "{refused}");
+    let starved = workspace.start(&["run", "sweep.yaml", "--set", "name=other"]);
+    let helped = eventually("a word about it", || {
+        let helped = says_how_often(&starved, "free some space") > 0;
+        (helped || !starved.is_running()).then_some(helped)
+    });
+    starved.kill();
+    let starved = starved.finish();
+    assert!(helped || starved.stderr.contains("free some space"), "{starved}");
+    assert_ne!(starved.code, Some(0), "{starved}");
     disk.relieve();
     workspace.ok(&["run", "sweep.yaml", "--set", "name=other"]);
     let dev = workspace.dev(&[]);

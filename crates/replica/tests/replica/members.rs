@@ -48,7 +48,10 @@ async fn nothing_is_changed_that_would_leave_no_majority() {
     let cluster = Cluster::start().await;
     let (id, leader, _) = cluster.leader().await;
     let (silent, other) = (1 + id % 3, 1 + (id + 1) % 3);
-    match cluster.node(silent).remove(other).await {
+    let follower = cluster.node(silent);
+    let knows = |now: &Leadership| matches!(now, Leadership::Follower { leader: Some(_), .. });
+    follower.leadership().wait_for(knows).await.unwrap();
+    match follower.remove(other).await {
         Err(MembersError::Propose(ProposeError::NotLeader { leader: Some((at, address)) })) => {
             assert_eq!((at, address), (id, format!("node:{id}")));
         }
