@@ -29,22 +29,18 @@ use heats_wire::v1::sweeps_server::SweepsServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
 pub use config::{CoordinatorConfig, Founding};
+pub use edge::clock::{Clock, SystemClock};
+pub use node::{Node, ToAgents};
+pub use rpc::sweeps::SweepsService;
 
-use decider::Decider;
-use leases::Leases;
-use node::Node;
 use peers::Peers;
-use relays::Relays;
 use rpc::agents::AgentsService;
 use rpc::cluster::ClusterService;
 use rpc::raft::RaftService;
-use rpc::sweeps::SweepsService;
-use streams::Streams;
 
 /// How long calls that are being answered may take to end when the coordinator stops.
 const CLOSE: Duration = Duration::from_millis(500);
@@ -116,20 +112,10 @@ impl Coordinator {
         };
         let replica = Replica::open(replica_config, Arc::new(Peers::default())).await?;
 
-        let streams = Streams::default();
-        let leases = Leases::new(config.lease_ttl, Instant::now());
-        let (decider, _) = Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace);
         let data_dir = config.data_dir.clone();
         let founding = config.founding.clone();
-        let node = Node {
-            config,
-            address: advertised,
-            replica: replica.clone(),
-            decider,
-            streams: streams.clone(),
-            leases,
-            relays: Relays::default(),
-        };
+        let node = Node::start(config, advertised, replica.clone(), Arc::new(SystemClock));
+        let streams = node.streams.clone();
         let (stop, mut stopping) = watch::channel(false);
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.

@@ -80,7 +80,7 @@ fn main() {
     let records: Vec<_> = published.records().map(|record| record.as_ref().clone()).collect();
     println!("copy of {} records: {:.2} s", records.len(), start.elapsed().as_secs_f64());
     let start = Instant::now();
-    let restored = State::from_records(published.applied, records).expect("restores");
+    let restored = State::from_records(published.applied, published.turn, records).expect("restores");
     println!("restore: {:.2} s", start.elapsed().as_secs_f64());
     let start = Instant::now();
     println!("hash: {} in {:.2} s", restored.hash() == applied.hash(), start.elapsed().as_secs_f64());

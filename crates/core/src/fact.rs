@@ -18,6 +18,10 @@ pub struct Entry {
     /// What happened, in order.
     #[prost(message, repeated, tag = "3")]
     pub facts: Vec<FactCell>,
+    /// Its place among the entries of its term, from 1; 0 in entries of versions before it was counted. A leader decides
+    /// each on those before it, so that one which does not follow the last that recorded something records nothing.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
 }
 
 /// The box that a fact travels in: empty when a newer version wrote a fact that this one does not know.

@@ -20,7 +20,7 @@ use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::refusal::Refusal;
-use crate::state::{ApplyError, Lease, State};
+use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
@@ -91,7 +91,8 @@ pub struct Leading {
 }
 
 impl Leading {
-    /// Starts to lead in `term`. `state` has applied every entry of earlier terms.
+    /// Starts to lead in `term`. `state` has applied every entry of earlier terms, and of this one every entry that will ever
+    /// record anything.
     pub fn new(term: u64, state: State) -> Self {
         let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
@@ -293,8 +294,10 @@ impl Leading {
         if facts.is_empty() {
             return None;
         }
+        let (term, number) = (self.term, self.draft.turn.next_in(self.term));
         self.draft.applied += 1;
-        Some(Entry { term: self.term, at_ms: self.now_ms, facts })
+        self.draft.turn = Turn { term, number };
+        Some(Entry { term, number, at_ms: self.now_ms, facts })
     }
 
     fn record<R>(

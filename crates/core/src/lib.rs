@@ -18,6 +18,6 @@ pub mod trial;
 pub use fact::{Ending, Entry, Fact, FactCell, Record};
 pub use leading::{Leading, Op, Reply, TurnError};
 pub use refusal::Refusal;
-pub use state::{ApplyError, State};
+pub use state::{ApplyError, State, Turn};
 pub use sweep::{Status, Sweep};
 pub use trial::Trial;

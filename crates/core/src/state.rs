@@ -63,6 +63,22 @@ pub struct Lease {
     pub ahead: bool,
 }
 
+/// The last entry that recorded something: a leader's next one follows on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Turn {
+    /// The term that it was decided in.
+    pub term: u64,
+    /// Its place among the entries of that term, from 1; 0 where they were not counted yet.
+    pub number: u64,
+}
+
+impl Turn {
+    /// The number of the entry that follows in `term`.
+    pub const fn next_in(self, term: u64) -> u64 {
+        if self.term == term { self.number + 1 } else { 1 }
+    }
+}
+
 /// Everything that the cluster knows.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -70,6 +86,8 @@ pub struct State {
     pub applied: u64,
     /// The leader's clock in the last entry that recorded something.
     pub at_ms: u64,
+    /// The last entry that recorded something.
+    pub turn: Turn,
     /// The sweeps, oldest first.
     pub sweeps: OrdMap<SweepId, Arc<Sweep>>,
     /// The agents that ever attached: the record of each one's last inventory.
@@ -81,21 +99,25 @@ pub struct State {
 }
 
 impl State {
-    /// Records the facts of the log entry at `index`, which was proposed in `log_term`.
+    /// Records the facts of the log entry at `index`, which was proposed in `log_term`; whether it did. It does not where
+    /// they were decided on a state that is not this one.
     ///
     /// # Errors
     /// See [`ApplyError`]; the state is then half changed and must not be used any more.
-    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<bool, ApplyError> {
         self.applied = index;
-        // A leader that was deposed between deciding and proposing decided on a state that is not this one.
-        if entry.term != log_term {
-            return Ok(());
+        // A leader that was deposed between deciding and proposing did not know what came to be in between. One whose
+        // proposal was refused (it had not heard from a majority for a while) and whose next was not, either.
+        let follows = entry.number == 0 || entry.number == self.turn.next_in(entry.term);
+        if entry.term != log_term || !follows {
+            return Ok(false);
         }
+        self.turn = Turn { term: entry.term, number: entry.number };
         self.at_ms = self.at_ms.max(entry.at_ms);
         for cell in &entry.facts {
             self.record(Arc::new(Record { log_index: index, at_ms: entry.at_ms, cell: cell.clone() }))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Records one fact at its place in the log.
@@ -240,12 +262,17 @@ impl State {
         self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values())
     }
 
-    /// The state that these records make, as it was after the entry at `applied`.
+    /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
+    /// something.
     ///
     /// # Errors
     /// As [`State::apply`].
-    pub fn from_records(applied: u64, records: impl IntoIterator<Item = Record>) -> Result<Self, ApplyError> {
-        let mut state = Self::default();
+    pub fn from_records(
+        applied: u64,
+        turn: Turn,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Self, ApplyError> {
+        let mut state = Self { turn, ..Self::default() };
         for record in records {
             state.record(Arc::new(record))?;
         }
@@ -257,6 +284,10 @@ impl State {
     pub fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.applied.to_le_bytes());
+        if self.turn.number > 0 {
+            hasher.update(&self.turn.term.to_le_bytes());
+            hasher.update(&self.turn.number.to_le_bytes());
+        }
         for record in self.records() {
             hasher.update(&record.encode_length_delimited_to_vec());
         }

@@ -128,7 +128,8 @@ impl Peer {
             last: snapshot.meta.last_log_id.as_ref().map(codec::log_id),
             membership_at: snapshot.meta.last_membership.log_id().as_ref().map(codec::log_id),
             membership: codec::membership(snapshot.meta.last_membership.membership()),
-            at_ms: 0,
+            // What the file says beyond that is read from it.
+            ..pb::SnapshotHeader::default()
         };
         let mut chunk = pb::SnapshotChunk {
             vote: codec::vote(&vote),

@@ -515,7 +515,7 @@ mod tests {
         let term = leading(&replica).await;
         let mut acknowledged = 0;
         let refused = loop {
-            let entry = Entry { term, at_ms: acknowledged, facts: Vec::new() };
+            let entry = Entry { term, number: 0, at_ms: acknowledged, facts: Vec::new() };
             match replica.propose(entry).await {
                 Ok(proposed) => acknowledged = proposed.index,
                 Err(error) => break error,

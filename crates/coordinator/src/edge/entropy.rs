@@ -2,7 +2,7 @@
 
 use heats_domain::SweepId;
 
-use super::clock;
+use super::clock::Clock;
 
 /// 64 random bits.
 #[expect(clippy::disallowed_methods, reason = "the edge takes chance from the system")]
@@ -11,6 +11,6 @@ pub fn bits() -> u64 {
 }
 
 /// A new sweep's id.
-pub fn sweep_id() -> SweepId {
-    SweepId::mint(clock::now_ms(), bits())
+pub fn sweep_id(clock: &dyn Clock) -> SweepId {
+    SweepId::mint(clock.now_ms(), bits())
 }

@@ -19,8 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
-use crate::decider::{Answer, AskError};
-use crate::node::Node;
+use crate::decider::{Answer, AskError, Parting};
+use crate::node::{Node, ToAgents};
 use crate::status::{malformed, unanswered};
 use crate::streams::{Attached, Outbox, run, stop};
 
@@ -39,44 +39,48 @@ impl AgentsService {
     }
 }
 
-type ToAgents = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl Agents for AgentsService {
     type AttachStream = ToAgents;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
-        let mut messages = request.into_inner();
-        let first = messages.message().await?.and_then(|m| m.message);
-        let Some(from_agent::Message::Hello(hello)) = first else {
-            return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
-        };
-        let (agent, attach) = attach(hello).map_err(|error| malformed(&error))?;
-        let node = self.node.clone();
-        // The outbox exists before the agent is known to the leader, so that no order to it is lost.
-        let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
-        node.leases.renew(agent, Instant::now());
-        let answer = match node.decider.ask(Op::Attach(attach)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                node.streams.detach(agent, number);
-                return Err(unanswered(&error));
-            }
-        };
-        let first = match answer.reply {
-            Reply::Attached(attached) => welcome(&node, attached),
-            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
-        };
-        info!(agent_id = %agent, "agent attached");
-        let session = Session { node, agent, number, outbox };
-        tokio::spawn(session.run(messages, cut));
-        // What was decided in the same turn may be in the inbox already: the welcome comes before it all the same.
-        let answers = futures::stream::iter(first).chain(ReceiverStream::new(inbox));
-        Ok(Response::new(Box::pin(answers.map(Ok))))
+        self.node.attach(request.into_inner()).await.map(Response::new)
     }
 }
 
-fn attach(hello: v1::Hello) -> Result<(AgentId, Attach), ConvertError> {
+/// Begins a session with whoever says Hello in `messages`.
+pub async fn attach<M>(node: Node, mut messages: M) -> Result<ToAgents, Status>
+where
+    M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
+{
+    let first = messages.next().await.transpose()?.and_then(|m| m.message);
+    let Some(from_agent::Message::Hello(hello)) = first else {
+        return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
+    };
+    let (agent, attach) = attach_of(hello).map_err(|error| malformed(&error))?;
+    // The outbox exists before the agent is known to the leader, so that no order to it is lost.
+    let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
+    node.leases.renew(agent, Instant::now());
+    let answer = match node.decider.ask(Op::Attach(attach)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            node.streams.detach(agent, number);
+            return Err(unanswered(&error));
+        }
+    };
+    let first = match answer.reply {
+        Reply::Attached(attached) => welcome(&node, attached),
+        Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
+    };
+    info!(agent_id = %agent, "agent attached");
+    let session = Session { node, agent, number, outbox, reign: answer.reign };
+    tokio::spawn(session.run(messages, cut));
+    // What was decided in the same turn may be in the inbox already: the welcome comes before it all the same.
+    let answers = futures::stream::iter(first).chain(ReceiverStream::new(inbox));
+    Ok(Box::pin(answers.map(Ok)))
+}
+
+fn attach_of(hello: v1::Hello) -> Result<(AgentId, Attach), ConvertError> {
     let v1::Hello { agent, name, inventory, holding, version } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
@@ -107,13 +111,18 @@ struct Session {
     agent: AgentId,
     number: u64,
     outbox: Outbox,
+    /// The leader's reign that it began in: it ends with it.
+    reign: u64,
 }
 
 /// What becomes of one message: its number, and what has to be decided first.
 type Pending = Pin<Box<dyn Future<Output = (u64, Option<Key>, Result<(), AskError>)> + Send>>;
 
 impl Session {
-    async fn run(self, mut messages: Streaming<v1::FromAgent>, mut cut: oneshot::Receiver<()>) {
+    async fn run<M>(self, mut messages: M, mut cut: oneshot::Receiver<()>)
+    where
+        M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
+    {
         let mut pending: FuturesOrdered<Pending> = FuturesOrdered::new();
         loop {
             tokio::select! {
@@ -125,8 +134,8 @@ impl Session {
                 }
                 () = self.outbox.closed() => break,
                 _ = &mut cut => break,
-                message = messages.message(), if pending.len() < WINDOW => match message {
-                    Ok(Some(message)) => {
+                message = messages.next(), if pending.len() < WINDOW => match message {
+                    Some(Ok(message)) => {
                         self.node.leases.renew(self.agent, Instant::now());
                         match self.take(message).await {
                             Ok(Some(next)) => pending.push_back(next),
@@ -137,8 +146,8 @@ impl Session {
                             }
                         }
                     }
-                    Ok(None) => break,
-                    Err(status) => {
+                    None => break,
+                    Some(Err(status)) => {
                         debug!(agent_id = %self.agent, %status, "stream broken");
                         break;
                     }
@@ -146,7 +155,7 @@ impl Session {
             }
         }
         if self.node.streams.detach(self.agent, self.number) {
-            self.node.decider.detach(self.agent).await;
+            self.node.decider.detach(self.agent, Parting::Gone).await;
             info!(agent_id = %self.agent, "agent detached");
         }
     }
@@ -160,7 +169,7 @@ impl Session {
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::Leaving(v1::Leaving {}) => {
-                self.node.decider.detach(self.agent).await;
+                self.node.decider.detach(self.agent, Parting::Leaving).await;
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::LogChunk(chunk) => {
@@ -180,7 +189,7 @@ impl Session {
                 (finish.key, Op::Finish(finish))
             }
         };
-        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_patiently(op).await?;
+        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_in(self.reign, op).await?;
         Ok(Some(Box::pin(async move {
             let outcome = match answer.await {
                 Ok(Ok(Answer { .. })) => Ok(()),

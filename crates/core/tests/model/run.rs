@@ -256,7 +256,7 @@ impl Run {
     /// A snapshot of the state makes the state again.
     fn restore(&self) {
         let records = self.applied.records().map(|record| record.as_ref().clone());
-        let restored = State::from_records(self.applied.applied, records).expect("restores");
+        let restored = State::from_records(self.applied.applied, self.applied.turn, records).expect("restores");
         assert_eq!(restored.hash(), self.applied.hash());
         compare(&self.oracle, &restored, "the snapshot");
         compare_all(&restored, &self.applied);

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use heats_core::{Record, State};
+use heats_core::{Record, State, Turn};
 use prost::Message;
 
 use crate::error::{OpenError, StorageError};
@@ -94,7 +94,8 @@ pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
         }
     });
     let applied = header.last.map_or(0, |last| last.index);
-    let state = State::from_records(applied, records);
+    let turn = Turn { term: header.turn_term, number: header.turn_number };
+    let state = State::from_records(applied, turn, records);
     if let Some(error) = failed {
         return Err(error.into());
     }
