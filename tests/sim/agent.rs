@@ -74,6 +74,8 @@ pub struct Agent {
     done: BTreeSet<Key>,
     /// What is not durable yet, in order, with the number that it was sent under on this stream.
     window: VecDeque<(Key, Message, Option<u64>)>,
+    /// When each message of this stream was sent, until it is acknowledged.
+    said: VecDeque<(u64, Duration)>,
     last_heard: Duration,
     /// Its process is down until then; what runs, runs on.
     down_until: Option<Duration>,
@@ -95,6 +97,7 @@ impl Agent {
             attempts: BTreeMap::new(),
             done: BTreeSet::new(),
             window: VecDeque::new(),
+            said: VecDeque::new(),
             last_heard: Duration::ZERO,
             down_until: None,
         }
@@ -143,6 +146,7 @@ impl Agent {
         let cap = 50 * 2_u64.pow(self.tries.min(5));
         self.tries += 1;
         self.link = Link::Waiting(now + Duration::from_millis(self.dice.between(0, cap.min(2_000))));
+        self.said.clear();
         for (_, _, sent) in &mut self.window {
             *sent = None;
         }
@@ -225,6 +229,9 @@ impl Agent {
                 }
             }
             to_agent::Message::Ack(v1::Ack { seq }) => {
+                while let Some((_, said)) = self.said.pop_front_if(|(number, _)| *number <= seq) {
+                    witness.heard(self.id, said);
+                }
                 while let Some((key, message, _)) =
                     self.window.pop_front_if(|(_, _, sent)| sent.is_some_and(|sent| sent <= seq))
                 {
@@ -287,6 +294,7 @@ impl Agent {
             *sent += 1;
             let message = v1::FromAgent { seq: *sent, message: Some(message) };
             self.net.send(place, place, Parcel::Up { stream: *stream, message });
+            self.said.push_back((*sent, now));
             *sent
         };
         for (_, message, number) in self.window.iter_mut().filter(|(_, _, number)| number.is_none()) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
-use heats_core::{Ending, State, Status, Sweep, invariants};
-use heats_domain::TrialState;
+use heats_core::{Ending, Fact, State, Status, Sweep, invariants};
+use heats_domain::{AgentId, SweepId, TrialState};
 use heats_wire::v1::from_agent::Message;
 
 use crate::training;
@@ -23,6 +23,8 @@ pub struct Witness {
     ended: BTreeSet<Key>,
     /// Attempts that were told to stop: what they still say may count or not.
     stopped: BTreeSet<Key>,
+    /// When each agent last said something that a leader was shown to have heard.
+    heard: BTreeMap<AgentId, Duration>,
 }
 
 impl Witness {
@@ -50,6 +52,12 @@ impl Witness {
         }
     }
 
+    /// A leader has heard what the agent said then.
+    pub fn heard(&mut self, agent: AgentId, said: Duration) {
+        let last = self.heard.entry(agent).or_default();
+        *last = said.max(*last);
+    }
+
     /// How many reports were promised to be kept.
     pub fn promises(&self) -> usize {
         self.promised.len()
@@ -60,11 +68,36 @@ impl Witness {
 #[derive(Debug, Default)]
 pub struct Replicas {
     hashes: BTreeMap<u64, blake3::Hash>,
+    /// How much of each sweep's journal has been looked at.
+    seen: BTreeMap<SweepId, usize>,
 }
 
+/// Clocks drift, what is shown is shown a moment later, and a leader that nobody hears does not know at once.
+const SLACK: Duration = Duration::from_secs(3);
+
 impl Replicas {
-    /// Looks at what a coordinator has applied.
-    pub fn look(&mut self, node: u64, state: &State) {
+    /// Looks at what a coordinator has applied by `now`.
+    pub fn look(&mut self, node: u64, state: &State, now: Duration, lease_ttl: Duration, witness: &Witness) {
+        for sweep in state.sweeps.values() {
+            let seen = self.seen.entry(sweep.id).or_default();
+            for record in sweep.journal.iter().skip(*seen) {
+                if let Some(Fact::AttemptEnded(ended)) = &record.cell.fact
+                    && ended.detail.contains("was not heard of")
+                {
+                    let attempt =
+                        sweep.trial(ended.trial).and_then(|trial| trial.attempts.get(ended.attempt as usize - 1));
+                    let agent = attempt.expect("an attempt that ended was there").agent;
+                    let heard = witness.heard.get(&agent).copied().unwrap_or_default();
+                    assert!(
+                        now + SLACK >= heard + lease_ttl,
+                        "{agent} lost its leases by {now:?}, although what it said at {heard:?} had been heard"
+                    );
+                }
+            }
+            let times = sweep.journal.iter().skip(seen.saturating_sub(1)).map(|record| record.at_ms);
+            assert!(times.is_sorted(), "time went back in the log of node {node}");
+            *seen = sweep.journal.len().max(*seen);
+        }
         let violations = invariants::violations(state);
         assert!(violations.is_empty(), "node {node} at index {}: {violations:?}", state.applied);
         let hash = state.hash();

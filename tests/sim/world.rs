@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// How often states are looked at as a whole.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long everything may take to come to its end once nothing more goes wrong.
-const SETTLE: Duration = Duration::from_secs(1_800);
+const SETTLE: Duration = Duration::from_secs(3_600);
 /// The wall clock when a run begins, in milliseconds.
 const BEGIN_MS: u64 = 1_700_000_000_000;
 
@@ -52,7 +52,8 @@ pub struct World {
     replicas: Replicas,
     trace: Trace,
     habits: Habits,
-    root: tempfile::TempDir,
+    /// Where the run is; removed with it.
+    _root: tempfile::TempDir,
     looked: Duration,
 }
 
@@ -80,6 +81,8 @@ impl World {
             lease_ttl: Duration::from_secs(15),
         };
         let root = tempfile::Builder::new().prefix("heats-sim-").tempdir_in(memory()).expect("makes a folder");
+        // Errors name files, and are carried: where a run is must not be in it.
+        std::env::set_current_dir(root.path()).expect("enters the folder");
         let mut world = Self {
             now: Duration::ZERO,
             machines: Vec::new(),
@@ -92,10 +95,10 @@ impl World {
             dice,
             net,
             habits,
-            root,
+            _root: root,
         };
         for id in 1..=coordinators {
-            let dir = world.root.path().join(format!("{id}-1"));
+            let dir = PathBuf::from(format!("{id}-1"));
             let drift = world.drift();
             let place = Place::Node { id, life: 1 };
             let up = Coordinator::start(place, dir.clone(), coordinators, habits, world.net.clone(), drift);
@@ -242,7 +245,7 @@ impl World {
         if matches!(machine.state, Life::Down(_)) {
             return;
         }
-        let dir = self.root.path().join(format!("{}-{}", machine.id, machine.lives + 1));
+        let dir = PathBuf::from(format!("{}-{}", machine.id, machine.lives + 1));
         let dead = std::mem::replace(&mut machine.state, Life::Down(self.now + time));
         machine.dir.clone_from(&dir);
         let (Life::Up(dead) | Life::Frozen(dead, ..)) = dead else { return };
@@ -269,7 +272,7 @@ impl World {
             if let Life::Up(up) = &machine.state
                 && let Some(state) = up.state()
             {
-                self.replicas.look(machine.id, &state);
+                self.replicas.look(machine.id, &state, self.now, self.habits.lease_ttl, &self.witness);
             }
         }
     }
@@ -338,7 +341,7 @@ fn memory() -> PathBuf {
 fn sweep(dice: &mut Dice, number: usize) -> (u32, String) {
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
-    let step_ms = dice.between(20, 2_000);
+    let step_ms = dice.between(20, 700);
     let algorithm = dice.pick(&["random", "sobol"]).unwrap_or("random");
     let stopper = dice.pick(&["none", "none", "asha", "median"]).unwrap_or("none");
     let stopper = match stopper {

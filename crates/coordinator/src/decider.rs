@@ -85,7 +85,7 @@ impl Decider {
     pub fn start(replica: Replica, streams: Streams, leases: Leases, grace: Duration, clock: Arc<dyn Clock>) -> Self {
         let (mailbox, requests) = mpsc::channel(MAILBOX);
         let leadership = replica.leadership();
-        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0 };
+        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0, numbered: 0 };
         tokio::spawn(task.run());
         Self { mailbox }
     }
@@ -142,6 +142,8 @@ struct Task {
     leadership: watch::Receiver<Leadership>,
     /// Counts the times that this node leads.
     reign: u64,
+    /// The last number that it gave to an entry: none is given twice, in whatever term.
+    numbered: u64,
 }
 
 type Outcome = Pin<Box<dyn Future<Output = Result<Proposed, ProposeError>> + Send>>;
@@ -190,7 +192,7 @@ impl Task {
             self.grace,
             Instant::now(),
         );
-        let mut leading = Leading::new(term, (*state).clone());
+        let mut leading = Leading::new(term, self.numbered, (*state).clone());
         let (mut suggesters, mut thoughts) = Suggesters::new();
         let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
         let mut settler = tokio::spawn(settle(self.replica.clone(), self.streams.clone(), self.reign, in_flight));
@@ -234,6 +236,7 @@ impl Task {
             };
             let Some(mut turn) = turn else { continue };
             if let Some(entry) = &turn.entry {
+                self.numbered = entry.number;
                 turn.outcome = Some(Box::pin(self.replica.propose(entry.clone())));
             }
             if turns.send(turn).await.is_err() {

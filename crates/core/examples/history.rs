@@ -22,7 +22,7 @@ fn main() {
     let trials: u32 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let rule = serde_json::json!({"algorithm": "asha", "min": 2, "max": 4, "eta": 2});
     let builder = SweepBuilder::minimize("loss").trials(trials).top("early_stop", rule);
-    let mut leading = Leading::new(1, State::default());
+    let mut leading = Leading::new(1, 0, State::default());
     let (mut applied, mut published) = (State::default(), State::default());
     let mut suggestions = Scripted::default();
     let submit = testing::submit(SweepId { bits: 1 }, 1, builder);

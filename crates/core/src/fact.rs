@@ -18,10 +18,13 @@ pub struct Entry {
     /// What happened, in order.
     #[prost(message, repeated, tag = "3")]
     pub facts: Vec<FactCell>,
-    /// Its place among the entries of its term, from 1; 0 in entries of versions before it was counted. A leader decides
-    /// each on those before it, so that one which does not follow the last that recorded something records nothing.
+    /// Which of its term's entries it is: from 1, growing, and never used again. 0 in entries of versions before it was counted.
     #[prost(uint64, tag = "4")]
     pub number: u64,
+    /// The number of the entry that it was decided upon; 0 where that is none of its term. Where another is the last that
+    /// recorded something, this one records nothing.
+    #[prost(uint64, tag = "5")]
+    pub after: u64,
 }
 
 /// The box that a fact travels in: empty when a newer version wrote a fact that this one does not know.

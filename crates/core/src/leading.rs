@@ -78,6 +78,8 @@ pub enum Reply {
 /// The leader's session.
 pub struct Leading {
     term: u64,
+    /// The last number that an entry of this term was given.
+    numbered: u64,
     draft: State,
     now_ms: u64,
     facts: Vec<FactCell>,
@@ -91,13 +93,15 @@ pub struct Leading {
 }
 
 impl Leading {
-    /// Starts to lead in `term`. `state` has applied every entry of earlier terms, and of this one every entry that will ever
-    /// record anything.
-    pub fn new(term: u64, state: State) -> Self {
+    /// Starts to lead in `term`. `state` has applied every entry of earlier terms. `numbered` is the last number that an entry
+    /// of this term was given, by whoever led before in it: some of those may still come to be, and then what is decided
+    /// here does not.
+    pub fn new(term: u64, numbered: u64, state: State) -> Self {
         let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
         Self {
             term,
+            numbered,
             draft: state,
             now_ms,
             facts: Vec::new(),
@@ -294,10 +298,11 @@ impl Leading {
         if facts.is_empty() {
             return None;
         }
-        let (term, number) = (self.term, self.draft.turn.next_in(self.term));
+        self.numbered += 1;
+        let (term, number, after) = (self.term, self.numbered, self.draft.turn.number_in(self.term));
         self.draft.applied += 1;
         self.draft.turn = Turn { term, number };
-        Some(Entry { term, number, at_ms: self.now_ms, facts })
+        Some(Entry { term, number, after, at_ms: self.now_ms, facts })
     }
 
     fn record<R>(

@@ -68,14 +68,14 @@ pub struct Lease {
 pub struct Turn {
     /// The term that it was decided in.
     pub term: u64,
-    /// Its place among the entries of that term, from 1; 0 where they were not counted yet.
+    /// Its number among the entries of that term; 0 where they were not counted yet.
     pub number: u64,
 }
 
 impl Turn {
-    /// The number of the entry that follows in `term`.
-    pub const fn next_in(self, term: u64) -> u64 {
-        if self.term == term { self.number + 1 } else { 1 }
+    /// The number of the last entry of `term` that recorded something; 0 where none did.
+    pub const fn number_in(self, term: u64) -> u64 {
+        if self.term == term { self.number } else { 0 }
     }
 }
 
@@ -108,7 +108,7 @@ impl State {
         self.applied = index;
         // A leader that was deposed between deciding and proposing did not know what came to be in between. One whose
         // proposal was refused (it had not heard from a majority for a while) and whose next was not, either.
-        let follows = entry.number == 0 || entry.number == self.turn.next_in(entry.term);
+        let follows = entry.number == 0 || entry.after == self.turn.number_in(entry.term);
         if entry.term != log_term || !follows {
             return Ok(false);
         }

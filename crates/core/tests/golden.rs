@@ -123,7 +123,7 @@ fn facts() -> Vec<Fact> {
 
 fn entry(facts: Vec<Fact>) -> Entry {
     let facts = facts.into_iter().map(FactCell::from).collect();
-    Entry { term: 3, number: 0, at_ms: 1_795_000_000_000, facts }
+    Entry { term: 3, number: 0, after: 0, at_ms: 1_795_000_000_000, facts }
 }
 
 #[test]
@@ -153,21 +153,22 @@ fn a_fact_that_a_newer_version_wrote_stops_the_node() {
 }
 
 #[test]
-fn an_entry_records_nothing_where_the_one_that_it_was_decided_upon_is_missing() {
-    let entry = |term, number| Entry { term, number, at_ms: 100 * term + number, facts: Vec::new() };
+fn an_entry_records_nothing_where_another_was_the_last_than_the_one_that_it_was_decided_upon() {
+    let entry = |term, number, after| Entry { term, number, after, at_ms: 100 * term + number, facts: Vec::new() };
     let mut state = State::default();
     let mut apply = |index, log_term, entry: Entry| {
         let recorded = state.apply(index, log_term, &entry).expect("applies");
         (recorded, state.at_ms)
     };
-    assert_eq!(apply(1, 1, entry(1, 1)), (true, 101));
-    assert_eq!(apply(2, 1, entry(1, 3)), (false, 101), "number 2 was lost");
-    assert_eq!(apply(3, 1, entry(1, 2)), (true, 102), "decided anew upon what was recorded");
-    assert_eq!(apply(4, 1, entry(1, 2)), (false, 102), "and once");
-    assert_eq!(apply(5, 2, entry(2, 2)), (false, 102), "the first of a term counts too");
-    assert_eq!(apply(6, 2, entry(2, 1)), (true, 201));
-    assert_eq!(apply(7, 2, entry(2, 0)), (true, 201), "a version before this one did not count");
-    assert_eq!(apply(8, 3, entry(2, 1)), (false, 201), "decided in another term");
+    assert_eq!(apply(1, 1, entry(1, 1, 0)), (true, 101));
+    assert_eq!(apply(2, 1, entry(1, 3, 2)), (false, 101), "number 2 was lost");
+    assert_eq!(apply(3, 1, entry(1, 4, 1)), (true, 104), "decided anew upon what was recorded");
+    assert_eq!(apply(4, 1, entry(1, 5, 1)), (false, 104), "and once");
+    assert_eq!(apply(5, 1, entry(1, 6, 5)), (false, 104), "what was decided upon that is not either");
+    assert_eq!(apply(6, 2, entry(2, 8, 7)), (false, 104), "the first of a term counts too");
+    assert_eq!(apply(7, 2, entry(2, 9, 0)), (true, 209));
+    assert_eq!(apply(8, 2, entry(2, 0, 0)), (true, 209), "a version before this one did not count");
+    assert_eq!(apply(9, 3, entry(2, 10, 9)), (false, 209), "decided in another term");
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn a_value_that_a_newer_version_wrote_stops_the_node() {
     let drained = SweepDrained { sweep, ending: 99, why: String::new() };
     for fact in [Fact::TrialSettled(settled), Fact::SweepEnded(ended), Fact::SweepDrained(drained)] {
         let name = fact.name();
-        let entry = Entry { term: 1, number: 0, at_ms: 0, facts: vec![fact.into()] };
+        let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
         let applied = cluster.applied.clone().apply(99, 1, &entry);
         assert!(
             matches!(applied, Err(ApplyError::Contradiction { index: 99, fact, .. }) if fact == name),
@@ -195,6 +196,6 @@ fn a_specification_that_a_newer_version_wrote_stops_the_node() {
     let Fact::SweepSubmitted(submitted) = facts().remove(0) else { panic!("the first is a submission") };
     let spec = r#"{"version": 2, "command": ["true"], "quantum": true}"#.to_owned();
     let fact = Fact::SweepSubmitted(SweepSubmitted { spec, ..submitted });
-    let entry = Entry { term: 1, number: 0, at_ms: 0, facts: vec![fact.into()] };
+    let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
     assert!(matches!(State::default().apply(1, 1, &entry), Err(ApplyError::Spec { index: 1, .. })));
 }

@@ -165,6 +165,7 @@ impl Replica {
             failure,
             grown,
             snapshot_bytes: config.snapshot_bytes,
+            patience: Duration::from_millis(config.election_ms_max * 2),
         };
         tokio::spawn(watcher.run());
         let states = publish_states(applied.clone());
@@ -515,7 +516,7 @@ mod tests {
         let term = leading(&replica).await;
         let mut acknowledged = 0;
         let refused = loop {
-            let entry = Entry { term, number: 0, at_ms: acknowledged, facts: Vec::new() };
+            let entry = Entry { term, number: 0, after: 0, at_ms: acknowledged, facts: Vec::new() };
             match replica.propose(entry).await {
                 Ok(proposed) => acknowledged = proposed.index,
                 Err(error) => break error,

@@ -21,6 +21,7 @@ use tracing::{debug, info};
 
 use crate::decider::{Answer, AskError, Parting};
 use crate::node::{Node, ToAgents};
+use crate::rpc::reading::Reading;
 use crate::status::{malformed, unanswered};
 use crate::streams::{Attached, Outbox, run, stop};
 
@@ -58,6 +59,8 @@ where
         return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
     };
     let (agent, attach) = attach_of(hello).map_err(|error| malformed(&error))?;
+    // What the agent holds may be news from another leader: to call it lost, this one must be sure of its own.
+    Reading::Fresh.state(&node).await?;
     // The outbox exists before the agent is known to the leader, so that no order to it is lost.
     let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
     node.leases.renew(agent, Instant::now());

@@ -73,7 +73,7 @@ pub struct Run {
 impl Run {
     pub fn new() -> Self {
         let applied = State::default();
-        let leading = Leading::new(1, applied.clone());
+        let leading = Leading::new(1, 0, applied.clone());
         let oracle = Oracle::default();
         Self { leading, applied, oracle, now: 1_000_000, term: 1, turns: 0, begins: true, log: Vec::new() }
     }
@@ -176,7 +176,7 @@ impl Run {
             Happening::FailOver => {
                 self.end_turn();
                 self.term += 1;
-                self.leading = Leading::new(self.term, self.applied.clone());
+                self.leading = Leading::new(self.term, 0, self.applied.clone());
                 // What a leader read off its clock and never wrote down is lost with it.
                 self.oracle.now = self.applied.at_ms;
                 self.oracle.agents.values_mut().for_each(|agent| agent.attached = false);
