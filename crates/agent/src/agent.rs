@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heats_domain::{AgentId, Inventory};
+use heats_tls::Security;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -41,6 +42,8 @@ pub struct AgentConfig {
     pub name: String,
     /// Addresses of coordinators, `HOST:PORT` or URLs; one that leads is found from any of them.
     pub coordinators: Vec<String>,
+    /// How coordinators are reached.
+    pub security: Security,
     /// What the agent offers: see [`crate::inventory::detect`].
     pub inventory: Inventory,
     /// Whether trials are told which GPUs they may use, and those without any that it is none: where this agent, or
@@ -166,6 +169,7 @@ impl Agent {
             context.clone(),
             identity,
             coordinators,
+            config.security,
             config.orphan_ttl,
             config.on_event,
             outgoing,

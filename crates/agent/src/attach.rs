@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_domain::{AgentId, Inventory};
+use heats_tls::{Dialer, Distrust, Expect, Security, distrust};
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::{self, to_agent};
@@ -62,6 +63,7 @@ pub struct Attach {
     context: Arc<Context>,
     identity: Identity,
     coordinators: Vec<String>,
+    security: Security,
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
@@ -77,6 +79,8 @@ enum Lost {
     Address { address: String, source: tonic::transport::Error },
     #[error("no connection to {address}: {source}")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error("no connection to {address}: {fault}; {}", fault.hint())]
+    Distrusted { address: String, fault: Distrust },
     #[error("{}: {}", .0.code(), .0.message())]
     Refused(Box<Status>),
     #[error("the coordinator did not answer within {} s", WELCOME_WAIT.as_secs())]
@@ -95,6 +99,20 @@ impl Lost {
         let Self::Refused(status) = self else { return None };
         let leader = status.metadata().get(LEADER)?.to_str().ok()?;
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
+    }
+
+    /// Whether waiting does not help: somebody has to do something about a certificate.
+    fn is_of_trust(&self) -> bool {
+        match self {
+            Self::Distrusted { .. } => true,
+            Self::Refused(status) => matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied),
+            Self::Address { .. }
+            | Self::Connect { .. }
+            | Self::Silent
+            | Self::NoWelcome
+            | Self::Ended
+            | Self::Stalled => false,
+        }
     }
 
     /// Whether a coordinator answered that is well and does not lead: soon one does.
@@ -116,13 +134,14 @@ impl Attach {
         context: Arc<Context>,
         identity: Identity,
         coordinators: Vec<String>,
+        security: Security,
         orphan_ttl: Option<Duration>,
         on_event: OnEvent,
         outbox: mpsc::Receiver<Outgoing>,
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        Self { context, identity, coordinators, orphan_ttl, on_event, outbox, window, closing }
+        Self { context, identity, coordinators, security, orphan_ttl, on_event, outbox, window, closing }
     }
 
     /// Stays attached for ever.
@@ -132,6 +151,7 @@ impl Attach {
         let mut redirects = 0;
         let mut leader: Option<String> = None;
         let mut last_heard = Instant::now();
+        let mut told: Option<String> = None;
         loop {
             let address = leader.take().unwrap_or_else(|| {
                 let address = self.coordinators.get(turn % self.coordinators.len().max(1)).cloned().unwrap_or_default();
@@ -140,7 +160,7 @@ impl Attach {
             });
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
-                attached = attach(&address, &self.identity, &self.context) => attached,
+                attached = attach(&address, &self.security, &self.identity, &self.context) => attached,
                 () = sleep_until(orphaned) => {
                     self.orphan();
                     last_heard = Instant::now();
@@ -151,6 +171,7 @@ impl Attach {
                 Ok(stream) => {
                     tries = 0;
                     redirects = 0;
+                    told = None;
                     self.on_event.tell(AgentEvent::Attached { address });
                     let lost = self.talk(stream).await;
                     last_heard = Instant::now();
@@ -160,6 +181,10 @@ impl Attach {
                 Err(lost) => lost,
             };
             tracing::debug!(error = %lost, "not attached");
+            if lost.is_of_trust() && told.as_ref() != Some(&lost.to_string()) {
+                told = Some(lost.to_string());
+                self.on_event.tell(AgentEvent::NotLetIn { why: lost.to_string() });
+            }
             leader = lost.leader();
             if leader.is_some() && redirects < REDIRECTS {
                 redirects += 1;
@@ -298,8 +323,8 @@ struct Attached {
     sent: u64,
 }
 
-async fn attach(address: &str, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
-    let channel = connect(address).await?;
+async fn attach(address: &str, security: &Security, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
+    let channel = connect(address, security).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory } = identity.clone();
     let hello = v1::Hello {
@@ -324,16 +349,19 @@ async fn attach(address: &str, identity: &Identity, context: &Context) -> Result
     tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent))
 }
 
-async fn connect(address: &str) -> Result<Channel, Lost> {
+async fn connect(address: &str, security: &Security) -> Result<Channel, Lost> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let dialer = Dialer::new(security.clone(), Expect::AnyCoordinator);
     let endpoint = Endpoint::from_shared(url)
         .map_err(|source| Lost::Address { address: address.to_owned(), source })?
         .connect_timeout(CONNECT_WAIT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|source| Lost::Connect { address: address.to_owned(), source })
+    endpoint.connect_with_connector(dialer).await.map_err(|source| match distrust(&source) {
+        Some(fault) => Lost::Distrusted { address: address.to_owned(), fault },
+        None => Lost::Connect { address: address.to_owned(), source },
+    })
 }
 
 /// Anything from nothing to the cap, which doubles with every try: agents that lost the same leader come back spread out.

@@ -6,11 +6,13 @@ mod address;
 mod backoff;
 mod client;
 mod cluster;
+mod credentials;
 mod error;
 mod pool;
 mod stream;
 
 pub use address::AddressError;
 pub use client::{Client, Options};
+pub use credentials::{Credentials, Token};
 pub use error::{ClientError, Refusal};
 pub use stream::Resumed;

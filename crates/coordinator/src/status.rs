@@ -2,10 +2,12 @@
 //! the leader's address into `heats-leader`.
 
 use heats_core::Refusal;
+use heats_domain::AgentId;
 use heats_wire::convert::ConvertError;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
+use crate::access::Caller;
 use crate::decider::AskError;
 
 /// A refusal as a status.
@@ -43,6 +45,33 @@ pub fn unanswered(error: &AskError) -> Status {
         AskError::Overloaded => Status::new(Code::ResourceExhausted, error.to_string()),
         AskError::Stopped => Status::new(Code::Unavailable, error.to_string()),
     }
+}
+
+/// The caller may not make the call at `path`.
+pub fn denied(caller: &Caller, path: &str) -> Status {
+    let call = path.rsplit('.').next().unwrap_or(path);
+    let (code, message, hint) = match caller {
+        Caller::Nobody => (
+            Code::Unauthenticated,
+            format!("the cluster does not know who calls `{call}`"),
+            "show a token (HEATS_TOKEN, HEATS_TOKEN_FILE or `--token`; an admin makes one with `heats token create`), or a certificate (`--cert` and `--key`)",
+        ),
+        Caller::Trusted | Caller::Coordinator(_) | Caller::Agent(_) | Caller::Admin(_) | Caller::User(_) => (
+            Code::PermissionDenied,
+            format!("{caller} may not call `{call}`"),
+            "ask an admin of the cluster; `heats config show --origin` says who you are to it",
+        ),
+    };
+    let mut status = Status::new(code, message);
+    annotate(&mut status, "heats-hint", hint);
+    status
+}
+
+/// The caller is not the agent that it says it is.
+pub fn impostor(agent: AgentId) -> Status {
+    let mut status = Status::new(Code::PermissionDenied, format!("the certificate is not that of agent `{agent}`"));
+    annotate(&mut status, "heats-hint", "let it join again: `heats agent start --join TOKEN`");
+    status
 }
 
 /// A message that means nothing.

@@ -292,6 +292,7 @@ pub fn shell(script: &str) -> serde_json::Value {
 
 pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
     AgentConfig {
+        security: heats_tls::Security::PlainText,
         data_dir: data.to_owned(),
         folder: "agent".into(),
         name: "here".into(),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::agent::{self, AgentOptions};
-use crate::host::{Signals, folder, log};
+use crate::host::{Renewals, Signals, folder, log};
 use crate::output::{Column, Fields, Kind, Listing};
 use crate::{hints, live, view, words};
 
@@ -64,6 +64,8 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
     let data_dir = folder::make(&context.settings.data_dir())?;
     log::to_file(&data_dir);
     let mut signals = Signals::listen()?;
+    let security = context.settings.credentials()?.security;
+    let mut renewals = Renewals::listen(&security)?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let coordinators = context.settings.addresses();
     let offered = words::count(u64::from(inventory.cpus), "processor");
@@ -72,6 +74,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         number: 0,
         name: name.clone(),
         coordinators: coordinators.clone(),
+        security,
         owns_gpus: !inventory.gpus.is_empty(),
         inventory,
     };
@@ -84,6 +87,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
                     hints::note(&line);
                 }
             }
+            () = renewals.next() => {}
             () = signals.next() => break,
         }
     }

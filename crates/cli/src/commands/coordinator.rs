@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use heats_coordinator::{Coordinator, CoordinatorConfig, Founding};
+use heats_coordinator::{Coordinator, CoordinatorConfig, Founding, PlainText};
+use heats_tls::{Files, Identity, OwnFiles, Security};
 use serde::Deserialize;
 
+use super::tls;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
-use crate::host::{Signals, coordinator, folder, log};
+use crate::host::{Renewals, Signals, coordinator, folder, log};
 use crate::settings::{ADDRESS, Live};
 
 /// The verbs about this machine's coordinator.
@@ -23,7 +25,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `advertise` and `peers`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `advertise`, `peers` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -38,6 +40,37 @@ pub struct StartArgs {
     /// Each coordinator of a new cluster, this one too; without any it waits for `heats cluster init` or `add`
     #[arg(long = "peer", value_name = "N=HOST:PORT", env = "HEATS_PEERS", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(u64, String)>,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Listen in plain text where others can reach it: whoever can may run any command on your agents, and read all
+    #[arg(long, env = "HEATS_INSECURE_PLAIN_TEXT", help_heading = SECURITY)]
+    insecure_plain_text: bool,
+}
+
+const SECURITY: &str = "Security";
+
+/// Where the coordinator's certificates are.
+#[derive(clap::Args, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsArgs {
+    /// The folder that `heats tls init` made for this coordinator; SIGHUP has the files read again
+    #[arg(long = "tls", value_name = "DIR", env = "HEATS_TLS", help_heading = SECURITY)]
+    dir: Option<PathBuf>,
+    /// The cluster's certificate authority [default: DIR/ca.pem]
+    #[arg(long = "tls-ca", value_name = "FILE", env = "HEATS_TLS_CA", help_heading = SECURITY)]
+    ca: Option<PathBuf>,
+    /// This coordinator's certificate [default: DIR/node.pem]
+    #[arg(long = "tls-cert", value_name = "FILE", env = "HEATS_TLS_CERT", help_heading = SECURITY)]
+    cert: Option<PathBuf>,
+    /// Its private key [default: DIR/node.key]
+    #[arg(long = "tls-key", value_name = "FILE", env = "HEATS_TLS_KEY", help_heading = SECURITY)]
+    key: Option<PathBuf>,
+    /// The authority that vouches for agents [default: DIR/agents-ca.pem, where it is there]
+    #[arg(long = "tls-agents-ca", value_name = "FILE", env = "HEATS_TLS_AGENTS_CA", help_heading = SECURITY)]
+    agents_ca: Option<PathBuf>,
+    /// Its private key, with which agents are let join [default: DIR/agents-ca.key, where it is there]
+    #[arg(long = "tls-agents-key", value_name = "FILE", env = "HEATS_TLS_AGENTS_KEY", help_heading = SECURITY)]
+    agents_key: Option<PathBuf>,
 }
 
 /// The file that `--config` names.
@@ -49,6 +82,10 @@ struct File {
     advertise: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    #[serde(default)]
+    tls: TlsArgs,
+    #[serde(default)]
+    insecure_plain_text: bool,
 }
 
 fn peer(text: &str) -> Result<(u64, String), String> {
@@ -72,16 +109,21 @@ pub fn run(context: &Context, command: &CoordinatorCommand) -> Outcome {
 async fn serve(config: CoordinatorConfig) -> Outcome {
     log::to_stderr();
     let mut signals = Signals::listen()?;
+    let security = config.security.clone();
+    let mut renewals = Renewals::listen(&security)?;
     let coordinator = Coordinator::start(config).await.map_err(coordinator::failure)?;
     let (address, data_dir) = (coordinator.address().to_string(), coordinator.data_dir().clone());
-    let live = Live { address: address.clone(), pid: std::process::id() };
+    let live = Live { address: address.clone(), pid: std::process::id(), tls: security.identity().is_some() };
     live.write(&data_dir).map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
     hints::note(&format!("listening on {address}, data in {}", data_dir.display()));
-    let outcome = tokio::select! {
-        why = coordinator.failed() => Err(Failure::failed(format!("the coordinator has stopped: {why}"))),
-        () = signals.next() => {
-            hints::note("stopping; once more leaves at once");
-            Ok(Exit::Ok)
+    let outcome = loop {
+        tokio::select! {
+            why = coordinator.failed() => break Err(Failure::failed(format!("the coordinator has stopped: {why}"))),
+            () = renewals.next() => {}
+            () = signals.next() => {
+                hints::note("stopping; once more leaves at once");
+                break Ok(Exit::Ok);
+            }
         }
     };
     signals.or_at_once(coordinator.shutdown()).await;
@@ -91,8 +133,11 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 
 /// What the flags, the environment and the file say together.
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
-    let StartArgs { config, id, listen, advertise, peers } = args;
+    let StartArgs { config, id, listen, advertise, peers, tls, insecure_plain_text } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
+    let security = tls.or(file.tls).security()?;
+    let plain_text =
+        if *insecure_plain_text || file.insecure_plain_text { PlainText::Anywhere } else { PlainText::OnLoopback };
     let usual = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
     let listen = listen.or(file.listen).unwrap_or(usual);
     let advertise = advertise.clone().or(file.advertise);
@@ -124,13 +169,67 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
             }
         }
     };
-    Ok(CoordinatorConfig { node_id, advertise, founding, ..CoordinatorConfig::single(data_dir, listen) })
+    let single = CoordinatorConfig::single(data_dir, listen);
+    Ok(CoordinatorConfig { node_id, advertise, founding, security, plain_text, ..single })
 }
 
 fn read(path: &PathBuf) -> Result<File, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    let mut file: File =
+        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    if let Some(folder) = path.parent() {
+        file.tls.seen_from(folder);
+    }
+    Ok(file)
+}
+
+impl TlsArgs {
+    /// What these say, and what `other` says where these say nothing.
+    fn or(&self, other: Self) -> Self {
+        let Self { dir, ca, cert, key, agents_ca, agents_key } = other;
+        Self {
+            dir: self.dir.clone().or(dir),
+            ca: self.ca.clone().or(ca),
+            cert: self.cert.clone().or(cert),
+            key: self.key.clone().or(key),
+            agents_ca: self.agents_ca.clone().or(agents_ca),
+            agents_key: self.agents_key.clone().or(agents_key),
+        }
+    }
+
+    /// Files that a file names lie where it says, seen from its folder.
+    fn seen_from(&mut self, folder: &Path) {
+        let Self { dir, ca, cert, key, agents_ca, agents_key } = self;
+        for path in [dir, ca, cert, key, agents_ca, agents_key].into_iter().flatten() {
+            *path = folder.join(&path);
+        }
+    }
+
+    fn security(self) -> Result<Security, Failure> {
+        let Self { dir, ca, cert, key, agents_ca, agents_key: _ } = self;
+        if dir.is_none() && ca.is_none() && cert.is_none() && key.is_none() {
+            return Ok(Security::PlainText);
+        }
+        let in_dir = |name: &str| dir.as_ref().map(|dir| dir.join(name));
+        let needed = |given: Option<PathBuf>, name: &str, flag: &str| {
+            given.or_else(|| in_dir(name)).ok_or_else(|| {
+                Failure::usage(format!("a coordinator that speaks TLS needs its authority, its certificate and its key: `{flag}` is missing"))
+                    .hint("`--tls DIR` names the folder that `heats tls init` made, which holds all three")
+            })
+        };
+        let files = Files {
+            ca: needed(ca, tls::CA, "--tls-ca")?,
+            own: Some(OwnFiles {
+                certificate: needed(cert, tls::NODE, "--tls-cert")?,
+                key: needed(key, tls::NODE_KEY, "--tls-key")?,
+            }),
+            agents_ca: agents_ca.or_else(|| in_dir(tls::AGENTS_CA).filter(|path| path.exists())),
+        };
+        Identity::load(files).map(Security::Tls).map_err(|error| {
+            Failure::usage(error.to_string()).hint("`heats tls init` and `heats tls issue` make certificates")
+        })
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +238,15 @@ mod tests {
 
     fn args(id: Option<u64>, peers: &[(u64, &str)]) -> StartArgs {
         let peers = peers.iter().map(|(id, address)| (*id, (*address).to_owned())).collect();
-        StartArgs { config: None, id, listen: None, advertise: None, peers }
+        StartArgs {
+            config: None,
+            id,
+            listen: None,
+            advertise: None,
+            peers,
+            tls: TlsArgs::default(),
+            insecure_plain_text: false,
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown, StartError};
 use heats_domain::Inventory;
+use heats_tls::Security;
 use tokio::sync::mpsc;
 
 use super::{SHIM, folder};
@@ -26,6 +27,8 @@ pub struct AgentOptions {
     pub name: Option<String>,
     /// Where coordinators listen.
     pub coordinators: Vec<String>,
+    /// How they are reached.
+    pub security: Security,
     /// What it offers.
     pub inventory: Inventory,
     /// Whether somebody on this machine offers GPUs.
@@ -37,7 +40,7 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, inventory, owns_gpus } = options;
+    let AgentOptions { data_dir, number, name, coordinators, security, inventory, owns_gpus } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -48,6 +51,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         folder: format!("agent{suffix}"),
         name: format!("{machine}{suffix}"),
         coordinators,
+        security,
         inventory,
         owns_gpus,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],

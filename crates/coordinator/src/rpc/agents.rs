@@ -7,7 +7,7 @@ use std::pin::Pin;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use heats_core::ops::agents::{self, Attach};
-use heats_core::ops::attempts::{Finish, Key};
+use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::{Op, Refusal, Reply};
 use heats_domain::AgentId;
 use heats_wire::convert::{ConvertError, required};
@@ -19,9 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
+use crate::access::Caller;
 use crate::decider::{Answer, AskError};
 use crate::node::Node;
-use crate::status::{malformed, unanswered};
+use crate::status::{impostor, malformed, unanswered};
 use crate::streams::{Attached, Outbox, run, stop};
 
 /// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
@@ -46,12 +47,16 @@ impl Agents for AgentsService {
     type AttachStream = ToAgents;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
+        let caller = request.extensions().get().cloned().unwrap_or(Caller::Nobody);
         let mut messages = request.into_inner();
         let first = messages.message().await?.and_then(|m| m.message);
         let Some(from_agent::Message::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
         };
         let (agent, attach) = attach(hello).map_err(|error| malformed(&error))?;
+        if !caller.is_agent(agent) {
+            return Err(impostor(agent));
+        }
         let node = self.node.clone();
         // The outbox exists before the agent is known to the leader, so that no order to it is lost.
         let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
@@ -164,7 +169,7 @@ impl Session {
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::LogChunk(chunk) => {
-                self.node.relays.deliver(chunk);
+                self.node.relays.deliver(self.agent, chunk);
                 return Ok(None);
             }
             from_agent::Message::Started(v1::Started { key, environment }) => {
@@ -180,6 +185,9 @@ impl Session {
                 (finish.key, Op::Finish(finish))
             }
         };
+        if let Err(refusal) = attempts::owned(&self.node.replica.state(), self.agent, key) {
+            return Ok(Some(Box::pin(async move { (seq, Some(key), Err(AskError::Refused(refusal))) })));
+        }
         let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_patiently(op).await?;
         Ok(Some(Box::pin(async move {
             let outcome = match answer.await {
