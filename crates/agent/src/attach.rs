@@ -79,7 +79,7 @@ enum Lost {
     Address { address: String, source: tonic::transport::Error },
     #[error("no connection to {address}: {source}")]
     Connect { address: String, source: tonic::transport::Error },
-    #[error("no connection to {address}: {fault}; {}", fault.hint())]
+    #[error("no connection to {address}: {fault}; {}", hint(.fault))]
     Distrusted { address: String, fault: Distrust },
     #[error("{}: {}", .0.code(), .0.message())]
     Refused(Box<Status>),
@@ -93,6 +93,22 @@ enum Lost {
     Stalled,
 }
 
+/// What to do about distrust, for whoever runs an agent.
+const fn hint(fault: &Distrust) -> &'static str {
+    match fault {
+        Distrust::SpeaksTls | Distrust::Refused(_) => {
+            "let the agent join with `--join TOKEN`, which `heats token create --role agent` prints for an admin"
+        }
+        Distrust::SpeaksPlainText
+        | Distrust::Other(_)
+        | Distrust::Stranger
+        | Distrust::UnknownAuthority
+        | Distrust::Expired
+        | Distrust::OtherHost
+        | Distrust::Tls(_) => fault.hint(),
+    }
+}
+
 impl Lost {
     /// Where the leader is, if whoever answered said so.
     fn leader(&self) -> Option<String> {
@@ -101,17 +117,20 @@ impl Lost {
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
     }
 
-    /// Whether waiting does not help: somebody has to do something about a certificate.
-    fn is_of_trust(&self) -> bool {
+    /// Why waiting does not help, where it does not: somebody has to do something about a certificate.
+    fn distrust(&self) -> Option<String> {
         match self {
-            Self::Distrusted { .. } => true,
-            Self::Refused(status) => matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied),
-            Self::Address { .. }
+            Self::Distrusted { fault, .. } => Some(fault.to_string()),
+            Self::Refused(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Some(status.message().to_owned())
+            }
+            Self::Refused(_)
+            | Self::Address { .. }
             | Self::Connect { .. }
             | Self::Silent
             | Self::NoWelcome
             | Self::Ended
-            | Self::Stalled => false,
+            | Self::Stalled => None,
         }
     }
 
@@ -181,8 +200,9 @@ impl Attach {
                 Err(lost) => lost,
             };
             tracing::debug!(error = %lost, "not attached");
-            if lost.is_of_trust() && told.as_ref() != Some(&lost.to_string()) {
-                told = Some(lost.to_string());
+            let distrust = lost.distrust();
+            if distrust.is_some() && told != distrust {
+                told = distrust;
                 self.on_event.tell(AgentEvent::NotLetIn { why: lost.to_string() });
             }
             leader = lost.leader();
@@ -324,7 +344,8 @@ struct Attached {
 }
 
 async fn attach(address: &str, security: &Security, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
-    let channel = connect(address, security).await?;
+    let dialer = Dialer::new(security.clone(), Expect::AnyCoordinator);
+    let channel = connect(address, dialer.clone()).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory } = identity.clone();
     let hello = v1::Hello {
@@ -346,12 +367,16 @@ async fn attach(address: &str, security: &Security, identity: &Identity, context
             None => Err(Lost::Ended),
         }
     };
-    tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent))
+    let attached = tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent));
+    // A call in plain text to whoever speaks TLS ends in any of several ways.
+    attached.map_err(|lost| match dialer.met_tls() {
+        true => Lost::Distrusted { address: address.to_owned(), fault: Distrust::SpeaksTls },
+        false => lost,
+    })
 }
 
-async fn connect(address: &str, security: &Security) -> Result<Channel, Lost> {
+async fn connect(address: &str, dialer: Dialer) -> Result<Channel, Lost> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let dialer = Dialer::new(security.clone(), Expect::AnyCoordinator);
     let endpoint = Endpoint::from_shared(url)
         .map_err(|source| Lost::Address { address: address.to_owned(), source })?
         .connect_timeout(CONNECT_WAIT)

@@ -95,6 +95,9 @@ enum Command {
     /// The machines that run trials
     #[command(subcommand)]
     Agent(commands::agent::AgentCommand),
+    /// The tokens that say who may do what
+    #[command(subcommand)]
+    Token(commands::token::TokenCommand),
     /// The certificates of a cluster
     #[command(subcommand)]
     Tls(commands::tls::TlsCommand),
@@ -181,6 +184,7 @@ impl Cli {
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),
             Command::Cluster(command) => context.block_on(commands::cluster::run(&context, &command)),
             Command::Agent(command) => commands::agent::run(&context, &command),
+            Command::Token(command) => context.block_on(commands::token::run(&context, &command)),
             Command::Tls(command) => commands::tls::run(&command),
             Command::Config(command) => commands::config::run(&context, &command),
             Command::Completions(args) => commands::completions::run(&args),

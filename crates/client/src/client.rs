@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use heats_tls::Distrust;
 use heats_wire::v1::sweeps_client::SweepsClient;
 use heats_wire::{READ_KEY, READ_STALE, v1};
 use tokio::time::Instant;
@@ -247,7 +248,7 @@ impl Client {
                 return Ok(node);
             }
             let silent = match tokio::time::timeout(SIGN_OF_LIFE, cluster(&node).node(v1::NodeRequest {})).await {
-                Ok(Err(status)) if never_connected(&status) => status,
+                Ok(Err(status)) if never_connected(&status) || node.met_tls() => status,
                 // Whatever it says, it is there.
                 Ok(_) => {
                     node.lives();
@@ -260,8 +261,12 @@ impl Client {
     }
 
     pub(crate) fn sweeps(&self, node: &Node) -> Sweeps {
-        let reading = Reading { stale: self.options.stale, bearer: node.bearer.clone() };
-        SweepsClient::with_interceptor(node.channel.clone(), reading).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        SweepsClient::with_interceptor(node.channel.clone(), self.reading(node))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn reading(&self, node: &Node) -> Reading {
+        Reading { stale: self.options.stale, bearer: node.bearer.clone() }
     }
 
     pub(crate) fn follow(&self, leader: &str) -> Result<(), ClientError> {
@@ -339,7 +344,8 @@ impl Tries {
         repeatable: bool,
     ) -> Result<(), ClientError> {
         let mut silent = false;
-        let verdict = judge(status, address);
+        let met_tls = client.pool.met_tls(address);
+        let verdict = if met_tls { Verdict::Distrusted(Distrust::SpeaksTls) } else { judge(status, address) };
         // One whose certificate has expired is passed over; where all are so, waiting changes nothing.
         self.distrusted = if matches!(verdict, Verdict::Distrusted(_)) { self.distrusted + 1 } else { 0 };
         let why = match verdict {

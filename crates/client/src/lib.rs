@@ -2,6 +2,7 @@
 //!
 //! Knows the calls and nothing about what they mean: reading files, printing and exit codes are the command's.
 
+mod access;
 mod address;
 mod backoff;
 mod client;
@@ -11,6 +12,7 @@ mod error;
 mod pool;
 mod stream;
 
+pub use access::secret;
 pub use address::AddressError;
 pub use client::{Client, Options};
 pub use credentials::{Credentials, Token};

@@ -28,6 +28,7 @@ struct Nodes {
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) channel: Channel,
+    dialer: Dialer,
     /// What calls on the channel say about who calls.
     pub(crate) bearer: Bearer,
     /// It has answered, and not failed since.
@@ -77,6 +78,11 @@ impl Pool {
         }
     }
 
+    /// Whether `address` speaks TLS, and was addressed in plain text.
+    pub(crate) fn met_tls(&self, address: &str) -> bool {
+        self.lock().known.iter().any(|node| node.address == address && node.met_tls())
+    }
+
     /// How many there are to choose from.
     pub(crate) fn size(&self) -> usize {
         self.lock().known.len()
@@ -96,9 +102,13 @@ impl Pool {
 impl Node {
     fn at(address: &str, credentials: &Credentials) -> Result<Self, AddressError> {
         let dialer = Dialer::new(credentials.security.clone(), Expect::AnyCoordinator);
-        let channel = endpoint(address)?.connect_with_connector_lazy(dialer);
+        let channel = endpoint(address)?.connect_with_connector_lazy(dialer.clone());
         let bearer = credentials.bearer();
-        Ok(Self { address: address.to_owned(), channel, bearer, living: Arc::default() })
+        Ok(Self { address: address.to_owned(), channel, dialer, bearer, living: Arc::default() })
+    }
+
+    pub(crate) fn met_tls(&self) -> bool {
+        self.dialer.met_tls()
     }
 
     pub(crate) fn is_living(&self) -> bool {

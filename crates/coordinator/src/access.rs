@@ -1,19 +1,25 @@
-//! Who may call what: one table, looked at before a service is. Who calls is what the connection and the call itself
-//! say; whether a trial is the caller's own is decided where the state is (`core`).
+//! Who may call what: one table, looked at before a service is. Who calls is what the call's token says, where it has
+//! one, and otherwise the connection's certificate; whether a trial is the caller's own is decided with the state at hand
+//! (`rpc::agents`).
 
 use std::fmt;
 use std::task::{Context, Poll};
 
 use futures::future::{Either, Ready, ready};
-use heats_domain::AgentId;
+use heats_core::{State, TokenRole};
+use heats_domain::{AgentId, TokenId};
+use heats_replica::{Leadership, Replica};
 use heats_tls::{Name, Peer, Who};
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::status::denied;
+use crate::decider::AskError;
+use crate::edge::clock;
+use crate::status::{denied, unanswered, unknown};
 
 /// Who calls.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +34,8 @@ pub enum Caller {
     Admin(String),
     /// Somebody who runs sweeps.
     User(String),
+    /// A machine with a token that lets it become an agent.
+    Newcomer(TokenId),
     /// Nobody who is known.
     Nobody,
 }
@@ -40,6 +48,7 @@ impl fmt::Display for Caller {
             Self::Agent(agent) => write!(f, "agent `{agent}`"),
             Self::Admin(name) => write!(f, "admin `{name}`"),
             Self::User(name) => write!(f, "user `{name}`"),
+            Self::Newcomer(token) => write!(f, "the bearer of join token `{token}`"),
             Self::Nobody => f.write_str("nobody who is known"),
         }
     }
@@ -52,12 +61,13 @@ enum Role {
     Agent,
     Admin,
     User,
+    Newcomer,
     Nobody,
 }
 
-use Role::{Admin, Agent, Coordinator, Nobody, User};
+use Role::{Admin, Agent, Coordinator, Newcomer, Nobody, User};
 
-const EVERYBODY: &[Role] = &[Coordinator, Agent, Admin, User, Nobody];
+const EVERYBODY: &[Role] = &[Coordinator, Agent, Admin, User, Newcomer, Nobody];
 const PEOPLE: &[Role] = &[Admin, User];
 
 /// What may be called by whom: the first line whose beginning the call has. What has no line may be called by nobody.
@@ -66,13 +76,17 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/grpc.reflection.v1.ServerReflection/", PEOPLE),
     ("/heats.v1.Raft/", &[Coordinator]),
     ("/heats.v1.Agents/Attach", &[Agent]),
+    ("/heats.v1.Agents/Join", &[Newcomer]),
+    ("/heats.v1.Agents/Renew", &[Agent]),
     ("/heats.v1.Cluster/Node", PEOPLE),
     ("/heats.v1.Cluster/", &[Admin]),
+    ("/heats.v1.Tokens/", &[Admin]),
     ("/heats.v1.Sweeps/", PEOPLE),
 ];
 
 impl Caller {
-    fn of(peer: Option<&Peer>) -> Self {
+    /// Whoever shows this certificate, or none.
+    fn of_peer(peer: Option<&Peer>) -> Self {
         match peer {
             Some(Peer::PlainText) => Self::Trusted,
             Some(Peer::Named(Name { cluster: _, who })) => match who {
@@ -91,7 +105,7 @@ impl Caller {
         match self {
             Self::Trusted => true,
             Self::Agent(own) => *own == agent,
-            Self::Coordinator(_) | Self::Admin(_) | Self::User(_) | Self::Nobody => false,
+            Self::Coordinator(_) | Self::Admin(_) | Self::User(_) | Self::Newcomer(_) | Self::Nobody => false,
         }
     }
 
@@ -103,6 +117,7 @@ impl Caller {
             Self::Agent(_) => Agent,
             Self::Admin(_) => Admin,
             Self::User(_) => User,
+            Self::Newcomer(_) => Newcomer,
             Self::Nobody => Nobody,
         };
         let allowed = TABLE.iter().find(|(beginning, _)| path.starts_with(beginning)).map_or(&[][..], |(_, who)| who);
@@ -111,13 +126,15 @@ impl Caller {
 }
 
 /// Looks at every call before its service does, and tells the service who calls.
-#[derive(Clone, Debug)]
-pub struct AccessLayer {}
+#[derive(Clone)]
+pub struct AccessLayer {
+    replica: Replica,
+}
 
 impl AccessLayer {
-    /// The layer of this node.
-    pub const fn new() -> Self {
-        Self {}
+    /// The layer of this node, which knows the tokens.
+    pub const fn new(replica: Replica) -> Self {
+        Self { replica }
     }
 }
 
@@ -125,14 +142,68 @@ impl<S> Layer<S> for AccessLayer {
     type Service = Access<S>;
 
     fn layer(&self, inner: S) -> Access<S> {
-        Access { inner }
+        Access { replica: self.replica.clone(), inner }
     }
 }
 
 /// See [`AccessLayer`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Access<S> {
+    replica: Replica,
     inner: S,
+}
+
+impl<S> Access<S> {
+    /// Who calls.
+    fn caller(&self, request: &Request<Body>) -> Result<Caller, Status> {
+        let peer = request.extensions().get();
+        // In plain text nobody is asked, and a token that is sent all the same says nothing.
+        let shown = request.headers().get(AUTHORIZATION).filter(|_| peer != Some(&Peer::PlainText));
+        let Some(shown) = shown else { return Ok(Caller::of_peer(peer)) };
+        let token = shown.to_str().ok().and_then(|shown| shown.strip_prefix("Bearer "));
+        let state = self.replica.state();
+        bearer(&state, token.unwrap_or_default(), clock::now_ms()).map_err(|fault| match fault {
+            TokenFault::Expired(_) => unknown(&fault),
+            // It may have been made a moment ago: the leader knows.
+            TokenFault::Unknown => match self.replica.leadership().borrow().clone() {
+                Leadership::Leader { .. } => unknown(&fault),
+                Leadership::Follower { leader, .. } => {
+                    unanswered(&AskError::NotLeader { leader: leader.map(|(_, address)| address) })
+                }
+            },
+        })
+    }
+}
+
+/// Why a token says nothing about its bearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// There is none with this secret.
+    #[error("the token is not known here: it was revoked, or is one of another cluster")]
+    Unknown,
+    /// It is too old.
+    #[error("the token `{0}` has expired")]
+    Expired(TokenId),
+}
+
+/// Who bears the token `ID.SECRET`, after which more may follow.
+fn bearer(state: &State, text: &str, now_ms: u64) -> Result<Caller, TokenFault> {
+    let mut parts = text.split('.');
+    let id = parts.next().and_then(|id| id.parse::<TokenId>().ok()).ok_or(TokenFault::Unknown)?;
+    let token = state.tokens.get(&id).filter(|token| token.is_of(parts.next().unwrap_or_default()));
+    let token = token.ok_or(TokenFault::Unknown)?;
+    if token.has_expired(now_ms) {
+        return Err(TokenFault::Expired(id));
+    }
+    let name = match token.created().map(|fact| fact.name.as_str()) {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        Some(_) | None => id.to_string(),
+    };
+    Ok(match token.role().ok_or(TokenFault::Unknown)? {
+        TokenRole::Agent => Caller::Newcomer(id),
+        TokenRole::User => Caller::User(name),
+        TokenRole::Admin => Caller::Admin(name),
+    })
 }
 
 impl<S> Service<Request<Body>> for Access<S>
@@ -148,9 +219,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let caller = Caller::of(request.extensions().get());
-        match caller.may_call(request.uri().path()) {
-            Ok(()) => {
+        let known = self.caller(&request);
+        let allowed = known.and_then(|caller| caller.may_call(request.uri().path()).map(|()| caller));
+        match allowed {
+            Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
@@ -161,6 +233,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use heats_core::fact::TokenCreated;
+    use heats_core::{Entry, Fact};
     use prost::Message;
     use prost_types::FileDescriptorSet;
 
@@ -202,5 +276,40 @@ mod tests {
         assert!(admin.may_call("/heats.v1.Cluster/Change").is_ok());
         assert!(admin.may_call("/heats.v1.Nothing/Known").is_err());
         assert!(Caller::Trusted.may_call(raft).is_ok());
+        let newcomer = Caller::Newcomer(TokenId { bits: 1 });
+        assert!(newcomer.may_call("/heats.v1.Agents/Join").is_ok());
+        assert!(newcomer.may_call("/heats.v1.Agents/Attach").is_err());
+        assert!(user.may_call("/heats.v1.Tokens/Create").is_err());
+        assert!(admin.may_call("/heats.v1.Tokens/Create").is_ok());
+    }
+
+    fn with_token(role: TokenRole) -> (State, TokenId) {
+        let token = TokenId { bits: 7 };
+        let hash = heats_core::token::secret_hash("right").as_bytes().to_vec();
+        let (name, expires_ms) = ("ann".to_owned(), Some(1_000));
+        let fact = TokenCreated { token, name, role: role.into(), hash, expires_ms, uses_max: 1 };
+        let entry = Entry { term: 1, at_ms: 0, facts: vec![Fact::TokenCreated(fact).into()] };
+        let mut state = State::default();
+        state.apply(1, 1, &entry).expect("applies");
+        (state, token)
+    }
+
+    #[test]
+    fn a_token_says_who_its_bearer_is_until_it_expires() {
+        let (state, token) = with_token(TokenRole::User);
+        let text = format!("{token}.right");
+        assert_eq!(bearer(&state, &text, 999), Ok(Caller::User("ann".into())));
+        assert_eq!(bearer(&state, &text, 1_000), Err(TokenFault::Expired(token)));
+        let (state, token) = with_token(TokenRole::Agent);
+        assert_eq!(bearer(&state, &format!("{token}.right.fingerprint"), 1), Ok(Caller::Newcomer(token)));
+    }
+
+    #[test]
+    fn a_token_without_its_secret_is_no_token() {
+        let (state, token) = with_token(TokenRole::Admin);
+        for text in [format!("{token}"), format!("{token}."), format!("{token}.wrong"), "right".into(), String::new()] {
+            assert_eq!(bearer(&state, &text, 1), Err(TokenFault::Unknown), "{text}");
+        }
+        assert_eq!(bearer(&State::default(), &format!("{token}.right"), 1), Err(TokenFault::Unknown));
     }
 }

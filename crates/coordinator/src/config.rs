@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heats_tls::Security;
+use heats_tls::{OwnFiles, Security};
 
 /// How a node without a cluster comes to one. One that has a cluster stays in it, whatever this says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,9 @@ pub enum Founding {
     /// It waits to be told, or to be added to another's.
     Wait,
 }
+
+/// How long an agent can be away before it has to join anew, unless set otherwise.
+pub const AGENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Who may reach a coordinator that speaks plain text, and asks nobody who they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +41,10 @@ pub struct CoordinatorConfig {
     pub advertise: Option<String>,
     /// How connections are made and taken.
     pub security: Security,
+    /// The files of the authority that vouches for agents, its certificate and its key, where agents may join here.
+    pub agents_authority: Option<OwnFiles>,
+    /// How long the certificates of agents are good.
+    pub agent_certificate_life: Duration,
     /// Where plain text will do.
     pub plain_text: PlainText,
     /// This node's number in the cluster, from 1.
@@ -62,6 +69,8 @@ impl CoordinatorConfig {
             listen,
             advertise: None,
             security: Security::PlainText,
+            agents_authority: None,
+            agent_certificate_life: AGENT_CERTIFICATE_LIFE,
             plain_text: PlainText::OnLoopback,
             node_id: 1,
             founding: Founding::Alone,

@@ -23,18 +23,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_replica::{BootstrapError, Leadership, OpenError, Replica, ReplicaConfig};
-use heats_tls::{Security, Who};
+use heats_tls::{Authority, AuthorityError, Security, Who};
 use heats_wire::v1::agents_server::AgentsServer;
 use heats_wire::v1::cluster_server::ClusterServer;
 use heats_wire::v1::raft_server::RaftServer;
 use heats_wire::v1::sweeps_server::SweepsServer;
+use heats_wire::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::error;
 
-pub use config::{CoordinatorConfig, Founding, PlainText};
+pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText};
 
 use access::AccessLayer;
 use decider::Decider;
@@ -46,6 +47,7 @@ use rpc::agents::AgentsService;
 use rpc::cluster::ClusterService;
 use rpc::raft::RaftService;
 use rpc::sweeps::SweepsService;
+use rpc::tokens::TokensService;
 use streams::Streams;
 
 /// How long calls that are being answered may take to end when the coordinator stops.
@@ -67,6 +69,9 @@ pub enum StartError {
         /// Whom the certificate names.
         told: String,
     },
+    /// The authority that vouches for agents cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -94,6 +99,7 @@ impl StartError {
             Self::Open(_)
             | Self::NotLoopback(_)
             | Self::OtherName { .. }
+            | Self::Authority(_)
             | Self::Bootstrap(_)
             | Self::Listen { .. }
             | Self::Reflection(_) => None,
@@ -117,6 +123,8 @@ impl Coordinator {
     /// See [`StartError`].
     pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
         may_listen(&config)?;
+        let agents = config.agents_authority.as_ref().map(|files| Authority::load(&files.certificate, &files.key));
+        let agents = agents.transpose()?.map(Arc::new);
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -139,6 +147,7 @@ impl Coordinator {
             decider,
             streams: streams.clone(),
             leases,
+            agents,
             relays: Relays::default(),
         };
         let (stop, mut stopping) = watch::channel(false);
@@ -247,17 +256,20 @@ fn serve(
         .max_decoding_message_size(peers::MESSAGE_MAX)
         .max_encoding_message_size(peers::MESSAGE_MAX);
     let security = node.config.security.clone();
+    let tokens = TokensServer::new(TokensService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
+    let replica = node.replica.clone();
     let cluster = ClusterServer::new(ClusterService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let sweeps = SweepsServer::new(SweepsService::new(node))
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(usize::MAX);
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .layer(AccessLayer::new())
+        .layer(AccessLayer::new(replica))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(raft)
         .add_service(cluster)
+        .add_service(tokens)
         .add_service(agents)
         .add_service(sweeps);
     let connections = heats_tls::incoming(listener, security);

@@ -1,6 +1,9 @@
 //! What the services of one node share.
 
+use std::sync::Arc;
+
 use heats_replica::Replica;
+use heats_tls::Authority;
 
 use crate::config::CoordinatorConfig;
 use crate::decider::Decider;
@@ -23,6 +26,8 @@ pub struct Node {
     pub streams: Streams,
     /// The lease clock.
     pub leases: Leases,
+    /// Who signs agents, where this node may.
+    pub agents: Option<Arc<Authority>>,
     /// Logs on their way from agents to users.
     pub relays: Relays,
 }

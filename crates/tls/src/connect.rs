@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -35,12 +37,19 @@ pub enum Expect {
 pub struct Dialer {
     security: Security,
     expect: Expect,
+    speaks_tls: Arc<AtomicBool>,
 }
 
 impl Dialer {
     /// Makes connections as `security` says, and keeps those that `expect` answers.
-    pub const fn new(security: Security, expect: Expect) -> Self {
-        Self { security, expect }
+    pub fn new(security: Security, expect: Expect) -> Self {
+        Self { security, expect, speaks_tls: Arc::default() }
+    }
+
+    /// Whether whoever was addressed in plain text last speaks TLS. HTTP/2 loses errors of its connection on their way to
+    /// a call, so whoever made one has to look here for why it failed.
+    pub fn met_tls(&self) -> bool {
+        self.speaks_tls.load(Ordering::Relaxed)
     }
 }
 
@@ -54,13 +63,13 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { security, expect } = self.clone();
+        let Self { security, expect, speaks_tls } = self.clone();
         Box::pin(async move {
             let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let tcp = TcpStream::connect((host, uri.port_u16().unwrap_or_default())).await?;
             tcp.set_nodelay(true)?;
             let io = match security {
-                Security::PlainText => Io::made(tcp),
+                Security::PlainText => Io::made(tcp, speaks_tls),
                 Security::Tls(identity) => secure(&identity, host, tcp, expect).await?,
             };
             Ok(TokioIo::new(io))

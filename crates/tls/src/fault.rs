@@ -83,10 +83,6 @@ pub fn distrust(error: &(dyn Error + 'static)) -> Option<Distrust> {
         if let Some(fault) = error.downcast_ref::<rustls::Error>() {
             return Some(of_tls(fault));
         }
-        // HTTP/2 keeps only the text of an error of its connection.
-        if !error.is::<io::Error>() && error.to_string().contains(&Distrust::SpeaksTls.to_string()) {
-            return Some(Distrust::SpeaksTls);
-        }
         // An io::Error's source is that of what it wraps, not what it wraps.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),

@@ -103,6 +103,7 @@ struct Inner {
 struct Current {
     cluster: Option<String>,
     fingerprint: Option<Fingerprint>,
+    authority: Option<String>,
     own: Option<Own>,
     client: Arc<ClientConfig>,
     server: Option<Arc<ServerConfig>>,
@@ -111,6 +112,7 @@ struct Current {
 #[derive(Debug)]
 struct Own {
     name: Name,
+    begins: SystemTime,
     expires: SystemTime,
 }
 
@@ -134,7 +136,8 @@ impl Identity {
         let verifier = Arc::new(Pinned::new(pin, provider.clone()));
         let client = client(&provider).map_err(unfit)?.dangerous().with_custom_certificate_verifier(verifier);
         let client = finish(client.with_no_client_auth());
-        let current = Current { cluster: None, fingerprint: Some(pin), own: None, client, server: None };
+        let current =
+            Current { cluster: None, fingerprint: Some(pin), authority: None, own: None, client, server: None };
         let files = Files { ca: PathBuf::new(), own: None, agents_ca: None };
         Ok(Self { inner: Arc::new(Inner { files, current: RwLock::new(Arc::new(current)) }) })
     }
@@ -164,10 +167,23 @@ impl Identity {
         self.current().fingerprint
     }
 
+    /// The authority that it trusts, in PEM.
+    pub fn authority(&self) -> Option<String> {
+        self.current().authority.clone()
+    }
+
     /// For how long its own certificate is still good.
     pub fn expires_in(&self) -> Option<Duration> {
         let expires = self.current().own.as_ref()?.expires;
         Some(expires.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// How long until two thirds of its own certificate's life are over: time for a new one.
+    pub fn renew_in(&self) -> Option<Duration> {
+        let current = self.current();
+        let Own { begins, expires, .. } = current.own.as_ref()?;
+        let due = *begins + expires.duration_since(*begins).unwrap_or_default() * 2 / 3;
+        Some(due.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
@@ -190,15 +206,17 @@ fn read(files: &Files) -> Result<Current, IdentityError> {
         let path = path.to_owned();
         move |source| IdentityError::Unfit { path, source }
     };
-    let authority = certificates(&files.ca)?;
-    let first = authority.first().ok_or_else(|| nothing(&files.ca))?;
+    let trusted = certificates(&files.ca)?;
+    let first = trusted.first().ok_or_else(|| nothing(&files.ca))?;
     let cluster = cluster_of(first).map_err(|source| IdentityError::Name { path: files.ca.clone(), source })?;
     let fingerprint = Some(Fingerprint::of(first));
-    let roots = roots(&files.ca, &authority)?;
+    let roots = roots(&files.ca, &trusted)?;
+    let text = std::fs::read_to_string(&files.ca);
+    let authority = Some(text.map_err(|error| IdentityError::Read { path: files.ca.clone(), why: error.to_string() })?);
     let configured = client(&provider).map_err(unfit(&files.ca))?.with_root_certificates(roots.clone());
     let Some(own) = &files.own else {
         let client = finish(configured.with_no_client_auth());
-        return Ok(Current { cluster: Some(cluster), fingerprint, own: None, client, server: None });
+        return Ok(Current { cluster: Some(cluster), fingerprint, authority, own: None, client, server: None });
     };
     let chain = certificates(&own.certificate)?;
     let leaf = chain.first().ok_or_else(|| nothing(&own.certificate))?;
@@ -207,7 +225,7 @@ fn read(files: &Files) -> Result<Current, IdentityError> {
         let (path, own) = (own.certificate.clone(), name.cluster);
         return Err(IdentityError::OtherCluster { path, own, authority: cluster });
     }
-    let expires = expires(leaf).ok_or_else(|| malformed(&own.certificate))?;
+    let (begins, expires) = life(leaf).ok_or_else(|| malformed(&own.certificate))?;
     if expires <= SystemTime::now() {
         return Err(IdentityError::Expired { path: own.certificate.clone() });
     }
@@ -236,8 +254,8 @@ fn read(files: &Files) -> Result<Current, IdentityError> {
     } else {
         None
     };
-    let own = Some(Own { name, expires });
-    Ok(Current { cluster: Some(cluster), fingerprint, own, client: finish(client), server })
+    let own = Some(Own { name, begins, expires });
+    Ok(Current { cluster: Some(cluster), fingerprint, authority, own, client: finish(client), server })
 }
 
 type Begun = rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>;
@@ -266,10 +284,12 @@ fn roots(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCe
     Ok(roots)
 }
 
-fn expires(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+/// From when until when a certificate is good.
+fn life(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    let time = |seconds: i64| UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?));
+    let validity = certificate.validity();
+    Some((time(validity.not_before.timestamp())?, time(validity.not_after.timestamp())?))
 }
 
 fn nothing(path: &Path) -> IdentityError {

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,7 +26,7 @@ pub struct Io {
 
 #[derive(Debug)]
 enum Wire {
-    Plain { tcp: TcpStream, silent: bool },
+    Plain { tcp: TcpStream, unheard: Option<Arc<AtomicBool>> },
     Tls { stream: Box<TlsStream<TcpStream>>, early: Vec<u8> },
 }
 
@@ -42,12 +44,12 @@ pub enum Peer {
 impl Io {
     /// In plain text, taken.
     pub(crate) const fn taken(tcp: TcpStream) -> Self {
-        Self { wire: Wire::Plain { tcp, silent: false }, peer: Peer::PlainText }
+        Self { wire: Wire::Plain { tcp, unheard: None }, peer: Peer::PlainText }
     }
 
-    /// In plain text, made. That the other side speaks TLS shows in the first byte that it says.
-    pub(crate) const fn made(tcp: TcpStream) -> Self {
-        Self { wire: Wire::Plain { tcp, silent: true }, peer: Peer::PlainText }
+    /// In plain text, made. Whether the other side `speaks_tls` shows in the first byte that it says.
+    pub(crate) const fn made(tcp: TcpStream, speaks_tls: Arc<AtomicBool>) -> Self {
+        Self { wire: Wire::Plain { tcp, unheard: Some(speaks_tls) }, peer: Peer::PlainText }
     }
 
     /// Over TLS; `early` is what was read of it already.
@@ -67,11 +69,12 @@ impl Connected for Io {
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.wire {
-            Wire::Plain { tcp, silent } => {
+            Wire::Plain { tcp, unheard } => {
                 let before = buf.filled().len();
                 let polled = Pin::new(tcp).poll_read(cx, buf);
-                if *silent && let Some(&first) = buf.filled().get(before) {
-                    *silent = false;
+                if let (Some(speaks_tls), Some(&first)) = (&*unheard, buf.filled().get(before)) {
+                    speaks_tls.store(first == ALERT, Ordering::Relaxed);
+                    *unheard = None;
                     if first == ALERT {
                         buf.set_filled(before);
                         return Poll::Ready(Err(Distrust::SpeaksTls.into()));

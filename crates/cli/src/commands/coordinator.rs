@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use heats_coordinator::{Coordinator, CoordinatorConfig, Founding, PlainText};
+use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, PlainText};
+use heats_domain::units::Span;
 use heats_tls::{Files, Identity, OwnFiles, Security};
 use serde::Deserialize;
 
@@ -71,6 +72,9 @@ struct TlsArgs {
     /// Its private key, with which agents are let join [default: DIR/agents-ca.key, where it is there]
     #[arg(long = "tls-agents-key", value_name = "FILE", env = "HEATS_TLS_AGENTS_KEY", help_heading = SECURITY)]
     agents_key: Option<PathBuf>,
+    /// How long the certificates of agents are good; they are renewed after two thirds of it [default: 24h]
+    #[arg(long = "agent-certificate-life", value_name = "TIME", env = "HEATS_AGENT_CERTIFICATE_LIFE", help_heading = SECURITY)]
+    agent_certificate_life: Option<Span>,
 }
 
 /// The file that `--config` names.
@@ -135,7 +139,10 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
     let StartArgs { config, id, listen, advertise, peers, tls, insecure_plain_text } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
-    let security = tls.or(file.tls).security()?;
+    let tls = tls.or(file.tls);
+    let agents_authority = tls.agents_authority()?;
+    let agent_certificate_life = tls.agent_certificate_life.map_or(AGENT_CERTIFICATE_LIFE, |life| life.duration());
+    let security = tls.security()?;
     let plain_text =
         if *insecure_plain_text || file.insecure_plain_text { PlainText::Anywhere } else { PlainText::OnLoopback };
     let usual = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
@@ -170,7 +177,16 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         }
     };
     let single = CoordinatorConfig::single(data_dir, listen);
-    Ok(CoordinatorConfig { node_id, advertise, founding, security, plain_text, ..single })
+    Ok(CoordinatorConfig {
+        node_id,
+        advertise,
+        founding,
+        security,
+        agents_authority,
+        agent_certificate_life,
+        plain_text,
+        ..single
+    })
 }
 
 fn read(path: &PathBuf) -> Result<File, Failure> {
@@ -187,7 +203,7 @@ fn read(path: &PathBuf) -> Result<File, Failure> {
 impl TlsArgs {
     /// What these say, and what `other` says where these say nothing.
     fn or(&self, other: Self) -> Self {
-        let Self { dir, ca, cert, key, agents_ca, agents_key } = other;
+        let Self { dir, ca, cert, key, agents_ca, agents_key, agent_certificate_life } = other;
         Self {
             dir: self.dir.clone().or(dir),
             ca: self.ca.clone().or(ca),
@@ -195,19 +211,33 @@ impl TlsArgs {
             key: self.key.clone().or(key),
             agents_ca: self.agents_ca.clone().or(agents_ca),
             agents_key: self.agents_key.clone().or(agents_key),
+            agent_certificate_life: self.agent_certificate_life.or(agent_certificate_life),
         }
     }
 
     /// Files that a file names lie where it says, seen from its folder.
     fn seen_from(&mut self, folder: &Path) {
-        let Self { dir, ca, cert, key, agents_ca, agents_key } = self;
+        let Self { dir, ca, cert, key, agents_ca, agents_key, agent_certificate_life: _ } = self;
         for path in [dir, ca, cert, key, agents_ca, agents_key].into_iter().flatten() {
             *path = folder.join(&path);
         }
     }
 
+    /// The agents' authority, where agents may join here.
+    fn agents_authority(&self) -> Result<Option<OwnFiles>, Failure> {
+        let in_dir = |name: &str| self.dir.as_ref().map(|dir| dir.join(name)).filter(|path| path.exists());
+        let certificate = self.agents_ca.clone().or_else(|| in_dir(tls::AGENTS_CA));
+        match (certificate, self.agents_key.clone().or_else(|| in_dir(tls::AGENTS_KEY))) {
+            (Some(certificate), Some(key)) => Ok(Some(OwnFiles { certificate, key })),
+            (None, Some(_)) => Err(Failure::usage(
+                "the key of the agents' authority without its certificate: `--tls-agents-ca` is missing",
+            )),
+            (Some(_) | None, None) => Ok(None),
+        }
+    }
+
     fn security(self) -> Result<Security, Failure> {
-        let Self { dir, ca, cert, key, agents_ca, agents_key: _ } = self;
+        let Self { dir, ca, cert, key, agents_ca, agents_key: _, agent_certificate_life: _ } = self;
         if dir.is_none() && ca.is_none() && cert.is_none() && key.is_none() {
             return Ok(Security::PlainText);
         }

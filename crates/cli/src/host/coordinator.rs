@@ -19,6 +19,7 @@ pub fn failure(error: StartError) -> Failure {
         StartError::NotLoopback(_) => Failure { exit: Exit::Usage, ..failure }.hint(
             "`heats tls init` makes certificates, which `--tls-ca`, `--tls-cert` and `--tls-key` name; `--insecure-plain-text` lets whoever reaches the address run commands on your agents",
         ),
+        StartError::Authority(_) => Failure { exit: Exit::Usage, ..failure },
         StartError::OtherName { .. } => {
             Failure { exit: Exit::Usage, ..failure }.hint("`--tls-cert` is to name the node.pem that was made for this number")
         }

@@ -70,6 +70,7 @@ impl Host {
                 name: None,
                 coordinators: vec![address.clone()],
                 security: Security::PlainText,
+                join: None,
                 inventory: share,
                 owns_gpus: !host.inventory.gpus.is_empty(),
             };

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
+use super::join;
 use crate::access::Caller;
 use crate::decider::{Answer, AskError};
 use crate::node::Node;
@@ -44,6 +45,14 @@ type ToAgents = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Agents for AgentsService {
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        join::join(&self.node, request).await
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        join::renew(&self.node, request).await
+    }
+
     type AttachStream = ToAgents;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
@@ -70,7 +79,7 @@ impl Agents for AgentsService {
         };
         let first = match answer.reply {
             Reply::Attached(attached) => welcome(&node, attached),
-            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
+            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Token(_) => Vec::new(),
         };
         info!(agent_id = %agent, "agent attached");
         let session = Session { node, agent, number, outbox };

@@ -223,6 +223,7 @@ impl Run {
             Ok(Reply::Enqueued(count)) => Answer::Enqueued(count),
             Ok(Reply::Retried(trials)) => Answer::Retried(trials),
             Ok(Reply::Attached(a)) => Answer::Attached { kill: a.kill, stop: a.stop, run: a.run },
+            Ok(Reply::Token(token)) => panic!("nothing here asks for a token, and got `{token}`"),
         };
         assert_eq!(answer, expected, "the answer to {said}");
         compare(&self.oracle, self.leading.draft(), &said);
