@@ -20,7 +20,9 @@ use crate::event::{AgentEvent, OnEvent};
 /// How long a cluster that does not answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest time between two looks at the certificate: a machine that slept has another clock when it wakes.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK_LAST: Duration = Duration::from_secs(60);
+/// The shortest: whatever the clock and the certificate say, nobody is asked more often.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// The time between two tries to renew it, at most.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -182,9 +184,9 @@ impl Wallet {
     /// renewed by these.
     pub async fn keep(self, identity: Identity, coordinators: Vec<String>, on_event: OnEvent) {
         loop {
-            let due = identity.renew_in().unwrap_or(LOOK);
-            if !due.is_zero() {
-                tokio::time::sleep(due.min(LOOK)).await;
+            let due = identity.renew_in().unwrap_or(LOOK_LAST);
+            tokio::time::sleep(due.clamp(LOOK_FIRST, LOOK_LAST)).await;
+            if !identity.renew_in().is_some_and(|due| due.is_zero()) {
                 continue;
             }
             match self.renew(&identity, &coordinators).await {
@@ -196,7 +198,7 @@ impl Wallet {
                         let why = format!("its certificate has expired, and it gets no new one: {error}");
                         on_event.tell(AgentEvent::NotLetIn { why });
                     }
-                    tokio::time::sleep(TRY_AGAIN.min((left / 10).max(Duration::from_secs(1)))).await;
+                    tokio::time::sleep(TRY_AGAIN.min(left / 10)).await;
                 }
             }
         }

@@ -20,8 +20,8 @@ use crate::name::{Name, NameError, Who, authority_uri, cluster_name, cluster_of}
 
 /// How long an authority is good for.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-/// Clocks of machines differ: a certificate is good from so long before it was made.
-const SKEW: Duration = Duration::from_secs(600);
+/// Clocks of machines differ: a certificate is good from so long before it was made, but no more than a tenth of its life.
+const SKEW_MAX: Duration = Duration::from_secs(600);
 
 /// Why an authority cannot do what it is asked to.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ fn lasting(life: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     let now = OffsetDateTime::now_utc();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.not_before = now - SKEW;
+    params.not_before = now - SKEW_MAX.min(life / 10);
     params.not_after = now + life;
     params
 }

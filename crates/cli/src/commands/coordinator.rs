@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, PlainText};
 use heats_domain::units::Span;
@@ -49,6 +50,8 @@ pub struct StartArgs {
 }
 
 const SECURITY: &str = "Security";
+/// A certificate that expires sooner than this is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// Where the coordinator's certificates are.
 #[derive(clap::Args, Debug, Default, Deserialize)]
@@ -113,13 +116,24 @@ pub fn run(context: &Context, command: &CoordinatorCommand) -> Outcome {
 async fn serve(config: CoordinatorConfig) -> Outcome {
     log::to_stderr();
     let mut signals = Signals::listen()?;
-    let security = config.security.clone();
+    let (security, listen) = (config.security.clone(), config.listen);
     let mut renewals = Renewals::listen(&security)?;
     let coordinator = Coordinator::start(config).await.map_err(coordinator::failure)?;
     let (address, data_dir) = (coordinator.address().to_string(), coordinator.data_dir().clone());
     let live = Live { address: address.clone(), pid: std::process::id(), tls: security.identity().is_some() };
     live.write(&data_dir).map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
     hints::note(&format!("listening on {address}, data in {}", data_dir.display()));
+    if security.identity().is_none() && !listen.ip().is_loopback() {
+        hints::warn(
+            "in plain text, and nobody is asked who they are: whoever reaches this address runs what they like on your agents",
+        );
+    }
+    if let Some(left) = security.identity().and_then(Identity::expires_in).filter(|left| *left < SOON) {
+        hints::warn(&format!(
+            "this coordinator\'s certificate expires in {} h: `heats tls issue --renew`, then SIGHUP",
+            left.as_secs() / 3_600
+        ));
+    }
     let outcome = loop {
         tokio::select! {
             why = coordinator.failed() => break Err(Failure::failed(format!("the coordinator has stopped: {why}"))),
