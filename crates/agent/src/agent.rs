@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admission::{AdmitError, JoinToken, Wallet};
-use crate::attach::{Attach, Identity};
+use crate::attach::{Attach, Identity, Way};
 use crate::attempt::{AttemptDir, Cause};
 use crate::context::{Attempts, Context};
 use crate::disk::Disk;
@@ -178,8 +178,7 @@ impl Agent {
         let attach = Attach::new(
             context.clone(),
             identity,
-            coordinators.clone(),
-            security.clone(),
+            Way { coordinators: coordinators.clone(), security: security.clone() },
             config.orphan_ttl,
             config.on_event.clone(),
             outgoing,

@@ -57,13 +57,21 @@ pub struct Identity {
     pub inventory: Inventory,
 }
 
+/// Where coordinators are, and how they are reached.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Their addresses, as far as they are known.
+    pub coordinators: Vec<String>,
+    /// Plain text or TLS.
+    pub security: Security,
+}
+
 /// Keeps the agent attached.
 #[derive(Debug)]
 pub struct Attach {
     context: Arc<Context>,
     identity: Identity,
-    coordinators: Vec<String>,
-    security: Security,
+    way: Way,
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
@@ -148,19 +156,18 @@ impl From<Status> for Lost {
 }
 
 impl Attach {
-    /// Attaches to one of `coordinators` once [`Attach::run`] is called.
+    /// Attaches to one of the coordinators of `way` once [`Attach::run`] is called.
     pub const fn new(
         context: Arc<Context>,
         identity: Identity,
-        coordinators: Vec<String>,
-        security: Security,
+        way: Way,
         orphan_ttl: Option<Duration>,
         on_event: OnEvent,
         outbox: mpsc::Receiver<Outgoing>,
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        Self { context, identity, coordinators, security, orphan_ttl, on_event, outbox, window, closing }
+        Self { context, identity, way, orphan_ttl, on_event, outbox, window, closing }
     }
 
     /// Stays attached for ever.
@@ -173,13 +180,14 @@ impl Attach {
         let mut told: Option<String> = None;
         loop {
             let address = leader.take().unwrap_or_else(|| {
-                let address = self.coordinators.get(turn % self.coordinators.len().max(1)).cloned().unwrap_or_default();
+                let known = &self.way.coordinators;
+                let address = known.get(turn % known.len().max(1)).cloned().unwrap_or_default();
                 turn += 1;
                 address
             });
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
-                attached = attach(&address, &self.security, &self.identity, &self.context) => attached,
+                attached = attach(&address, &self.way.security, &self.identity, &self.context) => attached,
                 () = sleep_until(orphaned) => {
                     self.orphan();
                     last_heard = Instant::now();

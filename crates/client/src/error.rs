@@ -154,7 +154,7 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
     let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let refusal = || Refusal { code: text(CODE), message: status.message().to_owned(), hint: text(HINT) };
     let internal = || Verdict::Final(ClientError::Internal { address: address.to_owned(), refusal: refusal() });
-    if let Some(fault) = status.source().and_then(|source| heats_tls::distrust(source)) {
+    if let Some(fault) = status.source().and_then(heats_tls::distrust) {
         return Verdict::Distrusted(fault);
     }
     match status.code() {

@@ -39,7 +39,7 @@ pub enum Key {
     /// The file of one's own certificate.
     Certificate,
     /// The file of its private key.
-    PrivateKey,
+    Private,
     /// A bearer token.
     Token,
     /// The file that holds one.
@@ -56,7 +56,7 @@ impl Key {
         Self::DataDir,
         Self::Ca,
         Self::Certificate,
-        Self::PrivateKey,
+        Self::Private,
         Self::Token,
         Self::TokenFile,
     ];
@@ -71,7 +71,7 @@ impl Key {
             Self::DataDir => "data_dir",
             Self::Ca => "ca",
             Self::Certificate => "cert",
-            Self::PrivateKey => "key",
+            Self::Private => "key",
             Self::Token => "token",
             Self::TokenFile => "token_file",
         }
@@ -87,7 +87,7 @@ impl Key {
             Self::DataDir => "HEATS_DATA_DIR",
             Self::Ca => "HEATS_CA",
             Self::Certificate => "HEATS_CERT",
-            Self::PrivateKey => "HEATS_KEY",
+            Self::Private => "HEATS_KEY",
             Self::Token => "HEATS_TOKEN",
             Self::TokenFile => "HEATS_TOKEN_FILE",
         }
@@ -100,14 +100,14 @@ impl Key {
             Self::Output => "table",
             Self::Color => "auto",
             Self::DataDir => FOLDER,
-            Self::Ca | Self::Certificate | Self::PrivateKey | Self::Token | Self::TokenFile => "",
+            Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile => "",
         }
     }
 
     /// Whether it names a file: one that a `config.toml` names lies where that says, seen from there.
     const fn is_file(self) -> bool {
         match self {
-            Self::Ca | Self::Certificate | Self::PrivateKey | Self::TokenFile => true,
+            Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
         }
     }
@@ -213,7 +213,7 @@ impl Settings {
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
                 Key::Certificate => path(&flags.certificate, "--cert"),
-                Key::PrivateKey => path(&flags.private_key, "--key"),
+                Key::Private => path(&flags.private_key, "--key"),
                 Key::Token => flags.token.clone().map(|value| (value, "--token")),
                 Key::TokenFile => None,
             };

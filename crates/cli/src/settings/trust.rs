@@ -34,7 +34,7 @@ impl Settings {
     }
 
     fn security(&self) -> Result<Security, Failure> {
-        let own = match (self.given(Key::Certificate), self.given(Key::PrivateKey)) {
+        let own = match (self.given(Key::Certificate), self.given(Key::Private)) {
             (Some(certificate), Some(key)) => {
                 Some(OwnFiles { certificate: PathBuf::from(&certificate.value), key: PathBuf::from(&key.value) })
             }
@@ -83,7 +83,7 @@ impl Setting {
             | Key::DataDir
             | Key::Ca
             | Key::Certificate
-            | Key::PrivateKey
+            | Key::Private
             | Key::Token
             | Key::TokenFile => self.value.clone(),
         }

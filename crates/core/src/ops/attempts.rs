@@ -294,7 +294,7 @@ mod tests {
     use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
     use serde_json::json;
 
-    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX};
+    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX, owned};
     use crate::testing::{Cluster, SweepBuilder, finish};
     use crate::{Fact, Op, Refusal, Reply};
 
@@ -336,6 +336,22 @@ mod tests {
         assert_eq!(cluster.state(id, 0), TrialState::Leased);
         cluster.report(key, 1, 0.5).expect("is live");
         assert_eq!(cluster.state(id, 0), TrialState::Running);
+    }
+
+    #[test]
+    fn an_attempt_is_its_own_agents_for_ever_and_nobody_elses() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        let (own, other) = (AgentId { bits: 1 }, AgentId { bits: 2 });
+        let stale = |attempt| Err(Refusal::Stale { sweep: id, trial: 0, attempt });
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
+        for attempt in [0, 2] {
+            assert_eq!(owned(&cluster.applied, own, Key { attempt, ..key }), stale(attempt));
+        }
+        cluster.op(Op::Expire(own, 30_000)).expect("expires");
+        cluster.attach(2, 1);
+        let again = cluster.dispatch()[0];
+        assert_eq!((owned(&cluster.applied, other, again), owned(&cluster.applied, own, again)), (Ok(()), stale(2)));
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
     }
 
     #[test]
