@@ -138,6 +138,16 @@ fn what_an_agent_has_is_of_no_use_to_anybody_else() {
 }
 
 #[test]
+fn no_trial_sees_the_token_that_its_agent_joined_by() {
+    let script = "env > seen; echo \"::metric step=1 loss=$HEATS_PARAM_X\"";
+    let workspace = Workspace::with(&sweep(1), script).with_variable("HEATS_JOIN", "tok_1.secret.pin");
+    let cluster = Cluster::start_secure(workspace, 1, 1);
+    cluster.workspace().ok(&["submit", "sweep.yaml", "-w"]);
+    let seen = cluster.workspace().read("seen");
+    assert!(seen.contains("HEATS_TRIAL=") && !seen.contains("HEATS_JOIN"), "{seen}");
+}
+
+#[test]
 fn a_coordinator_listens_in_plain_text_where_others_reach_it_only_if_told_so_in_words() {
     let workspace = Workspace::new();
     let start = ["coordinator", "start", "--id", "1", "--listen", "0.0.0.0:0", "--data", "c1"];

@@ -26,6 +26,17 @@ const LOOK_FIRST: Duration = Duration::from_secs(1);
 /// The time between two tries to renew it, at most.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
+/// Variables of the agent that are no trial's business, nor that of what builds its environment.
+const SECRETS: [&str; 3] = ["HEATS_JOIN", "HEATS_TOKEN", "HEATS_TOKEN_FILE"];
+
+/// The same command, which gets none of the agent's secrets.
+pub fn without_secrets(command: &mut std::process::Command) -> &mut std::process::Command {
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// What lets a machine become an agent: `ID.SECRET.FINGERPRINT`, the last of the cluster's certificate authority.
 #[derive(Clone)]
 pub struct JoinToken {

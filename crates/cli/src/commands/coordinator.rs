@@ -58,22 +58,22 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3_600);
 #[serde(deny_unknown_fields)]
 struct TlsArgs {
     /// The folder that `heats tls init` made for this coordinator; SIGHUP has the files read again
-    #[arg(long = "tls", value_name = "DIR", env = "HEATS_TLS", help_heading = SECURITY)]
+    #[arg(id = "tls_dir", long = "tls", value_name = "DIR", env = "HEATS_TLS", help_heading = SECURITY)]
     dir: Option<PathBuf>,
     /// The cluster's certificate authority [default: DIR/ca.pem]
-    #[arg(long = "tls-ca", value_name = "FILE", env = "HEATS_TLS_CA", help_heading = SECURITY)]
+    #[arg(id = "tls_ca", long = "tls-ca", value_name = "FILE", env = "HEATS_TLS_CA", help_heading = SECURITY)]
     ca: Option<PathBuf>,
     /// This coordinator's certificate [default: DIR/node.pem]
-    #[arg(long = "tls-cert", value_name = "FILE", env = "HEATS_TLS_CERT", help_heading = SECURITY)]
+    #[arg(id = "tls_cert", long = "tls-cert", value_name = "FILE", env = "HEATS_TLS_CERT", help_heading = SECURITY)]
     cert: Option<PathBuf>,
     /// Its private key [default: DIR/node.key]
-    #[arg(long = "tls-key", value_name = "FILE", env = "HEATS_TLS_KEY", help_heading = SECURITY)]
+    #[arg(id = "tls_key", long = "tls-key", value_name = "FILE", env = "HEATS_TLS_KEY", help_heading = SECURITY)]
     key: Option<PathBuf>,
     /// The authority that vouches for agents [default: DIR/agents-ca.pem, where it is there]
-    #[arg(long = "tls-agents-ca", value_name = "FILE", env = "HEATS_TLS_AGENTS_CA", help_heading = SECURITY)]
+    #[arg(id = "tls_agents_ca", long = "tls-agents-ca", value_name = "FILE", env = "HEATS_TLS_AGENTS_CA", help_heading = SECURITY)]
     agents_ca: Option<PathBuf>,
     /// Its private key, with which agents are let join [default: DIR/agents-ca.key, where it is there]
-    #[arg(long = "tls-agents-key", value_name = "FILE", env = "HEATS_TLS_AGENTS_KEY", help_heading = SECURITY)]
+    #[arg(id = "tls_agents_key", long = "tls-agents-key", value_name = "FILE", env = "HEATS_TLS_AGENTS_KEY", help_heading = SECURITY)]
     agents_key: Option<PathBuf>,
     /// How long the certificates of agents are good; they are renewed after two thirds of it [default: 24h]
     #[arg(long = "agent-certificate-life", value_name = "TIME", env = "HEATS_AGENT_CERTIFICATE_LIFE", help_heading = SECURITY)]
