@@ -1,58 +1,23 @@
-//! Who may call what: one table, looked at before a service is. Who calls is what the call's token says, where it has
-//! one, and otherwise the connection's certificate; whether a trial is the caller's own is decided with the state at hand
-//! (`rpc::agents`).
+//! Who may call what: one table, looked at before a service is. Whether a trial is the caller's own is not decided here but
+//! with the state at hand: see `rpc::agents`.
 
-use std::fmt;
 use std::task::{Context, Poll};
 
 use futures::future::{Either, Ready, ready};
-use heats_core::{State, TokenRole};
-use heats_domain::{AgentId, TokenId};
 use heats_replica::{Leadership, Replica};
-use heats_tls::{Name, Peer, Who};
+use heats_tls::Peer;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::info;
 
+use crate::caller::{Caller, TokenFault, bearer};
 use crate::decider::AskError;
 use crate::edge::clock;
 use crate::status::{denied, unanswered, unknown};
-
-/// Who calls.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Caller {
-    /// Somebody on a connection in plain text, which asks nobody who they are.
-    Trusted,
-    /// The coordinator of this number.
-    Coordinator(u64),
-    /// This agent.
-    Agent(AgentId),
-    /// Somebody who runs the cluster.
-    Admin(String),
-    /// Somebody who runs sweeps.
-    User(String),
-    /// A machine with a token that lets it become an agent.
-    Newcomer(TokenId),
-    /// Nobody who is known.
-    Nobody,
-}
-
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Trusted => f.write_str("somebody on this machine"),
-            Self::Coordinator(node) => write!(f, "coordinator {node}"),
-            Self::Agent(agent) => write!(f, "agent `{agent}`"),
-            Self::Admin(name) => write!(f, "admin `{name}`"),
-            Self::User(name) => write!(f, "user `{name}`"),
-            Self::Newcomer(token) => write!(f, "the bearer of join token `{token}`"),
-            Self::Nobody => f.write_str("nobody who is known"),
-        }
-    }
-}
 
 /// A kind of caller, as the table has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,45 +49,19 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/heats.v1.Sweeps/", PEOPLE),
 ];
 
-impl Caller {
-    /// Whoever shows this certificate, or none.
-    fn of_peer(peer: Option<&Peer>) -> Self {
-        match peer {
-            Some(Peer::PlainText) => Self::Trusted,
-            Some(Peer::Named(Name { cluster: _, who })) => match who {
-                Who::Coordinator(node) => Self::Coordinator(*node),
-                Who::Agent(agent) => Self::Agent(*agent),
-                Who::Admin(name) => Self::Admin(name.clone()),
-                Who::User(name) => Self::User(name.clone()),
-            },
-            // A connection that says nothing about its peer is none of ours.
-            Some(Peer::Nameless) | None => Self::Nobody,
-        }
-    }
-
-    /// Whether it may speak for `agent`.
-    pub fn is_agent(&self, agent: AgentId) -> bool {
-        match self {
-            Self::Trusted => true,
-            Self::Agent(own) => *own == agent,
-            Self::Coordinator(_) | Self::Admin(_) | Self::User(_) | Self::Newcomer(_) | Self::Nobody => false,
-        }
-    }
-
-    /// Whether it may call `path`.
-    fn may_call(&self, path: &str) -> Result<(), Status> {
-        let role = match self {
-            Self::Trusted => return Ok(()),
-            Self::Coordinator(_) => Coordinator,
-            Self::Agent(_) => Agent,
-            Self::Admin(_) => Admin,
-            Self::User(_) => User,
-            Self::Newcomer(_) => Newcomer,
-            Self::Nobody => Nobody,
-        };
-        let allowed = TABLE.iter().find(|(beginning, _)| path.starts_with(beginning)).map_or(&[][..], |(_, who)| who);
-        if allowed.contains(&role) { Ok(()) } else { Err(denied(self, path)) }
-    }
+/// Whether `caller` may call `path`.
+fn may_call(caller: &Caller, path: &str) -> Result<(), Status> {
+    let role = match caller {
+        Caller::Trusted => return Ok(()),
+        Caller::Coordinator(_) => Coordinator,
+        Caller::Agent(_) => Agent,
+        Caller::Admin(_) => Admin,
+        Caller::User(_) => User,
+        Caller::Newcomer(_) => Newcomer,
+        Caller::Nobody => Nobody,
+    };
+    let allowed = TABLE.iter().find(|(beginning, _)| path.starts_with(beginning)).map_or(&[][..], |(_, who)| who);
+    if allowed.contains(&role) { Ok(()) } else { Err(denied(caller, path)) }
 }
 
 /// Looks at every call before its service does, and tells the service who calls.
@@ -175,37 +114,6 @@ impl<S> Access<S> {
     }
 }
 
-/// Why a token says nothing about its bearer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
-    /// There is none with this secret.
-    #[error("the token is not known here: it was revoked, or is one of another cluster")]
-    Unknown,
-    /// It is too old.
-    #[error("the token `{0}` has expired")]
-    Expired(TokenId),
-}
-
-/// Who bears the token `ID.SECRET`, after which more may follow.
-fn bearer(state: &State, text: &str, now_ms: u64) -> Result<Caller, TokenFault> {
-    let mut parts = text.split('.');
-    let id = parts.next().and_then(|id| id.parse::<TokenId>().ok()).ok_or(TokenFault::Unknown)?;
-    let token = state.tokens.get(&id).filter(|token| token.is_of(parts.next().unwrap_or_default()));
-    let token = token.ok_or(TokenFault::Unknown)?;
-    if token.has_expired(now_ms) {
-        return Err(TokenFault::Expired(id));
-    }
-    let name = match token.created().map(|fact| fact.name.as_str()) {
-        Some(name) if !name.is_empty() => name.to_owned(),
-        Some(_) | None => id.to_string(),
-    };
-    Ok(match token.role().ok_or(TokenFault::Unknown)? {
-        TokenRole::Agent => Caller::Newcomer(id),
-        TokenRole::User => Caller::User(name),
-        TokenRole::Admin => Caller::Admin(name),
-    })
-}
-
 impl<S> Service<Request<Body>> for Access<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
@@ -220,21 +128,23 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let known = self.caller(&request);
-        let allowed = known.and_then(|caller| caller.may_call(request.uri().path()).map(|()| caller));
+        let allowed = known.and_then(|caller| may_call(&caller, request.uri().path()).map(|()| caller));
         match allowed {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(status) => Either::Right(ready(Ok(status.into_http()))),
+            Err(status) => {
+                info!(path = request.uri().path(), error = status.message(), "call refused");
+                Either::Right(ready(Ok(status.into_http())))
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use heats_core::fact::TokenCreated;
-    use heats_core::{Entry, Fact};
+    use heats_domain::{AgentId, TokenId};
     use prost::Message;
     use prost_types::FileDescriptorSet;
 
@@ -255,7 +165,7 @@ mod tests {
         assert!(paths.contains(&"/heats.v1.Sweeps/Submit".to_owned()), "{paths:?}");
         for path in paths {
             assert!(TABLE.iter().any(|(beginning, _)| path.starts_with(beginning)), "{path}");
-            assert!(Caller::Nobody.may_call(&path).is_err(), "{path}");
+            assert!(may_call(&Caller::Nobody, &path).is_err(), "{path}");
         }
     }
 
@@ -264,52 +174,22 @@ mod tests {
         let agent = Caller::Agent(AgentId { bits: 1 });
         let (admin, user, coordinator) = (Caller::Admin("a".into()), Caller::User("u".into()), Caller::Coordinator(1));
         let raft = "/heats.v1.Raft/Exchange";
-        assert!(coordinator.may_call(raft).is_ok());
+        assert!(may_call(&coordinator, raft).is_ok());
         for other in [&agent, &admin, &user, &Caller::Nobody] {
-            assert!(other.may_call(raft).is_err(), "{other:?}");
+            assert!(may_call(other, raft).is_err(), "{other:?}");
         }
-        assert!(agent.may_call("/heats.v1.Agents/Attach").is_ok());
-        assert!(agent.may_call("/heats.v1.Sweeps/Submit").is_err());
-        assert!(user.may_call("/heats.v1.Sweeps/Submit").is_ok());
-        assert!(user.may_call("/heats.v1.Cluster/Change").is_err());
-        assert!(user.may_call("/heats.v1.Agents/Attach").is_err());
-        assert!(admin.may_call("/heats.v1.Cluster/Change").is_ok());
-        assert!(admin.may_call("/heats.v1.Nothing/Known").is_err());
-        assert!(Caller::Trusted.may_call(raft).is_ok());
+        assert!(may_call(&agent, "/heats.v1.Agents/Attach").is_ok());
+        assert!(may_call(&agent, "/heats.v1.Sweeps/Submit").is_err());
+        assert!(may_call(&user, "/heats.v1.Sweeps/Submit").is_ok());
+        assert!(may_call(&user, "/heats.v1.Cluster/Change").is_err());
+        assert!(may_call(&user, "/heats.v1.Agents/Attach").is_err());
+        assert!(may_call(&admin, "/heats.v1.Cluster/Change").is_ok());
+        assert!(may_call(&admin, "/heats.v1.Nothing/Known").is_err());
+        assert!(may_call(&Caller::Trusted, raft).is_ok());
         let newcomer = Caller::Newcomer(TokenId { bits: 1 });
-        assert!(newcomer.may_call("/heats.v1.Agents/Join").is_ok());
-        assert!(newcomer.may_call("/heats.v1.Agents/Attach").is_err());
-        assert!(user.may_call("/heats.v1.Tokens/Create").is_err());
-        assert!(admin.may_call("/heats.v1.Tokens/Create").is_ok());
-    }
-
-    fn with_token(role: TokenRole) -> (State, TokenId) {
-        let token = TokenId { bits: 7 };
-        let hash = heats_core::token::secret_hash("right").as_bytes().to_vec();
-        let (name, expires_ms) = ("ann".to_owned(), Some(1_000));
-        let fact = TokenCreated { token, name, role: role.into(), hash, expires_ms, uses_max: 1 };
-        let entry = Entry { term: 1, at_ms: 0, facts: vec![Fact::TokenCreated(fact).into()] };
-        let mut state = State::default();
-        state.apply(1, 1, &entry).expect("applies");
-        (state, token)
-    }
-
-    #[test]
-    fn a_token_says_who_its_bearer_is_until_it_expires() {
-        let (state, token) = with_token(TokenRole::User);
-        let text = format!("{token}.right");
-        assert_eq!(bearer(&state, &text, 999), Ok(Caller::User("ann".into())));
-        assert_eq!(bearer(&state, &text, 1_000), Err(TokenFault::Expired(token)));
-        let (state, token) = with_token(TokenRole::Agent);
-        assert_eq!(bearer(&state, &format!("{token}.right.fingerprint"), 1), Ok(Caller::Newcomer(token)));
-    }
-
-    #[test]
-    fn a_token_without_its_secret_is_no_token() {
-        let (state, token) = with_token(TokenRole::Admin);
-        for text in [format!("{token}"), format!("{token}."), format!("{token}.wrong"), "right".into(), String::new()] {
-            assert_eq!(bearer(&state, &text, 1), Err(TokenFault::Unknown), "{text}");
-        }
-        assert_eq!(bearer(&State::default(), &format!("{token}.right"), 1), Err(TokenFault::Unknown));
+        assert!(may_call(&newcomer, "/heats.v1.Agents/Join").is_ok());
+        assert!(may_call(&newcomer, "/heats.v1.Agents/Attach").is_err());
+        assert!(may_call(&user, "/heats.v1.Tokens/Create").is_err());
+        assert!(may_call(&admin, "/heats.v1.Tokens/Create").is_ok());
     }
 }

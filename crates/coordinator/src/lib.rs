@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+mod caller;
 mod config;
 mod decider;
 mod edge;
@@ -69,6 +70,12 @@ pub enum StartError {
         /// Whom the certificate names.
         told: String,
     },
+    /// Nobody could trust it where it says that it is.
+    #[error("others are to reach this coordinator at `{host}`, and its certificate is for other places")]
+    OtherHost {
+        /// Where.
+        host: String,
+    },
     /// The authority that vouches for agents cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -99,6 +106,7 @@ impl StartError {
             Self::Open(_)
             | Self::NotLoopback(_)
             | Self::OtherName { .. }
+            | Self::OtherHost { .. }
             | Self::Authority(_)
             | Self::Bootstrap(_)
             | Self::Listen { .. }
@@ -129,6 +137,12 @@ impl Coordinator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
+        if let Some(identity) = config.security.identity() {
+            let host = advertised.rsplit_once(':').map_or(advertised.as_str(), |(host, _)| host);
+            if !identity.is_for(host) {
+                return Err(StartError::OtherHost { host: host.to_owned() });
+            }
+        }
         let replica_config = ReplicaConfig {
             snapshot_every: config.snapshot_every,
             ..ReplicaConfig::new(&config.data_dir, config.node_id, advertised.clone())

@@ -7,7 +7,7 @@ use heats_wire::convert::ConvertError;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
-use crate::access::{Caller, TokenFault};
+use crate::caller::{Caller, TokenFault};
 use crate::decider::AskError;
 
 /// A refusal as a status.

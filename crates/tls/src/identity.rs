@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -112,6 +112,7 @@ struct Current {
 #[derive(Debug)]
 struct Own {
     name: Name,
+    leaf: CertificateDer<'static>,
     begins: SystemTime,
     expires: SystemTime,
 }
@@ -155,6 +156,14 @@ impl Identity {
     /// What its own certificate says it is.
     pub fn name(&self) -> Option<Name> {
         self.current().own.as_ref().map(|own| own.name.clone())
+    }
+
+    /// Whether whoever reaches it at `host` can trust its certificate.
+    pub fn is_for(&self, host: &str) -> bool {
+        let current = self.current();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let (Some(own), Ok(name)) = (&current.own, ServerName::try_from(bare)) else { return false };
+        ParsedCertificate::try_from(&own.leaf).is_ok_and(|leaf| verify_server_name(&leaf, &name).is_ok())
     }
 
     /// The cluster that its authority vouches for.
@@ -219,13 +228,13 @@ fn read(files: &Files) -> Result<Current, IdentityError> {
         return Ok(Current { cluster: Some(cluster), fingerprint, authority, own: None, client, server: None });
     };
     let chain = certificates(&own.certificate)?;
-    let leaf = chain.first().ok_or_else(|| nothing(&own.certificate))?;
-    let name = Name::of(leaf).map_err(|source| IdentityError::Name { path: own.certificate.clone(), source })?;
+    let leaf = chain.first().cloned().ok_or_else(|| nothing(&own.certificate))?;
+    let name = Name::of(&leaf).map_err(|source| IdentityError::Name { path: own.certificate.clone(), source })?;
     if name.cluster != cluster {
         let (path, own) = (own.certificate.clone(), name.cluster);
         return Err(IdentityError::OtherCluster { path, own, authority: cluster });
     }
-    let (begins, expires) = life(leaf).ok_or_else(|| malformed(&own.certificate))?;
+    let (begins, expires) = life(&leaf).ok_or_else(|| malformed(&own.certificate))?;
     if expires <= SystemTime::now() {
         return Err(IdentityError::Expired { path: own.certificate.clone() });
     }
@@ -254,7 +263,7 @@ fn read(files: &Files) -> Result<Current, IdentityError> {
     } else {
         None
     };
-    let own = Some(Own { name, begins, expires });
+    let own = Some(Own { name, leaf, begins, expires });
     Ok(Current { cluster: Some(cluster), fingerprint, authority, own, client: finish(client), server })
 }
 

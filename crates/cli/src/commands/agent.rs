@@ -34,7 +34,7 @@ pub struct StartArgs {
     gpus: Option<String>,
     /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
     #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
-    join: Option<JoinToken>,
+    join: Option<String>,
     /// End running trials when the agent is told to stop; they are tried again elsewhere
     #[arg(long)]
     stop_trials: bool,
@@ -64,6 +64,11 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
     let mut inventory =
         heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
     inventory.cpus = cpus.unwrap_or(inventory.cpus);
+    // A variable that is set to nothing is not set.
+    let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
+        Ok(join) => join,
+        Err(why) => return Err(Failure::usage(why)),
+    };
     let data_dir = folder::make(&context.settings.data_dir())?;
     log::to_file(&data_dir);
     let mut signals = Signals::listen()?;
@@ -77,7 +82,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         name: name.clone(),
         coordinators: coordinators.clone(),
         security,
-        join: join.clone(),
+        join,
         owns_gpus: !inventory.gpus.is_empty(),
         inventory,
     };

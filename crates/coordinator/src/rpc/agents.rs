@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
 use super::join;
-use crate::access::Caller;
+use crate::caller::Caller;
 use crate::decider::{Answer, AskError};
 use crate::node::Node;
 use crate::status::{impostor, malformed, unanswered};

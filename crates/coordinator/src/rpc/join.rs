@@ -11,7 +11,7 @@ use heats_wire::v1;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
-use crate::access::Caller;
+use crate::caller::Caller;
 use crate::node::Node;
 use crate::status::{impostor, malformed, no_authority, unanswered};
 
