@@ -164,6 +164,39 @@ fn a_coordinator_listens_in_plain_text_where_others_reach_it_only_if_told_so_in_
 }
 
 #[test]
+fn a_coordinator_whose_certificate_is_for_another_place_or_number_says_so_at_its_start() {
+    let workspace = Workspace::new();
+    workspace.ok(&["tls", "init", "--coordinator", "1=127.0.0.2,node-1.example"]);
+    let start = |more: &[&str]| {
+        let own = ["coordinator", "start", "--data", "c1", "--tls", "tls/coordinator-1", "--listen"];
+        workspace.run(&[&own[..], more].concat()).expect(2)
+    };
+    let elsewhere = start(&["127.0.0.1:0", "--id", "1"]);
+    assert!(elsewhere.stderr.contains("at `127.0.0.1`") && elsewhere.stderr.contains("hint:"), "{elsewhere}");
+    let other = start(&["127.0.0.2:0", "--id", "2"]);
+    assert!(other.stderr.contains("this is coordinator 2"), "{other}");
+    let advertised = ["--id", "1", "--advertise", "node-1.example:7177"];
+    let own = ["coordinator", "start", "--data", "c1", "--tls", "tls/coordinator-1", "--listen", "127.0.0.1:0"];
+    let started = workspace.start(&[&own[..], &advertised].concat());
+    started.wait_line("listening on");
+    started.terminate();
+    started.finish().expect(0);
+}
+
+#[test]
+fn what_runs_in_this_folder_is_reached_in_plain_text_whatever_the_settings_say_of_a_cluster() {
+    let workspace = Workspace::with(&sweep(1), PARABOLA);
+    workspace.ok(&["tls", "init", "--coordinator", "1=127.0.0.1"]);
+    std::fs::create_dir_all(workspace.file(".heats")).expect("a folder");
+    workspace.write(".heats/config.toml", "ca = \"../tls/ca.pem\"\ntoken = \"tok_1.secret\"\n");
+    let dev = workspace.dev(&[]);
+    workspace.ok(&["submit", "sweep.yaml", "-w"]);
+    dev.interrupt();
+    dev.finish();
+    workspace.ok(&["run", "sweep.yaml", "--data", "other"]);
+}
+
+#[test]
 fn certificates_are_never_overwritten_by_accident_and_keys_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let workspace = Workspace::new();

@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn certificates_that_a_file_names_are_looked_for_in_its_folder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("c.toml");
+        let with_file = StartArgs { config: Some(path.clone()), ..args(Some(1), &[]) };
+        let why = || configured(&with_file, "d".into()).map(|_| ()).map_err(|failure| failure.message);
+        std::fs::write(&path, "[tls]\ndir = 'tls'\n").expect("writes");
+        let missing = dir.path().join("tls/ca.pem").display().to_string();
+        assert!(why().is_err_and(|why| why.contains(&missing)), "{missing}");
+        std::fs::write(&path, "[tls]\nca = 'ca.pem'\n").expect("writes");
+        assert!(why().is_err_and(|why| why.contains("`--tls-cert` is missing")));
+        std::fs::write(&path, "insecure_plain_text = true\n").expect("writes");
+        let config = configured(&with_file, "d".into()).map_err(|failure| failure.message).expect("reads");
+        assert_eq!(config.plain_text, PlainText::Anywhere);
+    }
+
+    #[test]
     fn a_file_says_what_the_flags_do_not() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("c.toml");
