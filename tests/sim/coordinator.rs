@@ -219,7 +219,7 @@ struct Process {
 impl Process {
     async fn run(mut self, replica: Replica, settings: CoordinatorConfig) {
         let Place::Node { id, .. } = self.place else { return };
-        let node = Node::start(settings, address(id), replica.clone(), self.clock.clone());
+        let node = Node::start(settings, address(id), replica.clone(), None, self.clock.clone());
         while let Some((from, parcel)) = self.parcels.recv().await {
             let (net, place) = (self.net.clone(), self.place);
             match parcel {

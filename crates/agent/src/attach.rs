@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_domain::{AgentId, Inventory};
+use heats_tls::{Dialer, Distrust, Expect, Security, distrust};
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::{self, to_agent};
@@ -56,12 +57,21 @@ pub struct Identity {
     pub inventory: Inventory,
 }
 
+/// Where coordinators are, and how they are reached.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Their addresses, as far as they are known.
+    pub coordinators: Vec<String>,
+    /// Plain text or TLS.
+    pub security: Security,
+}
+
 /// Keeps the agent attached.
 #[derive(Debug)]
 pub struct Attach {
     context: Arc<Context>,
     identity: Identity,
-    coordinators: Vec<String>,
+    way: Way,
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
@@ -77,6 +87,8 @@ enum Lost {
     Address { address: String, source: tonic::transport::Error },
     #[error("no connection to {address}: {source}")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error("no connection to {address}: {fault}; {}", hint(.fault))]
+    Distrusted { address: String, fault: Distrust },
     #[error("{}: {}", .0.code(), .0.message())]
     Refused(Box<Status>),
     #[error("the coordinator did not answer within {} s", WELCOME_WAIT.as_secs())]
@@ -89,12 +101,45 @@ enum Lost {
     Stalled,
 }
 
+/// What to do about distrust, for whoever runs an agent.
+const fn hint(fault: &Distrust) -> &'static str {
+    match fault {
+        Distrust::SpeaksTls | Distrust::Refused(_) => {
+            "let the agent join with `--join TOKEN`, which `heats token create --role agent` prints for an admin"
+        }
+        Distrust::SpeaksPlainText
+        | Distrust::Other(_)
+        | Distrust::Stranger
+        | Distrust::UnknownAuthority
+        | Distrust::Expired
+        | Distrust::OtherHost
+        | Distrust::Tls(_) => fault.hint(),
+    }
+}
+
 impl Lost {
     /// Where the leader is, if whoever answered said so.
     fn leader(&self) -> Option<String> {
         let Self::Refused(status) = self else { return None };
         let leader = status.metadata().get(LEADER)?.to_str().ok()?;
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
+    }
+
+    /// Why waiting does not help, where it does not: somebody has to do something about a certificate.
+    fn distrust(&self) -> Option<String> {
+        match self {
+            Self::Distrusted { fault, .. } => Some(fault.to_string()),
+            Self::Refused(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Some(status.message().to_owned())
+            }
+            Self::Refused(_)
+            | Self::Address { .. }
+            | Self::Connect { .. }
+            | Self::Silent
+            | Self::NoWelcome
+            | Self::Ended
+            | Self::Stalled => None,
+        }
     }
 
     /// Whether a coordinator answered that is well and does not lead: soon one does.
@@ -111,18 +156,18 @@ impl From<Status> for Lost {
 }
 
 impl Attach {
-    /// Attaches to one of `coordinators` once [`Attach::run`] is called.
+    /// Attaches to one of the coordinators of `way` once [`Attach::run`] is called.
     pub const fn new(
         context: Arc<Context>,
         identity: Identity,
-        coordinators: Vec<String>,
+        way: Way,
         orphan_ttl: Option<Duration>,
         on_event: OnEvent,
         outbox: mpsc::Receiver<Outgoing>,
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        Self { context, identity, coordinators, orphan_ttl, on_event, outbox, window, closing }
+        Self { context, identity, way, orphan_ttl, on_event, outbox, window, closing }
     }
 
     /// Stays attached for ever.
@@ -132,15 +177,17 @@ impl Attach {
         let mut redirects = 0;
         let mut leader: Option<String> = None;
         let mut last_heard = Instant::now();
+        let mut told: Option<String> = None;
         loop {
             let address = leader.take().unwrap_or_else(|| {
-                let address = self.coordinators.get(turn % self.coordinators.len().max(1)).cloned().unwrap_or_default();
+                let known = &self.way.coordinators;
+                let address = known.get(turn % known.len().max(1)).cloned().unwrap_or_default();
                 turn += 1;
                 address
             });
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
-                attached = attach(&address, &self.identity, &self.context) => attached,
+                attached = attach(&address, &self.way.security, &self.identity, &self.context) => attached,
                 () = sleep_until(orphaned) => {
                     self.orphan();
                     last_heard = Instant::now();
@@ -151,6 +198,7 @@ impl Attach {
                 Ok(stream) => {
                     tries = 0;
                     redirects = 0;
+                    told = None;
                     self.on_event.tell(AgentEvent::Attached { address });
                     let lost = self.talk(stream).await;
                     last_heard = Instant::now();
@@ -160,6 +208,11 @@ impl Attach {
                 Err(lost) => lost,
             };
             tracing::debug!(error = %lost, "not attached");
+            let distrust = lost.distrust();
+            if distrust.is_some() && told != distrust {
+                told = distrust;
+                self.on_event.tell(AgentEvent::NotLetIn { why: lost.to_string() });
+            }
             leader = lost.leader();
             if leader.is_some() && redirects < REDIRECTS {
                 redirects += 1;
@@ -298,8 +351,9 @@ struct Attached {
     sent: u64,
 }
 
-async fn attach(address: &str, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
-    let channel = connect(address).await?;
+async fn attach(address: &str, security: &Security, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
+    let dialer = Dialer::new(security.clone(), Expect::AnyCoordinator);
+    let channel = connect(address, dialer.clone()).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory } = identity.clone();
     let hello = v1::Hello {
@@ -321,19 +375,26 @@ async fn attach(address: &str, identity: &Identity, context: &Context) -> Result
             None => Err(Lost::Ended),
         }
     };
-    tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent))
+    let attached = tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent));
+    // A call in plain text to whoever speaks TLS ends in any of several ways.
+    attached.map_err(|lost| match dialer.met_tls() {
+        true => Lost::Distrusted { address: address.to_owned(), fault: Distrust::SpeaksTls },
+        false => lost,
+    })
 }
 
-async fn connect(address: &str) -> Result<Channel, Lost> {
+async fn connect(address: &str, dialer: Dialer) -> Result<Channel, Lost> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|source| Lost::Address { address: address.to_owned(), source })?
         .connect_timeout(CONNECT_WAIT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|source| Lost::Connect { address: address.to_owned(), source })
+    endpoint.connect_with_connector(dialer).await.map_err(|source| match distrust(&source) {
+        Some(fault) => Lost::Distrusted { address: address.to_owned(), fault },
+        None => Lost::Connect { address: address.to_owned(), source },
+    })
 }
 
 /// Anything from nothing to the cap, which doubles with every try: agents that lost the same leader come back spread out.

@@ -46,6 +46,11 @@ pub enum AgentEvent {
         /// The coordinator's address.
         address: String,
     },
+    /// A coordinator does not let the agent in, or is not who it should be; the agent tries again.
+    NotLetIn {
+        /// Why, and what to do.
+        why: String,
+    },
     /// The agent has lost its coordinator and looks for the leader; trials run on.
     Detached {
         /// Why.

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use futures::Stream;
 use heats_replica::Replica;
+use heats_tls::Authority;
 use heats_wire::v1;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::config::CoordinatorConfig;
 use crate::decider::Decider;
 use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::relays::Relays;
-use crate::rpc::agents;
 use crate::rpc::sweeps::SweepsService;
+use crate::rpc;
 use crate::streams::Streams;
 
 /// What an agent is answered, in order.
@@ -36,6 +38,8 @@ pub struct Node {
     pub(crate) streams: Streams,
     /// The lease clock.
     pub(crate) leases: Leases,
+    /// Who signs agents, where this node may.
+    pub(crate) agents: Option<Arc<Authority>>,
     /// Logs on their way from agents to users.
     pub(crate) relays: Relays,
     /// The time of day.
@@ -43,16 +47,23 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes the parts and begins to decide, whenever `replica` leads. `address` is where others are to reach it.
-    pub fn start(config: CoordinatorConfig, address: String, replica: Replica, clock: Arc<dyn Clock>) -> Self {
+    /// Makes the parts and begins to decide, whenever `replica` leads. `address` is where others are to reach it; `agents`
+    /// signs agents, where this node may.
+    pub fn start(
+        config: CoordinatorConfig,
+        address: String,
+        replica: Replica,
+        agents: Option<Arc<Authority>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let streams = Streams::default();
         let leases = Leases::new(config.lease_ttl, Instant::now());
         let decider =
             Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace, clock.clone());
-        Self { config, address, replica, decider, streams, leases, relays: Relays::default(), clock }
+        Self { config, address, replica, decider, streams, leases, agents, relays: Relays::default(), clock }
     }
 
-    /// Talks to an agent for as long as `messages` come and this node leads.
+    /// Talks to an agent, whoever says to be one, for as long as `messages` come and this node leads.
     ///
     /// # Errors
     /// Where the first message is no Hello, or this node does not lead: the metadata says who does.
@@ -60,7 +71,7 @@ impl Node {
         &self,
         messages: impl Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
     ) -> Result<ToAgents, Status> {
-        agents::attach(self.clone(), messages).await
+        rpc::agents::attach(self.clone(), Caller::Trusted, messages).await
     }
 
     /// The users' calls.

@@ -167,7 +167,11 @@ impl Streams {
                 | Fact::TrialReported(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
-                | Fact::TrialPlaced(_) => {}
+                | Fact::TrialPlaced(_)
+                | Fact::TokenCreated(_)
+                | Fact::TokenUsed(_)
+                | Fact::TokenRevoked(_)
+                | Fact::AgentJoined(_) => {}
             }
         }
     }

@@ -46,7 +46,11 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::TrialStarted(_)
         | Fact::AttemptEnded(_)
         | Fact::AgentAttached(_)
-        | Fact::TrialPlaced(_) => None,
+        | Fact::TrialPlaced(_)
+        | Fact::TokenCreated(_)
+        | Fact::TokenUsed(_)
+        | Fact::TokenRevoked(_)
+        | Fact::AgentJoined(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId};
+use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId, TokenId};
 use heats_search::Stopper;
 
 use crate::dispatch::{self, Offer, Place, Suggestions};
@@ -19,6 +19,7 @@ use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
 use crate::ops::submit::{self, Submit, Submitted};
+use crate::ops::tokens::{self, Create, Join};
 use crate::refusal::Refusal;
 use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
@@ -56,6 +57,12 @@ pub enum Op {
     Report(Key, u64, Metrics),
     /// An attempt is over.
     Finish(Finish),
+    /// Make a token.
+    CreateToken(Create),
+    /// Revoke the token of this id or name.
+    RevokeToken(String),
+    /// Let an agent join.
+    Join(Join),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
 }
@@ -73,6 +80,8 @@ pub enum Reply {
     Retried(Vec<u32>),
     /// To [`Op::Attach`].
     Attached(Attached),
+    /// To [`Op::CreateToken`] and [`Op::RevokeToken`]: which.
+    Token(TokenId),
 }
 
 /// The leader's session.
@@ -168,6 +177,9 @@ impl Leading {
                 self.record(decision, |()| Reply::Done)
             }
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
+            Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
+            Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
+            Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
             Op::Expire(agent, silent_ms) => {
                 self.free.remove(&agent);
                 let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
@@ -388,7 +400,11 @@ impl Leading {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
-            | Fact::AgentAttached(_) => {}
+            | Fact::AgentAttached(_)
+            | Fact::TokenCreated(_)
+            | Fact::TokenUsed(_)
+            | Fact::TokenRevoked(_)
+            | Fact::AgentJoined(_) => {}
         }
         self.facts.push(fact.into());
         Ok(())

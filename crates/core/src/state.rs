@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TrialState};
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TokenId, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
-    AgentAttached, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted, TrialCreated,
-    TrialLeased, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted, TokenCreated,
+    TokenRole, TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
+use crate::token::Token;
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
 
 /// Why an entry cannot be applied. None of these can come from a leader of this version: the node stops,
@@ -94,6 +95,9 @@ pub struct State {
     pub agents: OrdMap<AgentId, Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
+    /// The tokens that nobody has revoked.
+    pub tokens: OrdMap<TokenId, Arc<Token>>,
+    joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
 }
@@ -143,6 +147,19 @@ impl State {
             Fact::AgentAttached(fact) => {
                 self.agents.insert(fact.agent, Arc::clone(&record));
             }
+            Fact::TokenCreated(fact) => self.token_created(fact, &record)?,
+            Fact::TokenUsed(fact) => {
+                // One that was revoked meanwhile is not there any more.
+                if let Some(token) = self.tokens.get_mut(&fact.token) {
+                    Arc::make_mut(token).used(fact.agent, Arc::clone(&record));
+                }
+            }
+            Fact::TokenRevoked(fact) => {
+                self.tokens.remove(&fact.token);
+            }
+            Fact::AgentJoined(fact) => {
+                self.joined.insert(fact.agent, Arc::clone(&record));
+            }
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
@@ -190,6 +207,18 @@ impl State {
         if let Some(sweep) = record.cell.fact.as_ref().and_then(Fact::sweep).and_then(|id| self.sweeps.get(&id)) {
             crate::invariants::assert_touched(self, sweep, fact);
         }
+        Ok(())
+    }
+
+    fn token_created(&mut self, fact: &TokenCreated, record: &Arc<Record>) -> Result<(), ApplyError> {
+        let contradiction = |why| ApplyError::Contradiction { index: record.log_index, fact: "token_created", why };
+        if TokenRole::try_from(fact.role).is_err() {
+            return Err(contradiction("this version does not know the token's role"));
+        }
+        if self.tokens.contains_key(&fact.token) {
+            return Err(contradiction("the token exists"));
+        }
+        self.tokens.insert(fact.token, Arc::new(Token::new(Arc::clone(record))));
         Ok(())
     }
 
@@ -242,6 +271,14 @@ impl State {
         }
     }
 
+    /// The hash of the key by which an agent joined, where it did.
+    pub fn agent_key(&self, agent: AgentId) -> Option<&[u8]> {
+        match self.joined.get(&agent)?.cell.fact.as_ref()? {
+            Fact::AgentJoined(fact) => Some(&fact.key),
+            _ => None,
+        }
+    }
+
     /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
     pub fn free(&self, agent: AgentId) -> Inventory {
         let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
@@ -254,12 +291,13 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents. A snapshot is this list.
+    /// sweeps with their journals, then agents, then tokens. A snapshot is this list.
     ///
-    /// Agents come last: while one journal after the other is replayed, leases overlap that never did, and
+    /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values())
+        let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
+        self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values()).chain(tokens)
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
@@ -321,7 +359,13 @@ impl Sweep {
             Fact::TrialPlaced(fact) => {
                 live_attempt(self.touch(fact.trial)?, fact.attempt)?;
             }
-            Fact::SweepSubmitted(_) | Fact::SweepRemoved(_) | Fact::AgentAttached(_) => {
+            Fact::SweepSubmitted(_)
+            | Fact::SweepRemoved(_)
+            | Fact::AgentAttached(_)
+            | Fact::TokenCreated(_)
+            | Fact::TokenUsed(_)
+            | Fact::TokenRevoked(_)
+            | Fact::AgentJoined(_) => {
                 return Err("it is not a sweep's own");
             }
         }

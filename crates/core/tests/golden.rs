@@ -3,19 +3,50 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded,
-    SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TrialCreated, TrialLeased, TrialPlaced,
-    TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentJoined, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited,
+    SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked,
+    TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
 use heats_domain::resources::Gpu;
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TrialState, Value};
+use heats_domain::{
+    AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState, Value,
+};
 use prost::Message;
 
 const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
 /// What came after: trials that are leased ahead.
 const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
+
+/// And tokens, and agents that join by them.
+const V3: &[u8] = include_bytes!("golden/entry-v3.bin");
+
+/// The kinds of facts that version 2 did not have.
+fn token_facts() -> Vec<Fact> {
+    let (token, agent) = (TokenId { bits: 7 }, AgentId { bits: 6 });
+    vec![
+        Fact::TokenCreated(TokenCreated {
+            token,
+            name: "ann".into(),
+            role: TokenRole::Admin.into(),
+            hash: vec![0xab; 32],
+            expires_ms: Some(1_795_003_600_000),
+            uses_max: 3,
+        }),
+        Fact::TokenCreated(TokenCreated {
+            token,
+            name: String::new(),
+            role: TokenRole::Agent.into(),
+            hash: Vec::new(),
+            expires_ms: None,
+            uses_max: 0,
+        }),
+        Fact::TokenUsed(TokenUsed { token, agent }),
+        Fact::TokenRevoked(TokenRevoked { token, why: "an admin revoked it".into() }),
+        Fact::AgentJoined(AgentJoined { agent, key: vec![0xcd; 32] }),
+    ]
+}
 
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
@@ -128,7 +159,7 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    for (bytes, facts) in [(V1, facts()), (V2, later_facts())] {
+    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, token_facts())] {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }
@@ -136,10 +167,10 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).map(Fact::name).collect();
+    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).chain(&token_facts()).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 17);
+    assert_eq!(names.len(), 21);
 }
 
 #[test]

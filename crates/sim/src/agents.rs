@@ -82,6 +82,9 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Enqueue(..)
         | Op::Retry(..)
         | Op::Attach(_)
+        | Op::CreateToken(_)
+        | Op::RevokeToken(_)
+        | Op::Join(_)
         | Op::Expire(..) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! The system's randomness: ids and seeds come from here.
 
-use heats_domain::SweepId;
+use heats_domain::{SweepId, TokenId};
 
 use super::clock::Clock;
 
@@ -8,6 +8,11 @@ use super::clock::Clock;
 #[expect(clippy::disallowed_methods, reason = "the edge takes chance from the system")]
 pub fn bits() -> u64 {
     rand::random()
+}
+
+/// A new token's id.
+pub fn token_id(clock: &dyn Clock) -> TokenId {
+    TokenId::mint(clock.now_ms(), bits())
 }
 
 /// A new sweep's id.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use heats_core::ops::agents::{self, Attach};
-use heats_core::ops::attempts::{Finish, Key};
+use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::{Op, Refusal, Reply};
 use heats_domain::AgentId;
 use heats_wire::convert::{ConvertError, required};
@@ -19,10 +19,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
+use super::join;
+use crate::caller::Caller;
 use crate::decider::{Answer, AskError, Parting};
 use crate::node::{Node, ToAgents};
 use crate::rpc::reading::Reading;
-use crate::status::{malformed, unanswered};
+use crate::status::{impostor, malformed, unanswered};
 use crate::streams::{Attached, Outbox, run, stop};
 
 /// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
@@ -42,15 +44,24 @@ impl AgentsService {
 
 #[tonic::async_trait]
 impl Agents for AgentsService {
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        join::join(&self.node, request).await
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        join::renew(&self.node, request).await
+    }
+
     type AttachStream = ToAgents;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
-        self.node.attach(request.into_inner()).await.map(Response::new)
+        let caller = request.extensions().get().cloned().unwrap_or(Caller::Nobody);
+        attach(self.node.clone(), caller, request.into_inner()).await.map(Response::new)
     }
 }
 
 /// Begins a session with whoever says Hello in `messages`.
-pub async fn attach<M>(node: Node, mut messages: M) -> Result<ToAgents, Status>
+pub async fn attach<M>(node: Node, caller: Caller, mut messages: M) -> Result<ToAgents, Status>
 where
     M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
 {
@@ -59,6 +70,9 @@ where
         return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
     };
     let (agent, attach) = attach_of(hello).map_err(|error| malformed(&error))?;
+    if !caller.is_agent(agent) {
+        return Err(impostor(agent));
+    }
     // What the agent holds may be news from another leader: to call it lost, this one must be sure of its own.
     Reading::Fresh.state(&node).await?;
     // The outbox exists before the agent is known to the leader, so that no order to it is lost.
@@ -73,7 +87,7 @@ where
     };
     let first = match answer.reply {
         Reply::Attached(attached) => welcome(&node, attached),
-        Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
+        Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Token(_) => Vec::new(),
     };
     info!(agent_id = %agent, "agent attached");
     let session = Session { node, agent, number, outbox, reign: answer.reign };
@@ -176,7 +190,7 @@ impl Session {
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::LogChunk(chunk) => {
-                self.node.relays.deliver(chunk);
+                self.node.relays.deliver(self.agent, chunk);
                 return Ok(None);
             }
             from_agent::Message::Started(v1::Started { key, environment }) => {
@@ -192,6 +206,9 @@ impl Session {
                 (finish.key, Op::Finish(finish))
             }
         };
+        if let Err(refusal) = attempts::owned(&self.node.replica.state(), self.agent, key) {
+            return Ok(Some(Box::pin(async move { (seq, Some(key), Err(AskError::Refused(refusal))) })));
+        }
         let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_in(self.reign, op).await?;
         Ok(Some(Box::pin(async move {
             let outcome = match answer.await {

@@ -3,9 +3,11 @@
 pub mod agents;
 pub mod cluster;
 pub mod events;
+mod join;
 pub mod logs;
 mod lookup;
 pub mod raft;
 mod reading;
 pub mod series;
 pub mod sweeps;
+pub mod tokens;

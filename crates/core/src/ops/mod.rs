@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod control;
 pub mod drain;
 pub mod submit;
+pub mod tokens;
 
 use crate::fact::Fact;
 use crate::refusal::Refusal;

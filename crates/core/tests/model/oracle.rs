@@ -8,6 +8,8 @@ use heats_core::ops::attempts::{End, Key};
 use heats_core::ops::control::{Edit, Verb};
 use heats_domain::{SweepId, TrialState};
 
+use crate::tokens::Tokens;
+
 /// What a sweep of the test asks for.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -226,6 +228,7 @@ pub enum Answer {
     Enqueued(u32),
     Retried(Vec<u32>),
     Attached { kill: Vec<Key>, stop: Vec<Key>, run: Vec<Key> },
+    Token(u64),
 }
 
 /// What the searcher of a sweep has for its next trial.
@@ -253,6 +256,7 @@ pub struct Oracle {
     pub now: u64,
     pub sweeps: BTreeMap<u64, Sweep>,
     pub agents: BTreeMap<u64, Agent>,
+    pub tokens: Tokens,
 }
 
 impl Oracle {
