@@ -112,7 +112,7 @@ mod tests {
         let hash = heats_core::token::secret_hash("right").as_bytes().to_vec();
         let (name, expires_ms) = ("ann".to_owned(), Some(1_000));
         let fact = TokenCreated { token, name, role: role.into(), hash, expires_ms, uses_max: 1 };
-        let entry = Entry { term: 1, at_ms: 0, facts: vec![Fact::TokenCreated(fact).into()] };
+        let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![Fact::TokenCreated(fact).into()] };
         let mut state = State::default();
         state.apply(1, 1, &entry).expect("applies");
         (state, token)

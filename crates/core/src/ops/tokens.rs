@@ -230,7 +230,7 @@ mod tests {
         cluster.end_turn();
         let state = &cluster.applied;
         let records: Vec<_> = state.records().map(|record| (**record).clone()).collect();
-        let again = State::from_records(state.applied, records).expect("reads");
+        let again = State::from_records(state.applied, state.turn, records).expect("reads");
         assert_eq!(again.hash(), state.hash());
         assert_eq!(again.tokens[&token].uses(), 2);
         assert_eq!(again.agent_key(AgentId { bits: 2 }), Some(&[2; 32][..]));
