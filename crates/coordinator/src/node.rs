@@ -16,8 +16,8 @@ use crate::decider::Decider;
 use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::relays::Relays;
-use crate::rpc::sweeps::SweepsService;
 use crate::rpc;
+use crate::rpc::sweeps::SweepsService;
 use crate::streams::Streams;
 
 /// What an agent is answered, in order.

@@ -84,6 +84,14 @@ impl House {
         Process { id: live["shim"].as_i64().expect("a number") as i32 }
     }
 
+    /// Returns once the agent's journal has a line that begins so.
+    pub async fn journal_says(&self, beginning: &str) {
+        let path = self.data.path().join("agent/journal");
+        while !std::fs::read_to_string(&path).expect("reads").lines().any(|line| line.starts_with(beginning)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Returns once the trial's supervisor has noted the end.
     pub async fn has_ended(&self, trial: u32) {
         self.told(trial, 2).await;

@@ -82,6 +82,8 @@ async fn an_end_while_the_agent_was_away_is_told_by_the_next_one() {
     assert_eq!(finished.end.map(|end| (end.kind(), end.code)), Some((Kind::Exited, 5)));
     assert_eq!(house.fake.seen(|seen| seen.reports[&0].clone()), [(1, 1.0), (2, 2.0)]);
     holds_nothing(&agent).await;
+    // The journal is written by a thread of its own, which may be behind.
+    house.journal_says("over ").await;
     drop(agent);
     let _third = house.agent().await;
     let third = house.fake.wait("the third agent", |seen| seen.hellos.get(2).cloned()).await;
