@@ -33,8 +33,8 @@ pub struct Client {
     spec: String,
     sweep: Option<u64>,
     trials: u32,
-    /// Another budget that was asked for, and may have come to be or not: the sweep ended before an answer came.
-    maybe_trials: Option<u32>,
+    /// Budgets that were asked for, and may have come to be or not: the sweep ended before an answer came.
+    maybe_trials: Vec<u32>,
     paused: bool,
     pub calls: Vec<Call>,
 }
@@ -55,7 +55,7 @@ impl Client {
             spec,
             sweep: None,
             trials,
-            maybe_trials: None,
+            maybe_trials: Vec::new(),
             paused: false,
             calls: Vec::new(),
         }
@@ -71,7 +71,7 @@ impl Client {
         if !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#) {
             ordered.stopping.insert(self.request);
         }
-        let trials = [self.trials].into_iter().chain(self.maybe_trials).collect();
+        let trials = [self.trials].into_iter().chain(self.maybe_trials.iter().copied()).collect();
         ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request: self.request, sweep, trials }));
     }
 
@@ -160,7 +160,7 @@ impl Client {
             }
             // It has ended meanwhile.
             (Request::Control { .. }, Reply::No { for_good: true, .. }) => self.paused = false,
-            (Request::Grow { trials, .. }, Reply::No { for_good: true, .. }) => self.maybe_trials = Some(*trials),
+            (Request::Grow { trials, .. }, Reply::No { for_good: true, .. }) => self.maybe_trials.push(*trials),
             (request, reply) => panic!("a client asked {request:?} and was told {reply:?}"),
         }
     }

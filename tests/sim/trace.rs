@@ -6,16 +6,30 @@ use heats_core::State;
 
 use crate::net::{Parcel, Place};
 
-#[derive(Debug, Default)]
-pub struct Trace(blake3::Hasher);
+/// Shows it as well, on standard error.
+const SHOW: &str = "HEATS_SIM_SHOW";
+
+#[derive(Debug)]
+pub struct Trace {
+    hasher: blake3::Hasher,
+    shows: bool,
+}
 
 impl Trace {
+    pub fn begin() -> Self {
+        Self { hasher: blake3::Hasher::new(), shows: std::env::var_os(SHOW).is_some() }
+    }
+
     pub fn add(&mut self, now: Duration, from: Place, to: Place, parcel: &Parcel) {
-        self.0.update(format!("{now:?} {from:?} {to:?} {parcel:?}").as_bytes());
+        let line = format!("{now:?} {from:?} -> {to:?} {parcel:?}");
+        if self.shows {
+            eprintln!("{line}");
+        }
+        self.hasher.update(line.as_bytes());
     }
 
     pub fn end(mut self, state: &State) -> String {
-        self.0.update(state.hash().as_bytes());
-        self.0.finalize().to_hex().chars().take(16).collect()
+        self.hasher.update(state.hash().as_bytes());
+        self.hasher.finalize().to_hex().chars().take(16).collect()
     }
 }

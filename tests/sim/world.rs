@@ -90,7 +90,7 @@ impl World {
             clients: Vec::new(),
             witness: Witness::default(),
             replicas: Replicas::default(),
-            trace: Trace::default(),
+            trace: Trace::begin(),
             looked: Duration::ZERO,
             dice,
             net,
