@@ -4,7 +4,7 @@
 //! What a real agent keeps in files survives its process here too: what runs (supervisors outlive the agent), and what was
 //! reported. What it keeps in memory does not: the stream, and how much of it was acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
@@ -70,8 +70,8 @@ pub struct Agent {
     leader: Option<u64>,
     tries: u32,
     attempts: BTreeMap<Key, Attempt>,
-    /// Attempts that are over and that a coordinator knows to be.
-    done: BTreeSet<Key>,
+    /// Attempts that are over and that a coordinator knows to be, with what they said.
+    done: BTreeMap<Key, Vec<Message>>,
     /// What is not durable yet, in order, with the number that it was sent under on this stream.
     window: VecDeque<(Key, Message, Option<u64>)>,
     /// When each message of this stream was sent, until it is acknowledged.
@@ -95,7 +95,7 @@ impl Agent {
             leader: None,
             tries: 0,
             attempts: BTreeMap::new(),
-            done: BTreeSet::new(),
+            done: BTreeMap::new(),
             window: VecDeque::new(),
             said: VecDeque::new(),
             last_heard: Duration::ZERO,
@@ -198,8 +198,8 @@ impl Agent {
     /// The attempt is not this agent's any more: it ends without a word.
     fn fence(&mut self, key: Key, witness: &mut Witness) {
         witness.fenced(key);
-        if self.attempts.remove(&key).is_some() {
-            self.done.insert(key);
+        if let Some(attempt) = self.attempts.remove(&key) {
+            self.done.insert(key, attempt.said);
         }
         self.window.retain(|(about, _, _)| *about != key);
     }
@@ -208,8 +208,8 @@ impl Agent {
         match message {
             to_agent::Message::Run(run) => {
                 let Some(Ok(key)) = run.key.map(Key::try_from) else { panic!("told to run what has no name") };
-                if !self.attempts.contains_key(&key) && !self.done.contains(&key) {
-                    let attempt = Attempt {
+                if !self.attempts.contains_key(&key) {
+                    let mut attempt = Attempt {
                         training: Training::of(key, &run),
                         started: None,
                         next_step: 1,
@@ -218,6 +218,15 @@ impl Agent {
                         said: Vec::new(),
                         over: false,
                     };
+                    // One that is over is not run again: what became of it is told again.
+                    if let Some(mut said) = self.done.remove(&key) {
+                        if !matches!(said.last(), Some(Message::Finished(_))) {
+                            said.push(Message::Finished(training::lost(key)));
+                        }
+                        self.window.extend(said.iter().map(|message| (key, message.clone(), None)));
+                        attempt.said = said;
+                        attempt.over = true;
+                    }
                     self.attempts.insert(key, attempt);
                 }
             }
@@ -237,8 +246,9 @@ impl Agent {
                 {
                     witness.acknowledged(key, &message);
                     if matches!(message, Message::Finished(_)) {
-                        self.attempts.remove(&key);
-                        self.done.insert(key);
+                        if let Some(attempt) = self.attempts.remove(&key) {
+                            self.done.insert(key, attempt.said);
+                        }
                     }
                 }
             }

@@ -77,6 +77,11 @@ pub fn exited(key: Key, code: i32, ran: Duration) -> v1::Finished {
     finished(key, v1::end::Kind::Exited, code, ran)
 }
 
+/// The process is gone, and nobody knows how.
+pub fn lost(key: Key) -> v1::Finished {
+    finished(key, v1::end::Kind::Lost, 0, Duration::ZERO)
+}
+
 /// The process was told to end.
 pub fn stopped(key: Key, ran: Duration) -> v1::Finished {
     finished(key, v1::end::Kind::Stopped, 0, ran)

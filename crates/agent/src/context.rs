@@ -59,16 +59,22 @@ pub struct Attempts {
 }
 
 impl Context {
-    /// Supervises an attempt from now on. One that the agent holds already, or that is over, is left alone.
+    /// Supervises an attempt from now on. One that the agent holds already is left alone; of one that is over, the end is told
+    /// again.
     pub fn take(self: &Arc<Self>, key: Key, origin: Origin) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         if attempts.held.contains_key(&key) {
             return;
         }
-        if attempts.kept.contains(&key) {
-            tracing::warn!(attempt = %key, "an attempt that is over is not run again");
-            return;
-        }
+        let origin = match attempts.kept.iter().position(|kept| *kept == key) {
+            None => origin,
+            // Whoever took its end did not keep it. It is not run again: what became of it is told again.
+            Some(place) => {
+                tracing::warn!(attempt = %key, "told to run an attempt that is over");
+                attempts.kept.remove(place);
+                Origin::Left(self.slots.seize(0))
+            }
+        };
         let held = Arc::new(Held::new(key, AttemptDir::at(self.paths.attempt(key))));
         attempts.held.insert(key, held.clone());
         while attempts.tasks.try_join_next().is_some() {}

@@ -23,6 +23,8 @@ const MAILBOX: usize = 8_192;
 const BATCH: usize = 1_024;
 /// Entries that may be on their way to the log at once.
 const IN_FLIGHT: usize = 8;
+/// How soon a leader that was refused by its own log asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How often leases and limits of time are looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -85,7 +87,7 @@ impl Decider {
     pub fn start(replica: Replica, streams: Streams, leases: Leases, grace: Duration, clock: Arc<dyn Clock>) -> Self {
         let (mailbox, requests) = mpsc::channel(MAILBOX);
         let leadership = replica.leadership();
-        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0, numbered: 0 };
+        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0, led: 0, numbered: 0 };
         tokio::spawn(task.run());
         Self { mailbox }
     }
@@ -142,6 +144,8 @@ struct Task {
     leadership: watch::Receiver<Leadership>,
     /// Counts the times that this node leads.
     reign: u64,
+    /// The term that it led in last.
+    led: u64,
     /// The last number that it gave to an entry: none is given twice, in whatever term.
     numbered: u64,
 }
@@ -185,6 +189,10 @@ impl Task {
 
     /// Leads in `term` until that is over; whether the task should go on.
     async fn lead(&mut self, term: u64) -> bool {
+        if self.led == term && !self.has_come_through().await {
+            return true;
+        }
+        self.led = term;
         self.reign += 1;
         let state = self.replica.state();
         self.leases.begin(
@@ -245,6 +253,23 @@ impl Task {
         };
         drop(turns);
         go_on
+    }
+
+    /// Waits until what this node proposed in an earlier reign of its term has come to be or never will: a draft without it
+    /// would refuse what is right. Whether this node leads then.
+    async fn has_come_through(&mut self) -> bool {
+        // An entry of term 0 records nothing. It has its place in the log, behind everything that was proposed before.
+        let last = self.replica.propose(Entry::default());
+        tokio::select! {
+            biased;
+            _changed = self.leadership.changed() => return false,
+            proposed = last => if proposed.is_ok() { return true },
+        }
+        tokio::select! {
+            _changed = self.leadership.changed() => {}
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+        false
     }
 
     /// Whether a request still means what it meant when it was made.

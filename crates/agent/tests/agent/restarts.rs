@@ -91,6 +91,21 @@ async fn an_end_while_the_agent_was_away_is_told_by_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_is_over_is_not_run_again_but_told_again() {
+    let house = House::new().await;
+    let agent = house.agent().await;
+    let once = house.data.path().join("once");
+    let script = format!("echo x >> {}; echo ::metric loss=1; exit 5", once.display());
+    house.fake.run(0, shell(&script)).await;
+    let first = house.fake.finished(0).await;
+    holds_nothing(&agent).await;
+    house.fake.run(0, shell(&script)).await;
+    let second = house.fake.wait("the end again", |seen| seen.finished[&0].get(1).cloned()).await;
+    assert_eq!((second.end, second.ran_ms), (first.end, first.ran_ms));
+    assert_eq!(std::fs::read_to_string(once).expect("is there"), "x\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_whose_supervisor_was_killed_is_lost_and_none_of_it_runs_on() {
     let house = House::new().await;
     let agent = Doomed::start(&house).await;
