@@ -2,7 +2,7 @@
 //! leases and services are the product's own; network, disks, clocks, agents and clients are simulated, and fail. One
 //! seed decides everything and replays it, bit for bit.
 //!
-//! Each seed runs in a process of its own. See `docs/CONTRIBUTING.md` for how to run many, or one again.
+//! Each seed runs in a process of its own. See `README.md` here for how to run many, or one again.
 
 mod agent;
 mod chance;
