@@ -161,7 +161,7 @@ impl Agent {
             context.take(key, Origin::Left(context.slots.seize(cpus)));
         }
         let (closing, is_closing) = watch::channel(false);
-        let identity = Identity { id, name, inventory };
+        let identity = Identity { id, name, inventory, session: rand::random::<u64>().max(1) };
         let attach = Attach::new(
             context.clone(),
             identity,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use heats_domain::{AgentId, Inventory};
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
+use heats_wire::v1::stop::Purpose;
 use heats_wire::v1::{self, to_agent};
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,8 @@ const REDIRECTS: u32 = 3;
 const LEADER: &str = "heats-leader";
 /// How long after a bad tick the next may come, so that a machine that slept does not beat in bursts.
 const HEARTBEAT_LEAST: Duration = Duration::from_millis(10);
+/// How often the disk is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Who the agent says it is.
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ pub struct Identity {
     pub name: String,
     /// What it offers.
     pub inventory: Inventory,
+    /// Which process this is: no other one has the same.
+    pub session: u64,
 }
 
 /// Keeps the agent attached.
@@ -66,6 +71,8 @@ pub struct Attach {
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
     window: Window,
+    /// Why the cluster does not take the agent, as it was told last.
+    refused: Option<String>,
     /// Once it is true, the agent is about to leave and takes no new attempts.
     closing: watch::Receiver<bool>,
 }
@@ -97,6 +104,12 @@ impl Lost {
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
     }
 
+    /// Why the cluster does not take this agent, whichever coordinator it asks.
+    fn refusal(&self) -> Option<String> {
+        let Self::Refused(status) = self else { return None };
+        (status.code() == Code::AlreadyExists).then(|| status.message().to_owned())
+    }
+
     /// Whether a coordinator answered that is well and does not lead: soon one does.
     fn is_of_an_election(&self) -> bool {
         let Self::Refused(status) = self else { return false };
@@ -122,7 +135,7 @@ impl Attach {
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        Self { context, identity, coordinators, orphan_ttl, on_event, outbox, window, closing }
+        Self { context, identity, coordinators, orphan_ttl, on_event, outbox, window, refused: None, closing }
     }
 
     /// Stays attached for ever.
@@ -151,6 +164,7 @@ impl Attach {
                 Ok(stream) => {
                     tries = 0;
                     redirects = 0;
+                    self.refused = None;
                     self.on_event.tell(AgentEvent::Attached { address });
                     let lost = self.talk(stream).await;
                     last_heard = Instant::now();
@@ -160,6 +174,10 @@ impl Attach {
                 Err(lost) => lost,
             };
             tracing::debug!(error = %lost, "not attached");
+            if let Some(why) = lost.refusal().filter(|why| self.refused.as_ref() != Some(why)) {
+                self.refused = Some(why.clone());
+                self.on_event.tell(AgentEvent::Refused { why });
+            }
             leader = lost.leader();
             if leader.is_some() && redirects < REDIRECTS {
                 redirects += 1;
@@ -184,7 +202,7 @@ impl Attach {
 
     /// Talks until the stream is lost.
     async fn talk(&mut self, stream: Attached) -> Lost {
-        let Attached { to_leader, mut from_leader, welcome, mut sent } = stream;
+        let Attached { to_leader, mut from_leader, welcome, mut sent, mut told_unable } = stream;
         self.welcome(&welcome);
         self.window.rewind();
         let (log_chunks, mut log_queue) = mpsc::channel(8);
@@ -196,7 +214,18 @@ impl Attach {
         let mut last_heard = Instant::now();
         let mut closing = self.closing.clone();
         let mut leaving = false;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Before anything that is sent from here on: what is given back must not be leased to this agent at once.
+            if self.context.disk.is_full() != told_unable {
+                let condition = self.context.disk.condition();
+                told_unable = !condition.unable.is_empty();
+                sent += 1;
+                if to_leader.send(heartbeat_message(sent, condition)).await.is_err() {
+                    return Lost::Ended;
+                }
+            }
             let stalled = (!self.window.is_empty()).then(|| last_heard + ttl);
             tokio::select! {
                 message = from_leader.message() => {
@@ -230,8 +259,13 @@ impl Attach {
                     }
                 }
                 _beat = heartbeat.tick() => {
+                    let condition = self.context.disk.condition();
+                    if condition.unable.is_empty() == told_unable {
+                        // It has changed just now: the turn's beginning tells it, and waits for room in the queue.
+                        continue;
+                    }
                     sent += 1;
-                    let message = v1::FromAgent { seq: sent, message: Some(Message::Heartbeat(v1::Heartbeat {})) };
+                    let message = heartbeat_message(sent, condition);
                     // A full queue carries something already: every message is a sign of life.
                     let _full = to_leader.try_send(message);
                     heartbeat.reset_after(jitter(beat));
@@ -243,6 +277,9 @@ impl Attach {
                     if to_leader.send(message).await.is_err() {
                         return Lost::Ended;
                     }
+                }
+                _tick = look.tick() => {
+                    self.context.disk.look();
                 }
                 () = sleep_until(stalled) => return Lost::Stalled,
             }
@@ -277,16 +314,28 @@ impl Attach {
                 }
                 Err(error) => tracing::error!(%error, "told to run something that has no name"),
             },
-            to_agent::Message::Stop(v1::Stop { key, grace_ms, why }) => {
-                let held = Key::from_wire(key).ok().and_then(|key| self.context.find(key));
-                if let Some(held) = held {
-                    held.order(Order { cause: Cause::Stopped, grace: Duration::from_millis(grace_ms), why });
-                }
-            }
+            to_agent::Message::Stop(stop) => self.stop(stop),
             to_agent::Message::LogRequest(request) => logs.start(request),
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
         }
     }
+
+    fn stop(&self, stop: v1::Stop) {
+        let purpose = stop.purpose();
+        let v1::Stop { key, grace_ms, why, purpose: _ } = stop;
+        let Some(held) = Key::from_wire(key).ok().and_then(|key| self.context.find(key)) else { return };
+        let cause = match purpose {
+            Purpose::End => Cause::Stopped,
+            Purpose::GiveBack if held.has_begun() => return,
+            Purpose::Preempt | Purpose::GiveBack => Cause::Preempted,
+        };
+        held.order(Order { cause, grace: Duration::from_millis(grace_ms), why });
+    }
+}
+
+/// A sign of life, with what the agent says of itself.
+fn heartbeat_message(seq: u64, condition: v1::Condition) -> v1::FromAgent {
+    v1::FromAgent { seq, message: Some(Message::Heartbeat(v1::Heartbeat { condition: Some(condition) })) }
 }
 
 /// A stream that was welcomed.
@@ -296,18 +345,25 @@ struct Attached {
     welcome: v1::Welcome,
     /// The number of the last message that was sent.
     sent: u64,
+    /// Whether the coordinator was told that nothing can begin here now.
+    told_unable: bool,
 }
 
 async fn attach(address: &str, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
     let channel = connect(address).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
-    let Identity { id, name, inventory } = identity.clone();
+    let Identity { id, name, inventory, session } = identity.clone();
+    context.disk.look();
+    let condition = context.disk.condition();
+    let told_unable = !condition.unable.is_empty();
     let hello = v1::Hello {
         agent: Some(id),
         name,
         inventory: Some(inventory),
         holding: context.held().iter().map(|held| v1::Holding { key: Some(held.key.to_wire()) }).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        session,
+        condition: Some(condition),
     };
     let first = v1::FromAgent { seq: 1, message: Some(Message::Hello(hello)) };
     // The receiver is right here: the queue is neither full nor closed.
@@ -316,7 +372,9 @@ async fn attach(address: &str, identity: &Identity, context: &Context) -> Result
         let answer = AgentsClient::new(channel).attach(ReceiverStream::new(queue)).await?;
         let mut from_leader = answer.into_inner();
         match from_leader.message().await?.and_then(|message| message.message) {
-            Some(to_agent::Message::Welcome(welcome)) => Ok(Attached { to_leader, from_leader, welcome, sent: 1 }),
+            Some(to_agent::Message::Welcome(welcome)) => {
+                Ok(Attached { to_leader, from_leader, welcome, sent: 1, told_unable })
+            }
             Some(_) => Err(Lost::NoWelcome),
             None => Err(Lost::Ended),
         }

@@ -46,6 +46,11 @@ pub enum AgentEvent {
         /// The coordinator's address.
         address: String,
     },
+    /// The cluster does not take the agent.
+    Refused {
+        /// Why, and what to do.
+        why: String,
+    },
     /// The agent has lost its coordinator and looks for the leader; trials run on.
     Detached {
         /// Why.

@@ -60,6 +60,7 @@ type Answered = oneshot::Sender<Result<Answer, AskError>>;
 enum Request {
     Op(Box<Op>, Answered),
     Detach(AgentId),
+    Able(AgentId, bool),
 }
 
 /// The way to the decider.
@@ -119,6 +120,12 @@ impl Decider {
         // A decider that is gone has no agents.
         let _ = self.mailbox.send(Request::Detach(agent)).await;
     }
+
+    /// Says whether an agent can start anything now.
+    pub async fn able(&self, agent: AgentId, able: bool) {
+        // As above.
+        let _ = self.mailbox.send(Request::Able(agent, able)).await;
+    }
 }
 
 struct Task {
@@ -158,7 +165,7 @@ impl Task {
                         changed = self.leadership.changed() => if changed.is_err() { return },
                         request = self.requests.recv() => match request {
                             Some(Request::Op(_, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
-                            Some(Request::Detach(_)) => {}
+                            Some(Request::Detach(_) | Request::Able(..)) => {}
                             None => return,
                         },
                     }
@@ -261,6 +268,7 @@ fn take_turn(
         match request {
             Request::Op(op, answered) => waiting.push((leading.decide(*op)?, answered)),
             Request::Detach(agent) => leading.detach(agent),
+            Request::Able(agent, able) => leading.set_able(agent, able),
         }
     }
     for (agent, silent) in expired {

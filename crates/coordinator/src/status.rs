@@ -11,14 +11,15 @@ use crate::decider::AskError;
 /// A refusal as a status.
 pub fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
-        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } => Code::NotFound,
+        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchAgent(_) => Code::NotFound,
         Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
         Refusal::Ended(_)
         | Refusal::NotEnded(_)
         | Refusal::Stale { .. }
         | Refusal::BelowCreated { .. }
         | Refusal::BudgetUsed { .. }
-        | Refusal::NothingFailed(_) => Code::Aborted,
+        | Refusal::NothingFailed(_)
+        | Refusal::AmbiguousAgent { .. } => Code::Aborted,
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument
         }

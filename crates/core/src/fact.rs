@@ -24,7 +24,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FactCell {
     /// The fact.
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub fact: Option<Fact>,
 }
 
@@ -82,6 +82,12 @@ pub enum Fact {
     /// A trial that was leased ahead has its place now: another attempt on its agent ended.
     #[prost(message, tag = "17")]
     TrialPlaced(TrialPlaced),
+    /// An operator drained an agent: nothing more is leased to it.
+    #[prost(message, tag = "18")]
+    AgentDrained(AgentDrained),
+    /// An operator took the drain back.
+    #[prost(message, tag = "19")]
+    AgentUndrained(AgentUndrained),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -387,6 +393,31 @@ pub struct AgentAttached {
     pub version: String,
 }
 
+/// See [`Fact::AgentDrained`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AgentDrained {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// Why, in the operator's words; may be empty.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    /// Who did it, as their command says.
+    #[prost(string, tag = "3")]
+    pub by: String,
+    /// What runs there is ended and waits for another agent; otherwise it runs to its end.
+    #[prost(bool, tag = "4")]
+    pub now: bool,
+}
+
+/// See [`Fact::AgentUndrained`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct AgentUndrained {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+}
+
 impl Fact {
     /// The sweep that the fact is about, where it is about one.
     pub const fn sweep(&self) -> Option<SweepId> {
@@ -407,7 +438,7 @@ impl Fact {
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
             Self::TrialPlaced(f) => f.sweep,
-            Self::AgentAttached(_) => return None,
+            Self::AgentAttached(_) | Self::AgentDrained(_) | Self::AgentUndrained(_) => return None,
         })
     }
 
@@ -430,7 +461,9 @@ impl Fact {
             | Self::SweepReopened(_)
             | Self::SweepRemoved(_)
             | Self::PointEnqueued(_)
-            | Self::AgentAttached(_) => None,
+            | Self::AgentAttached(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_) => None,
         }
     }
 
@@ -453,7 +486,9 @@ impl Fact {
             | Self::PointEnqueued(_)
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
-            | Self::AgentAttached(_) => None,
+            | Self::AgentAttached(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_) => None,
         }
     }
 
@@ -477,6 +512,8 @@ impl Fact {
             Self::AttemptEnded(_) => "attempt_ended",
             Self::AgentAttached(_) => "agent_attached",
             Self::TrialPlaced(_) => "trial_placed",
+            Self::AgentDrained(_) => "agent_drained",
+            Self::AgentUndrained(_) => "agent_undrained",
         }
     }
 }

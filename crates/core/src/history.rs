@@ -46,6 +46,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::TrialStarted(_)
         | Fact::AttemptEnded(_)
         | Fact::AgentAttached(_)
+        | Fact::AgentDrained(_)
+        | Fact::AgentUndrained(_)
         | Fact::TrialPlaced(_) => None,
     }
 }

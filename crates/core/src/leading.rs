@@ -14,6 +14,7 @@ use crate::dispatch::{self, Offer, Place, Suggestions};
 use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
+use crate::ops::agent_drain::{self, Drain};
 use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::control::{self, Edit, Verb};
@@ -56,6 +57,10 @@ pub enum Op {
     Report(Key, u64, Metrics),
     /// An attempt is over.
     Finish(Finish),
+    /// Lease an agent nothing more.
+    Drain(Drain),
+    /// Lease to a drained agent again.
+    Undrain(AgentId),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
 }
@@ -84,7 +89,11 @@ pub struct Leading {
     stoppers: BTreeMap<SweepId, Option<Box<dyn Stopper>>>,
     /// The sweeps that have not ended.
     active: BTreeSet<SweepId>,
-    /// The agents that are attached to this leader, with what no lease holds.
+    /// The agents that are attached to this leader.
+    attached: BTreeSet<AgentId>,
+    /// Those of them that say that they can start nothing now.
+    unable: BTreeSet<AgentId>,
+    /// Those that may be given something, with what no lease holds.
     free: BTreeMap<AgentId, Inventory>,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
@@ -102,6 +111,8 @@ impl Leading {
             facts: Vec::new(),
             stoppers: BTreeMap::new(),
             active,
+            attached: BTreeSet::new(),
+            unable: BTreeSet::new(),
             free: BTreeMap::new(),
             vacated: BTreeSet::new(),
         }
@@ -144,9 +155,10 @@ impl Leading {
             Op::Enqueue(sweep, params) => self.record(control::enqueue(&self.draft, sweep, params), Reply::Enqueued),
             Op::Retry(sweep, trials) => self.record(control::retry(&self.draft, sweep, &trials), Reply::Retried),
             Op::Attach(attach) => {
-                let agent = attach.agent;
+                let (agent, able) = (attach.agent, attach.able);
                 let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
-                self.free.insert(agent, self.draft.free(agent));
+                self.attached.insert(agent);
+                self.set_able(agent, able);
                 decided
             }
             Op::Start(key, environment) => {
@@ -163,8 +175,10 @@ impl Leading {
                 self.record(decision, |()| Reply::Done)
             }
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
+            Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
+            Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
             Op::Expire(agent, silent_ms) => {
-                self.free.remove(&agent);
+                self.detach(agent);
                 let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
                 self.record(Ok((facts, ())), |()| Reply::Done)
             }
@@ -173,7 +187,28 @@ impl Leading {
 
     /// An agent's stream was cut: nothing new is leased to it, and its leases stay until they expire.
     pub fn detach(&mut self, agent: AgentId) {
-        self.free.remove(&agent);
+        self.attached.remove(&agent);
+        self.reconsider(agent);
+    }
+
+    /// An agent says whether it can start anything now: where it cannot, nothing new is leased to it.
+    pub fn set_able(&mut self, agent: AgentId, able: bool) {
+        if able {
+            self.unable.remove(&agent);
+        } else {
+            self.unable.insert(agent);
+        }
+        self.reconsider(agent);
+    }
+
+    /// Whether the agent may be given something may have changed.
+    fn reconsider(&mut self, agent: AgentId) {
+        let drained = self.draft.drains.contains_key(&agent);
+        if self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained {
+            self.free.insert(agent, self.draft.free(agent));
+        } else {
+            self.free.remove(&agent);
+        }
     }
 
     /// Ends the sweeps whose time or GPU-hours are over.
@@ -370,6 +405,8 @@ impl Leading {
                     self.recount(agent);
                 }
             }
+            Fact::AgentDrained(fact) => self.reconsider(fact.agent),
+            Fact::AgentUndrained(fact) => self.reconsider(fact.agent),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)

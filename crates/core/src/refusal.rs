@@ -1,7 +1,7 @@
 //! Why an operation is not carried out. Each refusal has a stable code with a page in `docs/errors/`.
 
-use heats_domain::SweepId;
 use heats_domain::space::ParamError;
+use heats_domain::{AgentId, SweepId};
 
 /// A refused operation: nothing was recorded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -92,6 +92,21 @@ pub enum Refusal {
     /// An id was minted twice; the caller mints another.
     #[error("the id `{0}` is taken")]
     IdTaken(SweepId),
+    /// No agent has this name or id.
+    #[error("there is no agent `{0}`")]
+    NoSuchAgent(String),
+    /// Several agents have the name.
+    #[error("agents {} are all named `{name}`", ids(agents))]
+    AmbiguousAgent {
+        /// The name.
+        name: String,
+        /// Who has it; the first of them, where they are many.
+        agents: Vec<AgentId>,
+    },
+}
+
+fn ids(agents: &[AgentId]) -> String {
+    agents.iter().map(|agent| format!("`{agent}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Refusal {
@@ -113,6 +128,8 @@ impl Refusal {
             Self::TooLarge { .. } => "H0013",
             Self::Spec(_) => "H0014",
             Self::IdTaken(_) => "H0015",
+            Self::NoSuchAgent(_) => "H0016",
+            Self::AmbiguousAgent { .. } => "H0017",
         }
     }
 
@@ -136,6 +153,8 @@ impl Refusal {
             Self::TooLarge { .. } => "make it smaller",
             Self::Spec(_) => "`heats check FILE` shows every error with its line",
             Self::IdTaken(_) => "try again",
+            Self::NoSuchAgent(_) => "`heats agent ls -o wide` lists every agent with its id",
+            Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
         }
     }
 }

@@ -11,8 +11,8 @@ use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
-    AgentAttached, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted, TrialCreated,
-    TrialLeased, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
+    TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
@@ -74,6 +74,8 @@ pub struct State {
     pub sweeps: OrdMap<SweepId, Arc<Sweep>>,
     /// The agents that ever attached: the record of each one's last inventory.
     pub agents: OrdMap<AgentId, Arc<Record>>,
+    /// The agents that are drained: the record of each one's drain.
+    pub drains: OrdMap<AgentId, Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
     names: OrdSet<(String, SweepId)>,
@@ -120,6 +122,12 @@ impl State {
             }
             Fact::AgentAttached(fact) => {
                 self.agents.insert(fact.agent, Arc::clone(&record));
+            }
+            Fact::AgentDrained(fact) => {
+                self.drains.insert(fact.agent, Arc::clone(&record));
+            }
+            Fact::AgentUndrained(fact) => {
+                self.drains.remove(&fact.agent);
             }
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
@@ -220,6 +228,15 @@ impl State {
         }
     }
 
+    /// An agent's drain and when it was, milliseconds since the Unix epoch; `None` where it is not drained.
+    pub fn drain(&self, agent: AgentId) -> Option<(&AgentDrained, u64)> {
+        let record = self.drains.get(&agent)?;
+        match record.cell.fact.as_ref()? {
+            Fact::AgentDrained(fact) => Some((fact, record.at_ms)),
+            _ => None,
+        }
+    }
+
     /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
     pub fn free(&self, agent: AgentId) -> Inventory {
         let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
@@ -232,12 +249,13 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents. A snapshot is this list.
+    /// sweeps with their journals, then agents, then their drains. A snapshot is this list.
     ///
     /// Agents come last: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values())
+        let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
+        journals.chain(self.agents.values()).chain(self.drains.values())
     }
 
     /// The state that these records make, as it was after the entry at `applied`.
@@ -290,7 +308,11 @@ impl Sweep {
             Fact::TrialPlaced(fact) => {
                 live_attempt(self.touch(fact.trial)?, fact.attempt)?;
             }
-            Fact::SweepSubmitted(_) | Fact::SweepRemoved(_) | Fact::AgentAttached(_) => {
+            Fact::SweepSubmitted(_)
+            | Fact::SweepRemoved(_)
+            | Fact::AgentAttached(_)
+            | Fact::AgentDrained(_)
+            | Fact::AgentUndrained(_) => {
                 return Err("it is not a sweep's own");
             }
         }

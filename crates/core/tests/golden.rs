@@ -3,9 +3,9 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded,
-    SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TrialCreated, TrialLeased, TrialPlaced,
-    TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AgentUndrained, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued,
+    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
+    TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -16,6 +16,18 @@ use prost::Message;
 const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
 /// What came after: trials that are leased ahead.
 const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
+/// What came then: agents that are drained.
+const V3: &[u8] = include_bytes!("golden/entry-v3.bin");
+
+/// The kinds of facts that version 2 did not have.
+fn newest_facts() -> Vec<Fact> {
+    let agent = AgentId { bits: 6 };
+    vec![
+        Fact::AgentDrained(AgentDrained { agent, reason: "new disk".into(), by: "ann@desk".into(), now: true }),
+        Fact::AgentDrained(AgentDrained { agent, reason: String::new(), by: String::new(), now: false }),
+        Fact::AgentUndrained(AgentUndrained { agent }),
+    ]
+}
 
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
@@ -128,7 +140,7 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    for (bytes, facts) in [(V1, facts()), (V2, later_facts())] {
+    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, newest_facts())] {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }
@@ -136,10 +148,10 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).map(Fact::name).collect();
+    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).chain(&newest_facts()).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 17);
+    assert_eq!(names.len(), 19);
 }
 
 #[test]

@@ -43,6 +43,11 @@ pub fn sentence(fact: &Fact) -> String {
             format!("attempt {} of trial {} {how} after {:.3} s", f.attempt, f.trial, f.ran_ms as f64 / 1_000.0)
         }
         Fact::AgentAttached(f) => format!("agent `{}` ({}) attached", f.agent, f.name),
+        Fact::AgentDrained(f) => {
+            let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
+            format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
+        }
+        Fact::AgentUndrained(f) => format!("agent `{}` is not drained any more", f.agent),
     }
 }
 
@@ -92,5 +97,7 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::AgentAttached(f) => {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }
+        Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
+        Fact::AgentUndrained(f) => json!({"agent": f.agent}),
     }
 }

@@ -2,6 +2,7 @@
 
 mod doors;
 mod fake;
+mod given_back;
 mod house;
 mod restarts;
 mod slots;

@@ -94,6 +94,7 @@ pub fn said_by_agent(event: &AgentEvent) -> Option<String> {
             words::bytes(*room),
         )),
         AgentEvent::DiskHasRoom => Some("there is room on the disk again, and trials start".to_owned()),
+        AgentEvent::Refused { why } => Some(format!("the cluster does not take this agent: {why}")),
         AgentEvent::Detached { why } => Some(format!("the agent has lost its coordinator: {why}")),
         AgentEvent::EnvProgress { .. } | AgentEvent::Attached { .. } => None,
     }

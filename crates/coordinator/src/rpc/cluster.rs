@@ -8,6 +8,7 @@ use heats_wire::v1;
 use heats_wire::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
+use super::fleet;
 use crate::decider::AskError;
 use crate::node::Node;
 use crate::status::unanswered;
@@ -109,6 +110,24 @@ impl Cluster for ClusterService {
             Err(error @ SnapshotError::Empty) => Err(Status::failed_precondition(error.to_string())),
             Err(SnapshotError::Stopped) => Err(unanswered(&AskError::Stopped)),
         }
+    }
+
+    async fn agent(&self, request: Request<v1::AgentRequest>) -> Result<Response<v1::AgentResponse>, Status> {
+        fleet::agent(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn drain_agent(
+        &self,
+        request: Request<v1::DrainAgentRequest>,
+    ) -> Result<Response<v1::DrainAgentResponse>, Status> {
+        fleet::drain(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn undrain_agent(
+        &self,
+        request: Request<v1::UndrainAgentRequest>,
+    ) -> Result<Response<v1::UndrainAgentResponse>, Status> {
+        fleet::undrain(&self.node, request.into_inner()).await.map(Response::new)
     }
 }
 

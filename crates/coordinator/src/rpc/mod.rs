@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod cluster;
 pub mod events;
+mod fleet;
 pub mod logs;
 mod lookup;
 pub mod raft;

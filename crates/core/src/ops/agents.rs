@@ -22,6 +22,8 @@ pub struct Attach {
     pub version: String,
     /// Every attempt that it holds.
     pub holding: BTreeSet<Key>,
+    /// Whether it can start anything now: its disk may be full.
+    pub able: bool,
 }
 
 /// What an agent is told about its attempts.
@@ -38,7 +40,7 @@ pub struct Attached {
 impl Attach {
     /// Sorts the attempts that the agent holds from those that it should hold.
     pub fn decide(self, state: &State, now_ms: u64) -> Decision<Attached> {
-        let Self { agent, name, mut inventory, version, holding } = self;
+        let Self { agent, name, mut inventory, version, holding, able: _ } = self;
         // A GPU that is listed twice is still one GPU.
         inventory.gpus.sort_by_key(|gpu| gpu.index);
         inventory.gpus.dedup_by_key(|gpu| gpu.index);
