@@ -47,6 +47,11 @@ const LEADER: &str = "heats-leader";
 const HEARTBEAT_LEAST: Duration = Duration::from_millis(10);
 /// How often the disk is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// After a connection was silent for so long its peer is asked for a sign of life, which it has to give within as long.
+/// Where there is another coordinator to go to, a leader that stands still is left soon: it is replaced after about a
+/// second. Where there is none, nothing is won by leaving it.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const SIGN_OF_LIFE_ALONE: Duration = Duration::from_secs(5);
 
 /// Who the agent says it is.
 #[derive(Clone, Debug)]
@@ -140,20 +145,22 @@ impl Attach {
 
     /// Stays attached for ever.
     pub async fn run(mut self) {
-        let mut turn = 0;
+        // The first is next.
+        let mut turn = self.coordinators.len().saturating_sub(1);
         let mut tries = 0;
         let mut redirects = 0;
         let mut leader: Option<String> = None;
+        let mut failed: Option<String> = None;
         let mut last_heard = Instant::now();
         loop {
             let address = leader.take().unwrap_or_else(|| {
-                let address = self.coordinators.get(turn % self.coordinators.len().max(1)).cloned().unwrap_or_default();
-                turn += 1;
-                address
+                turn = next_turn(&self.coordinators, turn, failed.as_deref());
+                self.coordinators.get(turn).cloned().unwrap_or_default()
             });
+            failed = Some(address.clone());
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
-                attached = attach(&address, &self.identity, &self.context) => attached,
+                attached = attach(&address, sign_of_life(&self.coordinators), &self.identity, &self.context) => attached,
                 () = sleep_until(orphaned) => {
                     self.orphan();
                     last_heard = Instant::now();
@@ -349,8 +356,13 @@ struct Attached {
     told_unable: bool,
 }
 
-async fn attach(address: &str, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
-    let channel = connect(address).await?;
+async fn attach(
+    address: &str,
+    sign_of_life: Duration,
+    identity: &Identity,
+    context: &Context,
+) -> Result<Attached, Lost> {
+    let channel = connect(address, sign_of_life).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory, session } = identity.clone();
     context.disk.look();
@@ -382,16 +394,29 @@ async fn attach(address: &str, identity: &Identity, context: &Context) -> Result
     tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent))
 }
 
-async fn connect(address: &str) -> Result<Channel, Lost> {
+async fn connect(address: &str, sign_of_life: Duration) -> Result<Channel, Lost> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|source| Lost::Address { address: address.to_owned(), source })?
         .connect_timeout(CONNECT_WAIT)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(sign_of_life)
+        .keep_alive_timeout(sign_of_life)
         .keep_alive_while_idle(true);
     endpoint.connect().await.map_err(|source| Lost::Connect { address: address.to_owned(), source })
+}
+
+/// After how long a silence a connection's peer is asked for a sign of life.
+const fn sign_of_life(coordinators: &[String]) -> Duration {
+    if coordinators.len() > 1 { SIGN_OF_LIFE } else { SIGN_OF_LIFE_ALONE }
+}
+
+/// Which of `coordinators` is asked after the one at `turn`. Not the one that has just failed, where there is another: it
+/// may stand still, and whoever asks it waits.
+fn next_turn(coordinators: &[String], turn: usize, failed: Option<&str>) -> usize {
+    let after = |turn: usize| (turn + 1) % coordinators.len().max(1);
+    let next = after(turn);
+    if coordinators.get(next).map(String::as_str) == failed { after(next) } else { next }
 }
 
 /// Anything from nothing to the cap, which doubles with every try: agents that lost the same leader come back spread out.
@@ -474,6 +499,26 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn coordinators(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_coordinator_that_failed_is_asked_again_only_after_another() {
+        let (one, three) = (coordinators(&["a"]), coordinators(&["a", "b", "c"]));
+        assert_eq!([next_turn(&three, 0, None), next_turn(&three, 2, None)], [1, 0]);
+        assert_eq!([next_turn(&three, 0, Some("b")), next_turn(&three, 1, Some("c"))], [2, 0]);
+        assert_eq!(next_turn(&three, 0, Some("x")), 1, "one that was named by another");
+        assert_eq!([next_turn(&one, 0, Some("a")), next_turn(&[], 0, None)], [0, 0]);
+    }
+
+    #[test]
+    fn a_leader_that_stands_still_is_left_soon_where_there_is_somebody_else_to_ask() {
+        assert!(sign_of_life(&coordinators(&["a", "b"])) < sign_of_life(&coordinators(&["a"])));
+        // A leader is replaced after one second: to be there much earlier is of no use, much later is a loss.
+        assert_eq!(sign_of_life(&coordinators(&["a", "b"])), Duration::from_secs(1));
+    }
 
     #[test]
     fn the_back_off_grows_to_its_cap_and_is_spread() {
