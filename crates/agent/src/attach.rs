@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_domain::{AgentId, Inventory};
+use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::stop::Purpose;
@@ -25,6 +26,7 @@ use crate::context::Context;
 use crate::event::{AgentEvent, OnEvent};
 use crate::held::{Order, Outgoing};
 use crate::key::Key;
+use crate::lineage::Lineage;
 use crate::logs::Logs;
 use crate::supervisor::Origin;
 
@@ -45,6 +47,8 @@ const REDIRECTS: u32 = 3;
 const LEADER: &str = "heats-leader";
 /// How long after a bad tick the next may come, so that a machine that slept does not beat in bursts.
 const HEARTBEAT_LEAST: Duration = Duration::from_millis(10);
+/// More coordinators than any cluster has.
+const COORDINATORS_MAX: usize = 32;
 /// How often the disk is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// After a connection was silent for so long its peer is asked for a sign of life, which it has to give within as long.
@@ -64,6 +68,8 @@ pub struct Identity {
     pub inventory: Inventory,
     /// Which process this is: no other one has the same.
     pub session: u64,
+    /// The cluster that its attempts are of.
+    pub lineage: Lineage,
 }
 
 /// Keeps the agent attached.
@@ -71,7 +77,9 @@ pub struct Identity {
 pub struct Attach {
     context: Arc<Context>,
     identity: Identity,
+    /// Those that the agent was told at its start, and then those that the last leader named beside them.
     coordinators: Vec<String>,
+    told_at_start: usize,
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
@@ -109,6 +117,12 @@ impl Lost {
         (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
     }
 
+    /// The cluster's lineage, if whoever answered said that the agent's is another.
+    fn lineage(&self) -> Option<u64> {
+        let Self::Refused(status) = self else { return None };
+        status.metadata().get(LINEAGE_KEY)?.to_str().ok()?.parse().ok()
+    }
+
     /// Why the cluster does not take this agent, whichever coordinator it asks.
     fn refusal(&self) -> Option<String> {
         let Self::Refused(status) = self else { return None };
@@ -130,7 +144,7 @@ impl From<Status> for Lost {
 
 impl Attach {
     /// Attaches to one of `coordinators` once [`Attach::run`] is called.
-    pub const fn new(
+    pub fn new(
         context: Arc<Context>,
         identity: Identity,
         coordinators: Vec<String>,
@@ -140,7 +154,19 @@ impl Attach {
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        Self { context, identity, coordinators, orphan_ttl, on_event, outbox, window, refused: None, closing }
+        let told_at_start = coordinators.len();
+        Self {
+            context,
+            identity,
+            coordinators,
+            told_at_start,
+            orphan_ttl,
+            on_event,
+            outbox,
+            window,
+            refused: None,
+            closing,
+        }
     }
 
     /// Stays attached for ever.
@@ -185,6 +211,15 @@ impl Attach {
                 self.refused = Some(why.clone());
                 self.on_event.tell(AgentEvent::Refused { why });
             }
+            if let Some(lineage) = lost.lineage() {
+                match self.begin_anew(lineage).await {
+                    Ok(()) => {
+                        leader = failed.take();
+                        continue;
+                    }
+                    Err(error) => tracing::error!(%error, "which cluster this agent is of cannot be noted"),
+                }
+            }
             leader = lost.leader();
             if leader.is_some() && redirects < REDIRECTS {
                 redirects += 1;
@@ -205,6 +240,22 @@ impl Attach {
             let why = "no coordinator was heard of for longer than the agent waits".to_owned();
             held.order(Order { cause: Cause::Orphaned, grace: Duration::from_secs(10), why });
         }
+    }
+
+    /// The cluster was made from a backup of the one that the agent comes from, and knows nothing of what came after it. Its
+    /// next attempts may have the names of those that the agent holds, or kept: they are ended without a word, and removed.
+    async fn begin_anew(&mut self, lineage: u64) -> std::io::Result<()> {
+        let held = self.context.held();
+        for held in &held {
+            let why = "the cluster was made from a backup, and does not know of it".to_owned();
+            held.order(Order { cause: Cause::Fenced, grace: Duration::ZERO, why });
+        }
+        self.context.forget().await;
+        while self.outbox.try_recv().is_ok() {}
+        self.window = Window::new();
+        self.identity.lineage.set(lineage)?;
+        self.on_event.tell(AgentEvent::OtherCluster { ended: held.len() });
+        Ok(())
     }
 
     /// Talks until the stream is lost.
@@ -293,7 +344,10 @@ impl Attach {
         }
     }
 
-    fn welcome(&self, welcome: &v1::Welcome) {
+    fn welcome(&mut self, welcome: &v1::Welcome) {
+        if let Some(named) = &welcome.coordinators {
+            learn(&mut self.coordinators, self.told_at_start, &named.addresses);
+        }
         for key in &welcome.kill {
             if let Ok(key) = Key::from_wire(Some(*key))
                 && let Some(held) = self.context.find(key)
@@ -324,6 +378,9 @@ impl Attach {
             to_agent::Message::Stop(stop) => self.stop(stop),
             to_agent::Message::LogRequest(request) => logs.start(request),
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
+            to_agent::Message::Coordinators(v1::Coordinators { addresses }) => {
+                learn(&mut self.coordinators, self.told_at_start, &addresses);
+            }
         }
     }
 
@@ -364,7 +421,7 @@ async fn attach(
 ) -> Result<Attached, Lost> {
     let channel = connect(address, sign_of_life).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
-    let Identity { id, name, inventory, session } = identity.clone();
+    let Identity { id, name, inventory, session, lineage } = identity.clone();
     context.disk.look();
     let condition = context.disk.condition();
     let told_unable = !condition.unable.is_empty();
@@ -376,6 +433,7 @@ async fn attach(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         session,
         condition: Some(condition),
+        lineage: lineage.number(),
     };
     let first = v1::FromAgent { seq: 1, message: Some(Message::Hello(hello)) };
     // The receiver is right here: the queue is neither full nor closed.
@@ -404,6 +462,16 @@ async fn connect(address: &str, sign_of_life: Duration) -> Result<Channel, Lost>
         .keep_alive_timeout(sign_of_life)
         .keep_alive_while_idle(true);
     endpoint.connect().await.map_err(|source| Lost::Connect { address: address.to_owned(), source })
+}
+
+/// Takes note of the coordinators that a leader names, in place of those that the one before it named.
+fn learn(coordinators: &mut Vec<String>, told_at_start: usize, named: &[String]) {
+    coordinators.truncate(told_at_start);
+    for address in named.iter().take(COORDINATORS_MAX) {
+        if !coordinators.contains(address) {
+            coordinators.push(address.clone());
+        }
+    }
 }
 
 /// After how long a silence a connection's peer is asked for a sign of life.
@@ -502,6 +570,17 @@ mod tests {
 
     fn coordinators(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn coordinators_that_joined_are_known_and_those_that_were_told_at_the_start_stay_so() {
+        let mut known = coordinators(&["a", "b"]);
+        learn(&mut known, 2, &coordinators(&["b", "c"]));
+        assert_eq!(known, ["a", "b", "c"]);
+        learn(&mut known, 2, &coordinators(&["d"]));
+        assert_eq!(known, ["a", "b", "d"]);
+        learn(&mut known, 2, &(0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(known.len(), 2 + COORDINATORS_MAX);
     }
 
     #[test]

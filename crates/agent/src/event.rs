@@ -51,6 +51,11 @@ pub enum AgentEvent {
         /// Why, and what to do.
         why: String,
     },
+    /// The cluster was made from a backup of the one that the agent comes from: it has begun anew.
+    OtherCluster {
+        /// How many attempts it has ended for that.
+        ended: usize,
+    },
     /// The agent has lost its coordinator and looks for the leader; trials run on.
     Detached {
         /// Why.

@@ -161,7 +161,7 @@ impl Cli {
             Command::Verb(command) | Command::Sweep(command) => command.run(&context),
             Command::Trial(command) => commands::trial::run(&command),
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),
-            Command::Cluster(command) => context.block_on(commands::cluster::run(&context, &command)),
+            Command::Cluster(command) => commands::cluster::run(&context, &command),
             Command::Agent(command) => commands::agent::run(&context, &command),
             Command::Config(command) => commands::config::run(&context, &command),
             Command::Completions(args) => commands::completions::run(&args),

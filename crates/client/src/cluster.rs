@@ -7,6 +7,7 @@ use tonic::transport::Channel;
 use crate::client::{Client, Repeat};
 use crate::error::ClientError;
 use crate::pool::Node;
+use crate::stream::{self, Resumed};
 
 const REDIRECTS: u32 = 4;
 
@@ -71,6 +72,11 @@ impl Client {
             async move { to.snapshot(request).await }
         })
         .await
+    }
+
+    /// A backup, piece by piece. After a cut it is another one, from its beginning: a piece at offset 0 begins anew.
+    pub fn backup(&self) -> Resumed<v1::BackupChunk> {
+        stream::backup(self.clone(), v1::BackupRequest { stale: self.options().stale })
     }
 
     /// One agent, by id or by name, with what it holds.

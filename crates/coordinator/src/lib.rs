@@ -34,6 +34,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
 pub use config::{CoordinatorConfig, Founding};
+pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 
 use decider::Decider;
 use leases::Leases;

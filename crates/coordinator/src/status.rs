@@ -19,7 +19,8 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::BelowCreated { .. }
         | Refusal::BudgetUsed { .. }
         | Refusal::NothingFailed(_)
-        | Refusal::AmbiguousAgent { .. } => Code::Aborted,
+        | Refusal::AmbiguousAgent { .. }
+        | Refusal::OtherLineage { .. } => Code::Aborted,
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument
         }
@@ -28,6 +29,9 @@ pub fn refused(refusal: &Refusal) -> Status {
     let mut status = Status::new(code, refusal.to_string());
     annotate(&mut status, "heats-code", refusal.code());
     annotate(&mut status, "heats-hint", refusal.hint());
+    if let Refusal::OtherLineage { lineage } = refusal {
+        annotate(&mut status, heats_wire::LINEAGE_KEY, &lineage.to_string());
+    }
     status
 }
 

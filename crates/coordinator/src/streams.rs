@@ -218,6 +218,7 @@ impl Streams {
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
+                | Fact::ClusterRestored(_)
                 | Fact::TrialPlaced(_) => {}
             }
         }

@@ -130,6 +130,7 @@ impl House {
             version: "test".into(),
             session,
             condition: None,
+            lineage: 0,
         };
         let mut agent = Agent { outbox, stream: None, seq: 0 };
         agent.say(from_agent::Message::Hello(hello)).await;

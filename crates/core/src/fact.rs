@@ -24,7 +24,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FactCell {
     /// The fact.
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub fact: Option<Fact>,
 }
 
@@ -88,6 +88,9 @@ pub enum Fact {
     /// An operator took the drain back.
     #[prost(message, tag = "19")]
     AgentUndrained(AgentUndrained),
+    /// The cluster was made anew from a backup.
+    #[prost(message, tag = "20")]
+    ClusterRestored(ClusterRestored),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -418,6 +421,17 @@ pub struct AgentUndrained {
     pub agent: AgentId,
 }
 
+/// See [`Fact::ClusterRestored`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ClusterRestored {
+    /// Drawn anew by each restore. What an agent holds of another lineage is not this cluster's, whatever it is called.
+    #[prost(fixed64, tag = "1")]
+    pub lineage: u64,
+    /// The last entry that the backup covers.
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+
 impl Fact {
     /// The sweep that the fact is about, where it is about one.
     pub const fn sweep(&self) -> Option<SweepId> {
@@ -438,7 +452,9 @@ impl Fact {
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
             Self::TrialPlaced(f) => f.sweep,
-            Self::AgentAttached(_) | Self::AgentDrained(_) | Self::AgentUndrained(_) => return None,
+            Self::AgentAttached(_) | Self::AgentDrained(_) | Self::AgentUndrained(_) | Self::ClusterRestored(_) => {
+                return None;
+            }
         })
     }
 
@@ -463,7 +479,8 @@ impl Fact {
             | Self::PointEnqueued(_)
             | Self::AgentAttached(_)
             | Self::AgentDrained(_)
-            | Self::AgentUndrained(_) => None,
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => None,
         }
     }
 
@@ -488,7 +505,8 @@ impl Fact {
             | Self::TrialSettled(_)
             | Self::AgentAttached(_)
             | Self::AgentDrained(_)
-            | Self::AgentUndrained(_) => None,
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => None,
         }
     }
 
@@ -514,6 +532,7 @@ impl Fact {
             Self::TrialPlaced(_) => "trial_placed",
             Self::AgentDrained(_) => "agent_drained",
             Self::AgentUndrained(_) => "agent_undrained",
+            Self::ClusterRestored(_) => "cluster_restored",
         }
     }
 }

@@ -48,6 +48,7 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::AgentAttached(_)
         | Fact::AgentDrained(_)
         | Fact::AgentUndrained(_)
+        | Fact::ClusterRestored(_)
         | Fact::TrialPlaced(_) => None,
     }
 }

@@ -19,6 +19,7 @@ use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
+use crate::ops::restore;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::refusal::Refusal;
 use crate::state::{ApplyError, Lease, State};
@@ -61,6 +62,8 @@ pub enum Op {
     Drain(Drain),
     /// Lease to a drained agent again.
     Undrain(AgentId),
+    /// The state is from a backup, and begins a new cluster of this lineage.
+    Restore(u64),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
 }
@@ -157,8 +160,10 @@ impl Leading {
             Op::Attach(attach) => {
                 let (agent, able) = (attach.agent, attach.able);
                 let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
-                self.attached.insert(agent);
-                self.set_able(agent, able);
+                if let Ok(Ok(_)) = decided {
+                    self.attached.insert(agent);
+                    self.set_able(agent, able);
+                }
                 decided
             }
             Op::Start(key, environment) => {
@@ -177,6 +182,12 @@ impl Leading {
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
             Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
             Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
+            Op::Restore(lineage) => {
+                for agent in std::mem::take(&mut self.attached) {
+                    self.detach(agent);
+                }
+                self.record(Ok((restore::restore(&self.draft, self.now_ms, lineage), ())), |()| Reply::Done)
+            }
             Op::Expire(agent, silent_ms) => {
                 self.detach(agent);
                 let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
@@ -417,7 +428,8 @@ impl Leading {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
-            | Fact::AgentAttached(_) => {}
+            | Fact::AgentAttached(_)
+            | Fact::ClusterRestored(_) => {}
         }
         self.facts.push(fact.into());
         Ok(())

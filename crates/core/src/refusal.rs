@@ -103,6 +103,12 @@ pub enum Refusal {
         /// Who has it; the first of them, where they are many.
         agents: Vec<AgentId>,
     },
+    /// The agent comes from another cluster.
+    #[error("this cluster was made from a backup, and what the agent holds is another cluster's")]
+    OtherLineage {
+        /// This cluster's lineage.
+        lineage: u64,
+    },
 }
 
 fn ids(agents: &[AgentId]) -> String {
@@ -130,6 +136,7 @@ impl Refusal {
             Self::IdTaken(_) => "H0015",
             Self::NoSuchAgent(_) => "H0016",
             Self::AmbiguousAgent { .. } => "H0017",
+            Self::OtherLineage { .. } => "H0018",
         }
     }
 
@@ -154,6 +161,9 @@ impl Refusal {
             Self::Spec(_) => "`heats check FILE` shows every error with its line",
             Self::IdTaken(_) => "try again",
             Self::NoSuchAgent(_) => "`heats agent ls -o wide` lists every agent with its id",
+            Self::OtherLineage { .. } => {
+                "an agent of this version ends what it holds and comes again by itself; upgrade it"
+            }
             Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
         }
     }

@@ -76,6 +76,8 @@ pub struct State {
     pub agents: OrdMap<AgentId, Arc<Record>>,
     /// The agents that are drained: the record of each one's drain.
     pub drains: OrdMap<AgentId, Arc<Record>>,
+    /// The record of the last restore, where the cluster was made from a backup.
+    pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
     names: OrdSet<(String, SweepId)>,
@@ -129,6 +131,7 @@ impl State {
             Fact::AgentUndrained(fact) => {
                 self.drains.remove(&fact.agent);
             }
+            Fact::ClusterRestored(_) => self.restored = Some(Arc::clone(&record)),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
@@ -237,6 +240,14 @@ impl State {
         }
     }
 
+    /// Which cluster this is, among those that were made from each other's backups; 0 where it was made from none.
+    pub fn lineage(&self) -> u64 {
+        match self.restored.as_ref().and_then(|record| record.cell.fact.as_ref()) {
+            Some(Fact::ClusterRestored(fact)) => fact.lineage,
+            _ => 0,
+        }
+    }
+
     /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
     pub fn free(&self, agent: AgentId) -> Inventory {
         let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
@@ -249,13 +260,13 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents, then their drains. A snapshot is this list.
+    /// sweeps with their journals, then agents, their drains, and the last restore. A snapshot is this list.
     ///
     /// Agents come last: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
-        journals.chain(self.agents.values()).chain(self.drains.values())
+        journals.chain(self.agents.values()).chain(self.drains.values()).chain(&self.restored)
     }
 
     /// The state that these records make, as it was after the entry at `applied`.
@@ -312,7 +323,8 @@ impl Sweep {
             | Fact::SweepRemoved(_)
             | Fact::AgentAttached(_)
             | Fact::AgentDrained(_)
-            | Fact::AgentUndrained(_) => {
+            | Fact::AgentUndrained(_)
+            | Fact::ClusterRestored(_) => {
                 return Err("it is not a sweep's own");
             }
         }

@@ -303,5 +303,6 @@ pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
         version: "1".into(),
         holding: Default::default(),
         able: true,
+        lineage: 0,
     }
 }

@@ -3,9 +3,9 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentUndrained, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued,
-    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
-    TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact, FactCell,
+    PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed,
+    SweepSubmitted, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -18,6 +18,14 @@ const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
 const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
 /// What came then: agents that are drained.
 const V3: &[u8] = include_bytes!("golden/entry-v3.bin");
+
+/// And then: clusters that are made from a backup.
+const V4: &[u8] = include_bytes!("golden/entry-v4.bin");
+
+/// The kind of fact that version 3 did not have.
+fn restored() -> Vec<Fact> {
+    vec![Fact::ClusterRestored(ClusterRestored { lineage: 0x0123_4567_89ab_cdef, index: 300 })]
+}
 
 /// The kinds of facts that version 2 did not have.
 fn newest_facts() -> Vec<Fact> {
@@ -140,7 +148,7 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, newest_facts())] {
+    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, newest_facts()), (V4, restored())] {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }
@@ -148,10 +156,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).chain(&newest_facts()).map(Fact::name).collect();
+    let mut names: Vec<&str> =
+        facts().iter().chain(&later_facts()).chain(&newest_facts()).chain(&restored()).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 19);
+    assert_eq!(names.len(), 20);
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             Happening::Drain { agent, reason, now }
         }),
         2 => agent().prop_map(Happening::Undrain),
+        1 => (1..9u64).prop_map(Happening::Restore),
         1 => agent().prop_map(Happening::Detach),
         1 => agent().prop_map(Happening::Expire),
         6 => any::<u16>().prop_map(Happening::Start),

@@ -65,7 +65,7 @@ impl Agent {
     pub(crate) fn attach(&self, agent: AgentId, inventory: Inventory) -> Attach {
         let ended = self.outbox.iter().filter(|op| matches!(op, Op::Finish(_))).filter_map(about);
         let holding: BTreeSet<Key> = self.processes.keys().copied().chain(ended).collect();
-        Attach { agent, name: agent.to_string(), inventory, version: String::new(), holding, able: true }
+        Attach { agent, name: agent.to_string(), inventory, version: String::new(), holding, able: true, lineage: 0 }
     }
 }
 
@@ -84,6 +84,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Attach(_)
         | Op::Drain(_)
         | Op::Undrain(_)
+        | Op::Restore(_)
         | Op::Expire(..) => None,
     }
 }

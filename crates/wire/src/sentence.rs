@@ -47,6 +47,9 @@ pub fn sentence(fact: &Fact) -> String {
             let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
             format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
         }
+        Fact::ClusterRestored(f) => {
+            format!("the cluster was made from a backup of everything up to log index {}", f.index)
+        }
         Fact::AgentUndrained(f) => format!("agent `{}` is not drained any more", f.agent),
     }
 }
@@ -99,5 +102,6 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
         Fact::AgentUndrained(f) => json!({"agent": f.agent}),
+        Fact::ClusterRestored(f) => json!({"index": f.index}),
     }
 }

@@ -55,7 +55,9 @@ async fn what_runs_is_ended_and_given_back_where_that_is_asked_for() {
 async fn an_agent_says_with_every_sign_of_life_how_it_is_and_which_process_it_is() {
     let mut house = House::with_cpus(1).await;
     let _agent = house.agent().await;
-    house.fake.attached().await;
+    // Heard of on its stream, so that there is one to be cut.
+    house.fake.run(0, shell("echo ::metric loss=1")).await;
+    house.fake.finished(0).await;
     house.fake.go_away().await;
     house.fake.come_back().await;
     let hellos = house.fake.wait("the agent again", |seen| (seen.hellos.len() > 1).then(|| seen.hellos.clone())).await;

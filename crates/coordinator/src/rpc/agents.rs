@@ -94,7 +94,7 @@ fn taken(agent: AgentId, name: &str) -> Status {
 }
 
 fn attach(hello: v1::Hello) -> Result<(Attach, Opening), ConvertError> {
-    let v1::Hello { agent, name, inventory, holding, version, session, condition } = hello;
+    let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
     let holding =
@@ -102,7 +102,7 @@ fn attach(hello: v1::Hello) -> Result<(Attach, Opening), ConvertError> {
     let condition = condition.unwrap_or_default();
     let able = condition.unable.is_empty();
     let opening = Opening { session, since_ms: clock::now_ms(), condition };
-    Ok((Attach { agent, name, inventory, version, holding, able }, opening))
+    Ok((Attach { agent, name, inventory, version, holding, able, lineage }, opening))
 }
 
 /// What the agent is told first: who leads, and what became of its attempts.
@@ -114,6 +114,7 @@ fn welcome(node: &Node, agent: AgentId, attached: agents::Attached) -> Vec<v1::T
         lease_ttl_ms: node.config.lease_ttl.as_millis() as u64,
         heartbeat_ms: node.config.heartbeat.as_millis() as u64,
         kill: kill.into_iter().map(Into::into).collect(),
+        coordinators: Some(coordinators(node)),
     };
     let stops = stops.into_iter().map(|key| to_agent::Message::Stop(stop(&state, key, "the trial has ended".into())));
     let runs = runs.into_iter().filter_map(|key| run(&state, key)).map(to_agent::Message::Run);
@@ -122,6 +123,11 @@ fn welcome(node: &Node, agent: AgentId, attached: agents::Attached) -> Vec<v1::T
         leaving(&state, agent).into_iter().map(|leaving| to_agent::Message::Stop(leave(&state, agent, leaving)));
     let messages = std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs).chain(leaves);
     messages.map(|message| v1::ToAgent { message: Some(message) }).collect()
+}
+
+/// The members of the cluster, for an agent that has to find the next leader.
+fn coordinators(node: &Node) -> v1::Coordinators {
+    v1::Coordinators { addresses: node.replica.members().into_iter().map(|member| member.address).collect() }
 }
 
 /// One stream, from its Welcome to its end.
@@ -137,6 +143,7 @@ type Pending = Pin<Box<dyn Future<Output = (u64, Option<Key>, Result<(), AskErro
 
 impl Session {
     async fn run(self, mut messages: Streaming<v1::FromAgent>, mut cut: oneshot::Receiver<()>) {
+        let mut told = coordinators(&self.node);
         let mut pending: FuturesOrdered<Pending> = FuturesOrdered::new();
         loop {
             tokio::select! {
@@ -151,6 +158,11 @@ impl Session {
                 message = messages.message(), if pending.len() < WINDOW => match message {
                     Ok(Some(message)) => {
                         self.node.leases.renew(self.agent, Instant::now());
+                        if matches!(message.message, Some(from_agent::Message::Heartbeat(_)))
+                            && self.tell_coordinators(&mut told).await.is_err()
+                        {
+                            break;
+                        }
                         match self.take(message).await {
                             Ok(Some(next)) => pending.push_back(next),
                             Ok(None) => {}
@@ -215,6 +227,16 @@ impl Session {
             };
             (seq, Some(key), outcome)
         })))
+    }
+
+    /// Tells the agent of coordinators that have joined or left since it was told last.
+    async fn tell_coordinators(&self, told: &mut v1::Coordinators) -> Result<(), ()> {
+        let now = coordinators(&self.node);
+        if now == *told {
+            return Ok(());
+        }
+        told.clone_from(&now);
+        self.send(to_agent::Message::Coordinators(now)).await
     }
 
     /// What the agent says of itself; the leader is told before anything that it says afterwards.

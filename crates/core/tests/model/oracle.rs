@@ -262,6 +262,7 @@ pub struct Oracle {
     pub now: u64,
     pub sweeps: BTreeMap<u64, Sweep>,
     pub agents: BTreeMap<u64, Agent>,
+    pub lineage: u64,
 }
 
 impl Oracle {
@@ -457,6 +458,15 @@ impl Oracle {
     pub fn expire(&mut self, agent: u64) -> Answer {
         self.detach(agent);
         self.lose(&self.held(agent));
+        Answer::Done
+    }
+
+    /// What ran until the backup is lost, and nobody is attached. No time has passed since it was taken.
+    pub fn restore(&mut self, lineage: u64) -> Answer {
+        self.lineage = lineage;
+        self.agents.values_mut().for_each(|agent| agent.attached = false);
+        let held: Vec<Key> = self.agents.keys().flat_map(|agent| self.held(*agent)).collect();
+        self.lose(&held);
         Answer::Done
     }
 

@@ -29,6 +29,7 @@ pub enum Happening {
     Able(u64, bool),
     Drain { agent: u64, reason: u8, now: bool },
     Undrain(u64),
+    Restore(u64),
     Detach(u64),
     Expire(u64),
     Start(u16),
@@ -135,8 +136,13 @@ impl Run {
                     holding.insert(Key { sweep: SweepId { bits: 1 }, trial: 0, attempt: 77 });
                 }
                 let expected = self.oracle.attach(agent, cpus, gpus, able, &holding);
-                let attach = Attach { holding, able, ..testing::attach(agent, cpus, gpus) };
+                let lineage = self.oracle.lineage;
+                let attach = Attach { holding, able, lineage, ..testing::attach(agent, cpus, gpus) };
                 self.expect(Op::Attach(attach), expected);
+            }
+            Happening::Restore(lineage) => {
+                let expected = self.oracle.restore(lineage);
+                self.expect(Op::Restore(lineage), expected);
             }
             Happening::Able(agent, able) => {
                 self.oracle.able(agent, able);
@@ -377,6 +383,7 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         assert_eq!(best, expected.best(), "the best of sweep {id} after {after}");
         compare_trials(sweep, expected, after);
     }
+    assert_eq!(state.lineage(), oracle.lineage, "the lineage after {after}");
     for agent in 1..=3 {
         let held = state.leases.get(&AgentId { bits: agent });
         let held = held.into_iter().flatten().map(|((sweep, trial), lease)| Key {
@@ -433,7 +440,7 @@ fn compare_all(a: &State, b: &State) {
             .map(|all| format!("{all:?}"))
             .collect();
         let held: Vec<_> = state.leases.iter().filter(|(_, held)| !held.is_empty()).collect();
-        format!("{sweeps:?} {held:?} {:?} {:?}", state.agents, state.drains)
+        format!("{sweeps:?} {held:?} {:?} {:?} {:?}", state.agents, state.drains, state.restored)
     };
     assert_eq!(describe(a), describe(b));
 }

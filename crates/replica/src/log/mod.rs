@@ -16,5 +16,5 @@ mod tests;
 pub(crate) use disk::{Disk, RealDisk, sync_dir};
 #[cfg(test)]
 pub(crate) use faults::{Fault, FaultyDisk};
-pub(crate) use open::LogSettings;
+pub(crate) use open::{FORMAT, LogSettings, create};
 pub(crate) use store::Log;
