@@ -145,6 +145,25 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_requeues_is_for_what_was_lost_and_not_for_what_was_given_back() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(1));
+        cluster.attach(1, 1);
+        let end = |cluster: &mut Cluster, end| {
+            let key = cluster.dispatch()[0];
+            cluster.finish(key, end);
+        };
+        for _ in 0..REQUEUES_MAX {
+            end(&mut cluster, End::Preempted);
+            end(&mut cluster, End::Lost);
+        }
+        end(&mut cluster, End::Preempted);
+        assert_eq!(cluster.state(id, 0), TrialState::Waiting);
+        end(&mut cluster, End::Lost);
+        assert_eq!(cluster.state(id, 0), TrialState::Failed);
+    }
+
+    #[test]
     fn a_trial_that_is_given_back_to_a_sweep_that_ends_is_cancelled() {
         let mut cluster = Cluster::default();
         let id = cluster.submit(SweepBuilder::minimize("loss").trials(1));
