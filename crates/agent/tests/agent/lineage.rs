@@ -12,11 +12,12 @@ async fn what_ran_for_another_cluster_is_ended_without_a_word_and_its_names_are_
     let agent = Doomed::start(&house).await;
     house.fake.run(0, shell("echo ::metric loss=1")).await;
     house.fake.finished(0).await;
+    // What is not acknowledged is told again to the next leader, and must not be to another cluster's.
+    house.fake.acknowledge(false);
     let gate = house.gate("gate");
     house.fake.run(1, shell(&format!("echo ::metric loss=2; read x < {gate}; echo ::metric loss=3"))).await;
     house.fake.reports(1, 1).await;
-    // What it could not tell is not told to the new cluster either.
-    house.fake.acknowledge(false);
+    // This one waits for its processor.
     house.fake.run(2, shell("echo ::metric loss=4")).await;
     house.fake.go_away().await;
     house.fake.restored(77);
