@@ -3,11 +3,17 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 4] =
-    ["heats/v1/common.proto", "heats/v1/agents.proto", "heats/v1/sweeps.proto", "heats/v1/cluster.proto"];
-const DOMAIN: [(&str, &str); 9] = [
+const FILES: [&str; 5] = [
+    "heats/v1/common.proto",
+    "heats/v1/agents.proto",
+    "heats/v1/sweeps.proto",
+    "heats/v1/cluster.proto",
+    "heats/v1/tokens.proto",
+];
+const DOMAIN: [(&str, &str); 10] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
+    ("TokenId", "ids::TokenId"),
     ("Params", "params::Params"),
     ("Metric", "metrics::Metric"),
     ("Metrics", "metrics::Metrics"),

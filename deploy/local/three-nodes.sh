@@ -2,6 +2,7 @@
 # A whole cluster on this machine: three coordinators and two agents, a sweep, and the leader killed in the middle of it.
 #
 #   deploy/local/three-nodes.sh          builds heats where it is not on the PATH, runs, cleans up
+#   TLS=1 deploy/local/three-nodes.sh    the same over TLS: certificates, and agents that join by a token
 #   KEEP=1 deploy/local/three-nodes.sh   leaves the cluster running, and says how to reach it
 set -euo pipefail
 
@@ -25,13 +26,17 @@ stop() {
 trap stop EXIT
 
 coordinator() { # NUMBER
-  "$heats" coordinator start --id "$1" --listen "127.0.0.1:771$1" --data "$folder/coordinator-$1" \
+  local security=()
+  if [ -n "${TLS:-}" ]; then security=(--tls "$folder/tls/coordinator-$1"); fi
+  "$heats" coordinator start --id "$1" --listen "127.0.0.1:771$1" --data "$folder/coordinator-$1" "${security[@]}" \
     2>>"$folder/coordinator-$1.log" &
   pids[coordinator-$1]=$!
 }
 
 agent() { # NUMBER
-  "$heats" agent start --name "worker-$1" --cpus 2 --data "$folder/agent-$1" 2>>"$folder/agent-$1.log" &
+  local join=
+  if [ -n "${TLS:-}" ]; then join=$("$heats" token create --role agent --quiet); fi
+  HEATS_JOIN=$join "$heats" agent start --name "worker-$1" --cpus 2 --data "$folder/agent-$1" 2>>"$folder/agent-$1.log" &
   pids[agent-$1]=$!
 }
 
@@ -44,6 +49,14 @@ until_it_works() { # COMMAND...
 }
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+if [ -n "${TLS:-}" ]; then
+  say "Certificates"
+  hosts=127.0.0.1,localhost
+  "$heats" tls init --out "$folder/tls" --coordinator "1=$hosts" --coordinator "2=$hosts" --coordinator "3=$hosts" --quiet
+  ls "$folder/tls"
+  export HEATS_CA=$folder/tls/admin/ca.pem HEATS_CERT=$folder/tls/admin/cert.pem HEATS_KEY=$folder/tls/admin/key.pem
+fi
 
 say "Three coordinators"
 for number in 1 2 3; do coordinator "$number"; done
@@ -82,6 +95,6 @@ say "The sweep ended with exactly its trials"
 if [ -n "${KEEP:-}" ]; then
   trap - EXIT
   say "Still running; everything is in $folder"
-  echo "export HEATS_ADDRESS=$HEATS_ADDRESS"
+  echo "export HEATS_ADDRESS=$HEATS_ADDRESS${TLS:+ HEATS_CA=$HEATS_CA HEATS_CERT=$HEATS_CERT HEATS_KEY=$HEATS_KEY}"
   echo "kill ${pids[*]} && rm -rf $folder    # stops it"
 fi

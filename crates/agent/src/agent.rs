@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heats_domain::{AgentId, Inventory};
+use heats_tls::Security;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::attach::{Attach, Identity};
+use crate::admission::{AdmitError, JoinToken, Wallet};
+use crate::attach::{Attach, Identity, Way};
 use crate::attempt::{AttemptDir, Cause};
 use crate::context::{Attempts, Context};
 use crate::disk::Disk;
@@ -42,6 +44,10 @@ pub struct AgentConfig {
     pub name: String,
     /// Addresses of coordinators, `HOST:PORT` or URLs; one that leads is found from any of them.
     pub coordinators: Vec<String>,
+    /// How coordinators are reached.
+    pub security: Security,
+    /// What lets the agent join a cluster, where it has not joined yet.
+    pub join: Option<JoinToken>,
     /// What the agent offers: see [`crate::inventory::detect`].
     pub inventory: Inventory,
     /// Whether trials are told which GPUs they may use, and those without any that it is none: where this agent, or
@@ -82,6 +88,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The cluster does not let it in.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
     /// There is no address to attach to.
     #[error("no coordinator's address was given")]
     NoCoordinator,
@@ -110,7 +119,9 @@ pub enum Shutdown {
 pub struct Agent {
     id: AgentId,
     context: Arc<Context>,
+    security: Security,
     attached: JoinHandle<()>,
+    renewing: Option<JoinHandle<()>>,
     closing: watch::Sender<bool>,
     _lock: File,
 }
@@ -121,7 +132,7 @@ impl Agent {
     /// # Errors
     /// Where its folder cannot be used. That no coordinator is there is no error: the agent looks for one.
     pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
-        let AgentConfig { data_dir, folder, name, coordinators, inventory, .. } = config;
+        let AgentConfig { data_dir, folder, name, coordinators, security, join, inventory, .. } = config;
         if coordinators.is_empty() {
             return Err(StartError::NoCoordinator);
         }
@@ -134,6 +145,8 @@ impl Agent {
         let id_file = paths.own("id");
         let id = inventory::id(&id_file, mint).map_err(io(id_file))?;
         let lineage_file = paths.own("lineage");
+        let wallet = Wallet::new(paths.own("tls"));
+        let security = wallet.admit(id, &coordinators, security, join.as_ref()).await?;
         let python = package::unpack(&paths.python()).map_err(io(paths.python()))?;
         let (journal, open) = Journal::open(&paths.own("journal"))?;
         let over = left_over(&paths, &open).map_err(io(paths.attempts()))?;
@@ -169,19 +182,25 @@ impl Agent {
         let attach = Attach::new(
             context.clone(),
             identity,
-            coordinators,
+            Way { coordinators: coordinators.clone(), security: security.clone() },
             config.orphan_ttl,
-            config.on_event,
+            config.on_event.clone(),
             outgoing,
             is_closing,
         );
         let attached = tokio::spawn(attach.run());
-        Ok(Self { id, context, attached, closing, _lock: lock })
+        let renewing = wallet.holds(&security).map(|own| tokio::spawn(wallet.keep(own, coordinators, config.on_event)));
+        Ok(Self { id, context, security, attached, renewing, closing, _lock: lock })
     }
 
     /// The agent's id: the same after a restart.
     pub const fn id(&self) -> AgentId {
         self.id
+    }
+
+    /// How it reaches coordinators.
+    pub const fn security(&self) -> &Security {
+        &self.security
     }
 
     /// How many attempts it holds: running, or ended and not taken over by a coordinator yet.
@@ -212,6 +231,9 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.attached.abort();
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
         self.context.let_go();
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_domain::{AgentId, Inventory};
+use heats_tls::{Dialer, Distrust, Expect, Security, distrust};
 use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
@@ -72,20 +73,27 @@ pub struct Identity {
     pub lineage: Lineage,
 }
 
+/// Where coordinators are, and how they are reached.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Their addresses, as far as they are known.
+    pub coordinators: Vec<String>,
+    /// Plain text or TLS.
+    pub security: Security,
+}
+
 /// Keeps the agent attached.
 #[derive(Debug)]
 pub struct Attach {
     context: Arc<Context>,
     identity: Identity,
-    /// Those that the agent was told at its start, and then those that the last leader named beside them.
-    coordinators: Vec<String>,
+    /// Its coordinators are those that the agent was told at its start, and then those that the last leader named beside them.
+    way: Way,
     told_at_start: usize,
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
     window: Window,
-    /// Why the cluster does not take the agent, as it was told last.
-    refused: Option<String>,
     /// Once it is true, the agent is about to leave and takes no new attempts.
     closing: watch::Receiver<bool>,
 }
@@ -97,6 +105,8 @@ enum Lost {
     Address { address: String, source: tonic::transport::Error },
     #[error("no connection to {address}: {source}")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error("no connection to {address}: {fault}; {}", hint(.fault))]
+    Distrusted { address: String, fault: Distrust },
     #[error("{}: {}", .0.code(), .0.message())]
     Refused(Box<Status>),
     #[error("the coordinator did not answer within {} s", WELCOME_WAIT.as_secs())]
@@ -107,6 +117,22 @@ enum Lost {
     Ended,
     #[error("the coordinator acknowledges nothing")]
     Stalled,
+}
+
+/// What to do about distrust, for whoever runs an agent.
+const fn hint(fault: &Distrust) -> &'static str {
+    match fault {
+        Distrust::SpeaksTls | Distrust::Refused(_) => {
+            "let the agent join with `--join TOKEN`, which `heats token create --role agent` prints for an admin"
+        }
+        Distrust::SpeaksPlainText
+        | Distrust::Other(_)
+        | Distrust::Stranger
+        | Distrust::UnknownAuthority
+        | Distrust::Expired
+        | Distrust::OtherHost
+        | Distrust::Tls(_) => fault.hint(),
+    }
 }
 
 impl Lost {
@@ -129,6 +155,23 @@ impl Lost {
         (status.code() == Code::AlreadyExists).then(|| status.message().to_owned())
     }
 
+    /// Why waiting does not help, where it does not: somebody has to do something about a certificate.
+    fn distrust(&self) -> Option<String> {
+        match self {
+            Self::Distrusted { fault, .. } => Some(fault.to_string()),
+            Self::Refused(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Some(status.message().to_owned())
+            }
+            Self::Refused(_)
+            | Self::Address { .. }
+            | Self::Connect { .. }
+            | Self::Silent
+            | Self::NoWelcome
+            | Self::Ended
+            | Self::Stalled => None,
+        }
+    }
+
     /// Whether a coordinator answered that is well and does not lead: soon one does.
     fn is_of_an_election(&self) -> bool {
         let Self::Refused(status) = self else { return false };
@@ -143,50 +186,43 @@ impl From<Status> for Lost {
 }
 
 impl Attach {
-    /// Attaches to one of `coordinators` once [`Attach::run`] is called.
-    pub fn new(
+    /// Attaches to one of the coordinators of `way` once [`Attach::run`] is called.
+    pub const fn new(
         context: Arc<Context>,
         identity: Identity,
-        coordinators: Vec<String>,
+        way: Way,
         orphan_ttl: Option<Duration>,
         on_event: OnEvent,
         outbox: mpsc::Receiver<Outgoing>,
         closing: watch::Receiver<bool>,
     ) -> Self {
         let window = Window::new();
-        let told_at_start = coordinators.len();
-        Self {
-            context,
-            identity,
-            coordinators,
-            told_at_start,
-            orphan_ttl,
-            on_event,
-            outbox,
-            window,
-            refused: None,
-            closing,
-        }
+        let told_at_start = way.coordinators.len();
+        Self { context, identity, way, told_at_start, orphan_ttl, on_event, outbox, window, closing }
     }
 
     /// Stays attached for ever.
     pub async fn run(mut self) {
         // The first is next.
-        let mut turn = self.coordinators.len().saturating_sub(1);
+        let mut turn = self.way.coordinators.len().saturating_sub(1);
         let mut tries = 0;
         let mut redirects = 0;
         let mut leader: Option<String> = None;
         let mut failed: Option<String> = None;
         let mut last_heard = Instant::now();
+        // Why a coordinator does not let the agent in, and why the cluster does not take it, as they were told last.
+        let mut told: Option<String> = None;
+        let mut refused: Option<String> = None;
         loop {
             let address = leader.take().unwrap_or_else(|| {
-                turn = next_turn(&self.coordinators, turn, failed.as_deref());
-                self.coordinators.get(turn).cloned().unwrap_or_default()
+                let known = &self.way.coordinators;
+                turn = next_turn(known, turn, failed.as_deref());
+                known.get(turn).cloned().unwrap_or_default()
             });
             failed = Some(address.clone());
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
-                attached = attach(&address, sign_of_life(&self.coordinators), &self.identity, &self.context) => attached,
+                attached = attach(&address, &self.way, &self.identity, &self.context) => attached,
                 () = sleep_until(orphaned) => {
                     self.orphan();
                     last_heard = Instant::now();
@@ -197,7 +233,8 @@ impl Attach {
                 Ok(stream) => {
                     tries = 0;
                     redirects = 0;
-                    self.refused = None;
+                    told = None;
+                    refused = None;
                     self.on_event.tell(AgentEvent::Attached { address });
                     let lost = self.talk(stream).await;
                     last_heard = Instant::now();
@@ -207,8 +244,13 @@ impl Attach {
                 Err(lost) => lost,
             };
             tracing::debug!(error = %lost, "not attached");
-            if let Some(why) = lost.refusal().filter(|why| self.refused.as_ref() != Some(why)) {
-                self.refused = Some(why.clone());
+            let distrust = lost.distrust();
+            if distrust.is_some() && told != distrust {
+                told = distrust;
+                self.on_event.tell(AgentEvent::NotLetIn { why: lost.to_string() });
+            }
+            if let Some(why) = lost.refusal().filter(|why| refused.as_ref() != Some(why)) {
+                refused = Some(why.clone());
                 self.on_event.tell(AgentEvent::Refused { why });
             }
             if let Some(lineage) = lost.lineage() {
@@ -346,7 +388,7 @@ impl Attach {
 
     fn welcome(&mut self, welcome: &v1::Welcome) {
         if let Some(named) = &welcome.coordinators {
-            learn(&mut self.coordinators, self.told_at_start, &named.addresses);
+            learn(&mut self.way.coordinators, self.told_at_start, &named.addresses);
         }
         for key in &welcome.kill {
             if let Ok(key) = Key::from_wire(Some(*key))
@@ -379,7 +421,7 @@ impl Attach {
             to_agent::Message::LogRequest(request) => logs.start(request),
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
             to_agent::Message::Coordinators(v1::Coordinators { addresses }) => {
-                learn(&mut self.coordinators, self.told_at_start, &addresses);
+                learn(&mut self.way.coordinators, self.told_at_start, &addresses);
             }
         }
     }
@@ -413,13 +455,9 @@ struct Attached {
     told_unable: bool,
 }
 
-async fn attach(
-    address: &str,
-    sign_of_life: Duration,
-    identity: &Identity,
-    context: &Context,
-) -> Result<Attached, Lost> {
-    let channel = connect(address, sign_of_life).await?;
+async fn attach(address: &str, way: &Way, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
+    let dialer = Dialer::new(way.security.clone(), Expect::AnyCoordinator);
+    let channel = connect(address, sign_of_life(&way.coordinators), dialer.clone()).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory, session, lineage } = identity.clone();
     context.disk.look();
@@ -449,19 +487,26 @@ async fn attach(
             None => Err(Lost::Ended),
         }
     };
-    tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent))
+    let attached = tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent));
+    // A call in plain text to whoever speaks TLS ends in any of several ways.
+    attached.map_err(|lost| match dialer.met_tls() {
+        true => Lost::Distrusted { address: address.to_owned(), fault: Distrust::SpeaksTls },
+        false => lost,
+    })
 }
 
-async fn connect(address: &str, sign_of_life: Duration) -> Result<Channel, Lost> {
+async fn connect(address: &str, sign_of_life: Duration, dialer: Dialer) -> Result<Channel, Lost> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|source| Lost::Address { address: address.to_owned(), source })?
         .connect_timeout(CONNECT_WAIT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(sign_of_life)
         .keep_alive_timeout(sign_of_life)
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|source| Lost::Connect { address: address.to_owned(), source })
+    endpoint.connect_with_connector(dialer).await.map_err(|source| match distrust(&source) {
+        Some(fault) => Lost::Distrusted { address: address.to_owned(), fault },
+        None => Lost::Connect { address: address.to_owned(), source },
+    })
 }
 
 /// Takes note of the coordinators that a leader names, in place of those that the one before it named.

@@ -125,12 +125,11 @@ impl Context {
         self.journal.over(key);
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).held.remove(&key);
         let old = self.keep([key]);
+        if old.is_empty() {
+            return;
+        }
         let paths = self.paths.clone();
-        let tidied = tokio::task::spawn_blocking(move || {
-            // A folder that the trial used stays: only an empty one can be removed this way.
-            let _used = std::fs::remove_dir(paths.output(key));
-            old.into_iter().for_each(|old| old.remove(&paths));
-        });
+        let tidied = tokio::task::spawn_blocking(move || old.into_iter().for_each(|old| old.remove(&paths)));
         // It panics nowhere, and what is not tidied now is tidied after a restart.
         let _tidied_later = tidied.await;
     }
@@ -144,7 +143,8 @@ pub struct Old {
 }
 
 impl Old {
-    /// Removes the attempt's folder, and with the last attempt of a trial its checkpoints.
+    /// Removes the attempt's folder, with the last attempt of a trial its checkpoints, and the folder for outputs
+    /// where the trial left none.
     pub fn remove(self, paths: &Paths) {
         let remove = |folder: PathBuf| match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -153,6 +153,8 @@ impl Old {
             Ok(()) | Err(_) => {}
         };
         remove(paths.attempt(self.key));
+        // Only an empty folder can be removed this way.
+        let _used = std::fs::remove_dir(paths.output(self.key));
         if self.last_of_trial {
             remove(paths.checkpoints(self.key));
         }

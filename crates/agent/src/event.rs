@@ -56,6 +56,11 @@ pub enum AgentEvent {
         /// How many attempts it has ended for that.
         ended: usize,
     },
+    /// A coordinator does not let the agent in, or is not who it should be; the agent tries again.
+    NotLetIn {
+        /// Why, and what to do.
+        why: String,
+    },
     /// The agent has lost its coordinator and looks for the leader; trials run on.
     Detached {
         /// Why.

@@ -8,6 +8,7 @@
 //! The program that uses this crate must call [`forkserver::main`] for the hidden subcommand that [`AgentConfig::shim`]
 //! names, before it starts anything else.
 
+mod admission;
 mod agent;
 mod attach;
 mod attempt;
@@ -40,6 +41,7 @@ mod slots;
 mod supervisor;
 mod watcher;
 
+pub use admission::{AdmitError, JoinToken};
 pub use agent::{Agent, AgentConfig, ORPHAN_TTL, Shutdown, StartError};
 pub use event::{AgentEvent, OnEvent};
 pub use journal::JournalError;

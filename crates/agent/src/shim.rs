@@ -5,9 +5,9 @@
 //! directory. It deliberately knows no coordinator, no sweep and no time limit: the agent that holds the
 //! attempt, or the next one, does.
 //!
-//! It is forked by [`crate::forkserver`], and handed: file descriptor 0, the locked file `live.json` of the directory (the lock is held
-//! exactly as long as this process lives, which is how an agent tells a live attempt from a dead one), and 1
-//! and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
+//! It is forked by [`crate::forkserver`], and handed: file descriptor 0, the locked file `attempt.json` of the directory
+//! (the lock is held exactly as long as this process lives, which is how an agent tells a live attempt from a dead
+//! one), and 1 and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -33,7 +33,7 @@ pub fn supervise(dir: &AttemptDir) -> Result<(), DirError> {
         Ok(Record { launch, .. }) => run(dir, &launch),
         Err(error) => End::not_started(error.to_string()),
     };
-    dir.write_end(&end)
+    dir.write_end(rustix::stdio::stdin(), &end)
 }
 
 fn run(dir: &AttemptDir, launch: &Launch) -> End {

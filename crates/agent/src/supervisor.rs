@@ -188,7 +188,7 @@ async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
 
 fn is_locked(held: &Held) -> bool {
     // The trial lock is given back when the file is closed.
-    held.dir.live_file().is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    held.dir.sheet_file().is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// Supervises a process until it is gone and all that it wrote is sent.

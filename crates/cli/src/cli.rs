@@ -30,6 +30,9 @@ pub struct Cli {
     command: Command,
 }
 
+/// The heading of what one shows to a cluster that asks who calls.
+const SECURITY: &str = "To a cluster that asks who you are";
+
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Everywhere")]
 struct Global {
@@ -42,6 +45,18 @@ struct Global {
     /// The data directory of `run` and `dev`; other commands find the coordinator that runs in it
     #[arg(long = "data", global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The certificate authority of the cluster: its coordinators are reached over TLS, and must have its signature
+    #[arg(long, global = true, value_name = "FILE", help_heading = SECURITY)]
+    ca: Option<PathBuf>,
+    /// Your certificate
+    #[arg(long, global = true, value_name = "FILE", help_heading = SECURITY)]
+    cert: Option<PathBuf>,
+    /// Your certificate's private key
+    #[arg(long, global = true, value_name = "FILE", help_heading = SECURITY)]
+    key: Option<PathBuf>,
+    /// Your token; HEATS_TOKEN or HEATS_TOKEN_FILE keep it out of the list of processes
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = SECURITY)]
+    token: Option<String>,
     /// auto, always or never
     #[arg(long, global = true, value_name = "WHEN")]
     color: Option<String>,
@@ -80,6 +95,12 @@ enum Command {
     /// The machines that run trials
     #[command(subcommand)]
     Agent(commands::agent::AgentCommand),
+    /// The tokens that say who may do what
+    #[command(subcommand)]
+    Token(commands::token::TokenCommand),
+    /// The certificates of a cluster
+    #[command(subcommand)]
+    Tls(commands::tls::TlsCommand),
     /// The settings, and where each came from
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
@@ -138,11 +159,11 @@ impl Cli {
     /// Why it could not.
     pub fn run(self) -> Outcome {
         let Self { global, command } = self;
-        let Global { address, patience, data_dir, color, stale, quiet } = global;
+        let Global { address, patience, data_dir, ca, cert, key, token, color, stale, quiet } = global;
         if quiet {
             hints::be_quiet();
         }
-        let flags = Flags { address, patience, color, data_dir };
+        let flags = Flags { address, patience, color, data_dir, ca, certificate: cert, private_key: key, token };
         let settings = match (&command, Settings::read(&flags, &World::of_process())) {
             // A trial's script must not fail over a file of settings that it does not need.
             (Command::Trial(command), _) => return commands::trial::run(command),
@@ -163,6 +184,8 @@ impl Cli {
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),
             Command::Cluster(command) => commands::cluster::run(&context, &command),
             Command::Agent(command) => commands::agent::run(&context, &command),
+            Command::Token(command) => context.block_on(commands::token::run(&context, &command)),
+            Command::Tls(command) => commands::tls::run(&command),
             Command::Config(command) => commands::config::run(&context, &command),
             Command::Completions(args) => commands::completions::run(&args),
             Command::Schema(args) => commands::schema::run(&args),

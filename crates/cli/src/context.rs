@@ -45,7 +45,7 @@ impl Context {
     /// A setting that makes no sense.
     pub fn client(&self) -> Result<Client, Failure> {
         let options = Options { patience: self.settings.patience()?, stale: self.stale, ..Options::default() };
-        Ok(Client::connect_with(self.settings.addresses(), options)?)
+        Ok(Client::connect_as(self.settings.addresses(), options, self.settings.credentials()?)?)
     }
 
     /// Runs `command` in a runtime of one thread: it waits for a coordinator and for little else.

@@ -96,7 +96,7 @@ impl From<ClientError> for Failure {
             ClientError::NotFound(_) => Exit::NotFound,
             ClientError::Invalid(_) | ClientError::Address(_) => Exit::Usage,
             ClientError::Conflict(_) | ClientError::Refused(_) => Exit::Conflict,
-            ClientError::Denied(_) => Exit::NotAllowed,
+            ClientError::Denied(_) | ClientError::Distrusted { .. } => Exit::NotAllowed,
             ClientError::Internal { .. } => Exit::Failed,
         };
         let hint = match &error {
@@ -113,6 +113,7 @@ impl From<ClientError> for Failure {
                     .to_owned(),
             ),
             ClientError::Unknown { .. } => Some("look before you repeat it: `heats show`, `heats events`".to_owned()),
+            ClientError::Distrusted { fault, .. } => Some(fault.hint().to_owned()),
             ClientError::NotFound(_)
             | ClientError::Invalid(_)
             | ClientError::Address(_)

@@ -23,7 +23,7 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, AddressError> {
     let error = |why| AddressError { text: text.to_owned(), why };
     let text = text.trim();
     if text.starts_with("https://") {
-        return Err(error("this version speaks no TLS"));
+        return Err(error("TLS is asked for by `--ca`"));
     }
     let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let (host, port) = bare.rsplit_once(':').ok_or_else(|| error("it has no port"))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use heats_tls::Distrust;
 use heats_wire::v1::sweeps_client::SweepsClient;
 use heats_wire::{READ_KEY, READ_STALE, v1};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use tracing::debug;
 
 use crate::backoff::{Backoff, random};
 use crate::cluster::cluster;
+use crate::credentials::{Bearer, Credentials};
 use crate::error::{ClientError, Verdict, judge, never_connected};
 use crate::pool::{Node, Pool};
 use crate::stream::{self, Resumed};
@@ -73,7 +75,15 @@ impl Client {
     /// # Errors
     /// A text that is not an address.
     pub fn connect_with(addresses: Vec<String>, options: Options) -> Result<Self, ClientError> {
-        Ok(Self { pool: Arc::new(Pool::new(&addresses)?), options })
+        Self::connect_as(addresses, options, Credentials::default())
+    }
+
+    /// The same for a cluster that asks who calls.
+    ///
+    /// # Errors
+    /// A text that is not an address.
+    pub fn connect_as(addresses: Vec<String>, options: Options, credentials: Credentials) -> Result<Self, ClientError> {
+        Ok(Self { pool: Arc::new(Pool::new(&addresses, credentials)?), options })
     }
 
     /// How patient it is.
@@ -234,11 +244,11 @@ impl Client {
         loop {
             let none = || ClientError::Unavailable { addresses: Vec::new(), why: "no address is known".to_owned() };
             let node = self.pool.current().ok_or_else(none)?;
-            if self.pool.is_alone() || node.is_living() {
+            if self.pool.size() < 2 || node.is_living() {
                 return Ok(node);
             }
             let silent = match tokio::time::timeout(SIGN_OF_LIFE, cluster(&node).node(v1::NodeRequest {})).await {
-                Ok(Err(status)) if never_connected(&status) => status,
+                Ok(Err(status)) if never_connected(&status) || node.met_tls() => status,
                 // Whatever it says, it is there.
                 Ok(_) => {
                     node.lives();
@@ -251,8 +261,12 @@ impl Client {
     }
 
     pub(crate) fn sweeps(&self, node: &Node) -> Sweeps {
-        let reading = Reading { stale: self.options.stale };
-        SweepsClient::with_interceptor(node.channel.clone(), reading).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        SweepsClient::with_interceptor(node.channel.clone(), self.reading(node))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn reading(&self, node: &Node) -> Reading {
+        Reading { stale: self.options.stale, bearer: node.bearer.clone() }
     }
 
     pub(crate) fn follow(&self, leader: &str) -> Result<(), ClientError> {
@@ -261,17 +275,25 @@ impl Client {
 
     pub(crate) fn tries(&self) -> Tries {
         let since = Instant::now();
-        Tries { since, until: since + self.options.patience, backoff: Backoff::new(), redirects: 0, leaderless: false }
+        Tries {
+            since,
+            until: since + self.options.patience,
+            backoff: Backoff::new(),
+            redirects: 0,
+            leaderless: false,
+            distrusted: 0,
+        }
     }
 }
 
 /// The calls about sweeps, each of which says how it may be answered.
 pub(crate) type Sweeps = SweepsClient<InterceptedService<Channel, Reading>>;
 
-/// Says of every question how it may be answered.
-#[derive(Clone, Copy, Debug)]
+/// Says of every question how it may be answered, and who asks.
+#[derive(Clone, Debug)]
 pub(crate) struct Reading {
     stale: bool,
+    bearer: Bearer,
 }
 
 impl Interceptor for Reading {
@@ -279,7 +301,7 @@ impl Interceptor for Reading {
         if self.stale {
             request.metadata_mut().insert(READ_KEY, AsciiMetadataValue::from_static(READ_STALE));
         }
-        Ok(request)
+        self.bearer.call(request)
     }
 }
 
@@ -301,6 +323,8 @@ pub(crate) struct Tries {
     redirects: u32,
     /// Somebody answered, and did not know of a leader.
     leaderless: bool,
+    /// So many in a row did not trust this client, or were not trusted by it.
+    distrusted: usize,
 }
 
 /// Two nodes that name each other are waited for like nodes that name nobody.
@@ -320,7 +344,19 @@ impl Tries {
         repeatable: bool,
     ) -> Result<(), ClientError> {
         let mut silent = false;
-        let why = match judge(status, address) {
+        let met_tls = client.pool.met_tls(address);
+        let verdict = if met_tls { Verdict::Distrusted(Distrust::SpeaksTls) } else { judge(status, address) };
+        // One whose certificate has expired is passed over; where all are so, waiting changes nothing.
+        self.distrusted = if matches!(verdict, Verdict::Distrusted(_)) { self.distrusted + 1 } else { 0 };
+        let why = match verdict {
+            Verdict::Distrusted(fault) if self.distrusted >= client.pool.size() => {
+                return Err(ClientError::Distrusted { address: address.to_owned(), fault });
+            }
+            Verdict::Distrusted(fault) => {
+                client.pool.doubt(address);
+                client.pool.move_on(address);
+                fault.to_string()
+            }
             Verdict::Final(error) => return Err(error),
             Verdict::Broken(why) | Verdict::Silent(why) if !repeatable => {
                 return Err(ClientError::Unknown { address: address.to_owned(), why });

@@ -2,9 +2,11 @@
 
 use heats_wire::v1;
 use heats_wire::v1::cluster_client::ClusterClient;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::client::{Client, Repeat};
+use crate::credentials::Bearer;
 use crate::error::ClientError;
 use crate::pool::Node;
 use crate::stream::{self, Resumed};
@@ -109,6 +111,6 @@ impl Client {
     }
 }
 
-pub(crate) fn cluster(node: &Node) -> ClusterClient<Channel> {
-    ClusterClient::new(node.channel.clone())
+pub(crate) fn cluster(node: &Node) -> ClusterClient<InterceptedService<Channel, Bearer>> {
+    ClusterClient::with_interceptor(node.channel.clone(), node.bearer.clone())
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use heats_tls::Distrust;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::AddressError;
@@ -78,6 +79,14 @@ pub enum ClientError {
     /// The caller may not do this.
     #[error("{0}")]
     Denied(Refusal),
+    /// Either side does not trust the other: no request was sent.
+    #[error("no connection to the coordinator at {address}: {fault}")]
+    Distrusted {
+        /// Where.
+        address: String,
+        /// Why.
+        fault: Distrust,
+    },
     /// The coordinator failed, or speaks another protocol.
     #[error("the coordinator at {address} failed: {refusal}")]
     Internal {
@@ -115,6 +124,7 @@ impl ClientError {
             | Self::NoLeader { .. }
             | Self::Silent { .. }
             | Self::Unknown { .. }
+            | Self::Distrusted { .. }
             | Self::Address(_) => None,
         }
     }
@@ -129,6 +139,8 @@ pub(crate) enum Verdict {
     NoLeader(String),
     /// Try again, here or elsewhere; the request did not reach anybody who could carry it out.
     NotSent(String),
+    /// Try another: either side does not trust the other, so the request was not sent.
+    Distrusted(Distrust),
     /// The request may have been carried out.
     Broken(String),
     /// So it may: nothing came back in time.
@@ -142,6 +154,9 @@ pub(crate) fn judge(status: &Status, address: &str) -> Verdict {
     let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let refusal = || Refusal { code: text(CODE), message: status.message().to_owned(), hint: text(HINT) };
     let internal = || Verdict::Final(ClientError::Internal { address: address.to_owned(), refusal: refusal() });
+    if let Some(fault) = status.source().and_then(heats_tls::distrust) {
+        return Verdict::Distrusted(fault);
+    }
     match status.code() {
         Code::FailedPrecondition | Code::Unavailable if status.metadata().contains_key(LEADER) => {
             match text(LEADER).filter(|leader| !leader.is_empty() && leader != address) {

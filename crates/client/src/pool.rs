@@ -3,15 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use heats_tls::{Dialer, Expect};
 use tonic::transport::Channel;
 
 use crate::address::{AddressError, endpoint};
+use crate::credentials::{Bearer, Credentials};
 
 /// More would be a cluster that names itself by a new address every time.
 const KNOWN_MAX: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
+    credentials: Credentials,
     nodes: Mutex<Nodes>,
 }
 
@@ -25,15 +28,18 @@ struct Nodes {
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) channel: Channel,
+    dialer: Dialer,
+    /// What calls on the channel say about who calls.
+    pub(crate) bearer: Bearer,
     /// It has answered, and not failed since.
     living: Arc<AtomicBool>,
 }
 
 impl Pool {
     /// Channels to `addresses`, connected when they are first used. To be called within a tokio runtime.
-    pub(crate) fn new(addresses: &[String]) -> Result<Self, AddressError> {
-        let known = addresses.iter().map(|address| Node::at(address)).collect::<Result<_, _>>()?;
-        Ok(Self { nodes: Mutex::new(Nodes { known, next: 0 }) })
+    pub(crate) fn new(addresses: &[String], credentials: Credentials) -> Result<Self, AddressError> {
+        let known = addresses.iter().map(|address| Node::at(address, &credentials)).collect::<Result<_, _>>()?;
+        Ok(Self { credentials, nodes: Mutex::new(Nodes { known, next: 0 }) })
     }
 
     /// Whom to ask now; `None` where nobody is known.
@@ -57,7 +63,7 @@ impl Pool {
         nodes.next = match place {
             Some(place) => place,
             None if nodes.known.len() < KNOWN_MAX => {
-                nodes.known.push(Node::at(leader)?);
+                nodes.known.push(Node::at(leader, &self.credentials)?);
                 nodes.known.len() - 1
             }
             None => nodes.next,
@@ -72,9 +78,14 @@ impl Pool {
         }
     }
 
-    /// Whether there is no choice.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.lock().known.len() < 2
+    /// Whether `address` speaks TLS, and was addressed in plain text.
+    pub(crate) fn met_tls(&self, address: &str) -> bool {
+        self.lock().known.iter().any(|node| node.address == address && node.met_tls())
+    }
+
+    /// How many there are to choose from.
+    pub(crate) fn size(&self) -> usize {
+        self.lock().known.len()
     }
 
     /// Where it has been tried.
@@ -89,9 +100,15 @@ impl Pool {
 }
 
 impl Node {
-    fn at(address: &str) -> Result<Self, AddressError> {
-        let channel = endpoint(address)?.connect_lazy();
-        Ok(Self { address: address.to_owned(), channel, living: Arc::default() })
+    fn at(address: &str, credentials: &Credentials) -> Result<Self, AddressError> {
+        let dialer = Dialer::new(credentials.security.clone(), Expect::AnyCoordinator);
+        let channel = endpoint(address)?.connect_with_connector_lazy(dialer.clone());
+        let bearer = credentials.bearer();
+        Ok(Self { address: address.to_owned(), channel, dialer, bearer, living: Arc::default() })
+    }
+
+    pub(crate) fn met_tls(&self) -> bool {
+        self.dialer.met_tls()
     }
 
     pub(crate) fn is_living(&self) -> bool {
@@ -113,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_pool_goes_round_and_follows_the_leader() {
-        let pool = Pool::new(&["a:1".into(), "b:1".into()]).expect("addresses");
+        let pool = Pool::new(&["a:1".into(), "b:1".into()], Credentials::default()).expect("addresses");
         assert_eq!(asked(&pool), "a:1");
         pool.move_on("a:1");
         pool.move_on("a:1");

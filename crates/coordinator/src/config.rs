@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use heats_tls::{OwnFiles, Security};
+
 /// How a node without a cluster comes to one. One that has a cluster stays in it, whatever this says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Founding {
@@ -16,15 +18,35 @@ pub enum Founding {
     Wait,
 }
 
+/// How long an agent can be away before it has to join anew, unless set otherwise.
+pub const AGENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Who may reach a coordinator that speaks plain text, and asks nobody who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlainText {
+    /// Those on its own machine.
+    OnLoopback,
+    /// Whoever can reach its address, because its operator said in words that they may.
+    Anywhere,
+}
+
 /// The settings of one coordinator.
 #[derive(Clone, Debug)]
 pub struct CoordinatorConfig {
     /// Where the log, snapshots and the catalogue are.
     pub data_dir: PathBuf,
-    /// Where to listen; port 0 takes a free one. Only loopback: the wire is in plain text and anonymous.
+    /// Where to listen; port 0 takes a free one. What is not a loopback address needs TLS.
     pub listen: SocketAddr,
     /// Where others are to reach it, HOST:PORT; where it listens, unless given.
     pub advertise: Option<String>,
+    /// How connections are made and taken.
+    pub security: Security,
+    /// The files of the authority that vouches for agents, its certificate and its key, where agents may join here.
+    pub agents_authority: Option<OwnFiles>,
+    /// How long the certificates of agents are good.
+    pub agent_certificate_life: Duration,
+    /// Where plain text will do.
+    pub plain_text: PlainText,
     /// This node's number in the cluster, from 1.
     pub node_id: u64,
     /// How it comes to a cluster.
@@ -46,6 +68,10 @@ impl CoordinatorConfig {
             data_dir: data_dir.into(),
             listen,
             advertise: None,
+            security: Security::PlainText,
+            agents_authority: None,
+            agent_certificate_life: AGENT_CERTIFICATE_LIFE,
+            plain_text: PlainText::OnLoopback,
             node_id: 1,
             founding: Founding::Alone,
             lease_ttl: Duration::from_secs(15),

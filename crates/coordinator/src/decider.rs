@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::edge::clock;
+use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::streams::Streams;
 use crate::suggesters::Suggesters;
@@ -53,14 +53,27 @@ pub struct Answer {
     pub reply: Reply,
     /// The log index.
     pub log_index: u64,
+    /// Which time of leading it was decided in; a node may lead twice, even in one term.
+    pub reign: u64,
 }
 
 type Answered = oneshot::Sender<Result<Answer, AskError>>;
 
 enum Request {
-    Op(Box<Op>, Answered),
-    Detach(AgentId),
-    Able(AgentId, bool),
+    /// Decided in this reign only, where one is named.
+    Op(Box<Op>, Option<u64>, Answered),
+    Detach(AgentId, Parting),
+    /// Said on this stream of the agent's.
+    Able(AgentId, u64, bool),
+}
+
+/// Why an agent gets no leases any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parting {
+    /// It said so, on a stream that it still has.
+    Leaving,
+    /// A stream of it is gone; it may have another by now.
+    Gone,
 }
 
 /// The way to the decider.
@@ -71,16 +84,12 @@ pub struct Decider {
 
 impl Decider {
     /// Starts the task. It ends when `replica` stops or every handle is gone.
-    pub fn start(
-        replica: Replica,
-        streams: Streams,
-        leases: Leases,
-        grace: Duration,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(replica: Replica, streams: Streams, leases: Leases, grace: Duration, clock: Arc<dyn Clock>) -> Self {
         let (mailbox, requests) = mpsc::channel(MAILBOX);
         let leadership = replica.leadership();
-        let task = Task { replica, streams, leases, grace, requests, leadership };
-        (Self { mailbox }, tokio::spawn(task.run()))
+        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0, numbered: 0 };
+        tokio::spawn(task.run());
+        Self { mailbox }
     }
 
     /// Has `op` decided; the answer comes once it is durable and applied. Requests of one caller that does
@@ -98,33 +107,36 @@ impl Decider {
     /// [`AskError::Overloaded`] and [`AskError::Stopped`].
     pub fn post(&self, op: Op) -> Result<oneshot::Receiver<Result<Answer, AskError>>, AskError> {
         let (answered, answer) = oneshot::channel();
-        self.mailbox.try_send(Request::Op(Box::new(op), answered)).map_err(|error| match error {
+        self.mailbox.try_send(Request::Op(Box::new(op), None, answered)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AskError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AskError::Stopped,
         })?;
         Ok(answer)
     }
 
-    /// As [`Decider::post`], but waits for room in the mailbox: for streams, which push back.
+    /// As [`Decider::post`], but waits for room in the mailbox, and is decided in `reign` or not at all: for streams, which
+    /// push back, and whose messages mean something only after those before them. A node that lost the lead and has it
+    /// again would otherwise decide what was said late, and never what was lost before.
     ///
     /// # Errors
     /// [`AskError::Stopped`].
-    pub async fn post_patiently(&self, op: Op) -> Result<oneshot::Receiver<Result<Answer, AskError>>, AskError> {
+    pub async fn post_in(&self, reign: u64, op: Op) -> Result<oneshot::Receiver<Result<Answer, AskError>>, AskError> {
         let (answered, answer) = oneshot::channel();
-        self.mailbox.send(Request::Op(Box::new(op), answered)).await.map_err(|_| AskError::Stopped)?;
+        let request = Request::Op(Box::new(op), Some(reign), answered);
+        self.mailbox.send(request).await.map_err(|_| AskError::Stopped)?;
         Ok(answer)
     }
 
-    /// Says that an agent's stream is gone.
-    pub async fn detach(&self, agent: AgentId) {
+    /// Says that an agent is to get nothing more until it attaches again.
+    pub async fn detach(&self, agent: AgentId, parting: Parting) {
         // A decider that is gone has no agents.
-        let _ = self.mailbox.send(Request::Detach(agent)).await;
+        let _ = self.mailbox.send(Request::Detach(agent, parting)).await;
     }
 
-    /// Says whether an agent can start anything now.
-    pub async fn able(&self, agent: AgentId, able: bool) {
+    /// Says whether an agent can start anything now, as it said on its stream of this number.
+    pub async fn able(&self, agent: AgentId, stream: u64, able: bool) {
         // As above.
-        let _ = self.mailbox.send(Request::Able(agent, able)).await;
+        let _ = self.mailbox.send(Request::Able(agent, stream, able)).await;
     }
 }
 
@@ -133,8 +145,13 @@ struct Task {
     streams: Streams,
     leases: Leases,
     grace: Duration,
+    clock: Arc<dyn Clock>,
     requests: mpsc::Receiver<Request>,
     leadership: watch::Receiver<Leadership>,
+    /// Counts the times that this node leads.
+    reign: u64,
+    /// The last number that it gave to an entry: none is given twice, in whatever term.
+    numbered: u64,
 }
 
 type Outcome = Pin<Box<dyn Future<Output = Result<Proposed, ProposeError>> + Send>>;
@@ -164,8 +181,8 @@ impl Task {
                     tokio::select! {
                         changed = self.leadership.changed() => if changed.is_err() { return },
                         request = self.requests.recv() => match request {
-                            Some(Request::Op(_, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
-                            Some(Request::Detach(_) | Request::Able(..)) => {}
+                            Some(Request::Op(_, _, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
+                            Some(Request::Detach(..) | Request::Able(..)) => {}
                             None => return,
                         },
                     }
@@ -176,16 +193,17 @@ impl Task {
 
     /// Leads in `term` until that is over; whether the task should go on.
     async fn lead(&mut self, term: u64) -> bool {
+        self.reign += 1;
         let state = self.replica.state();
         self.leases.begin(
             state.leases.iter().filter(|(_, held)| !held.is_empty()).map(|(agent, _)| *agent),
             self.grace,
             Instant::now(),
         );
-        let mut leading = Leading::new(term, (*state).clone());
+        let mut leading = Leading::new(term, self.numbered, (*state).clone());
         let (mut suggesters, mut thoughts) = Suggesters::new();
         let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
-        let mut settler = tokio::spawn(settle(self.replica.clone(), self.streams.clone(), in_flight));
+        let mut settler = tokio::spawn(settle(self.replica.clone(), self.streams.clone(), self.reign, in_flight));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -214,7 +232,10 @@ impl Task {
             for (agent, _) in &expired {
                 self.streams.cut(*agent);
             }
-            let turn = match take_turn(&mut leading, &mut suggesters, batch.drain(..), expired, ticked) {
+            let now_ms = self.clock.now_ms();
+            // Whoever waits for one that does not count finds that nobody answers it.
+            let requests = batch.drain(..).filter(|request| self.counts(request));
+            let turn = match take_turn(&mut leading, &mut suggesters, now_ms, requests, expired, ticked) {
                 Ok(turn) => turn,
                 Err(error) => {
                     error!(%error, "this is a defect: the leader steps down");
@@ -223,6 +244,7 @@ impl Task {
             };
             let Some(mut turn) = turn else { continue };
             if let Some(entry) = &turn.entry {
+                self.numbered = entry.number;
                 turn.outcome = Some(Box::pin(self.replica.propose(entry.clone())));
             }
             if turns.send(turn).await.is_err() {
@@ -231,6 +253,18 @@ impl Task {
         };
         drop(turns);
         go_on
+    }
+
+    /// Whether a request still means what it meant when it was made.
+    fn counts(&self, request: &Request) -> bool {
+        match request {
+            Request::Op(_, only_in, _) => only_in.is_none_or(|only| only == self.reign),
+            // The agent may have another stream by now.
+            Request::Detach(agent, Parting::Gone) => self.streams.number(*agent).is_none(),
+            Request::Detach(_, Parting::Leaving) => true,
+            // What it said on a newer stream counts.
+            Request::Able(agent, stream, _) => self.streams.number(*agent) == Some(*stream),
+        }
     }
 
     /// The agents whose leases are over, if this node still leads: a node that was stopped for a while must
@@ -258,17 +292,18 @@ impl Task {
 fn take_turn(
     leading: &mut Leading,
     suggesters: &mut Suggesters,
+    now_ms: u64,
     batch: impl Iterator<Item = Request>,
     expired: Vec<(AgentId, Duration)>,
     ticked: bool,
 ) -> Result<Option<Turn>, TurnError> {
-    leading.begin(clock::now_ms());
+    leading.begin(now_ms);
     let mut waiting = Vec::new();
     for request in batch {
         match request {
-            Request::Op(op, answered) => waiting.push((leading.decide(*op)?, answered)),
-            Request::Detach(agent) => leading.detach(agent),
-            Request::Able(agent, able) => leading.set_able(agent, able),
+            Request::Op(op, _, answered) => waiting.push((leading.decide(*op)?, answered)),
+            Request::Detach(agent, _) => leading.detach(agent),
+            Request::Able(agent, _, able) => leading.set_able(agent, able),
         }
     }
     for (agent, silent) in expired {
@@ -290,7 +325,7 @@ fn take_turn(
 
 /// Waits for the entries in their order, answers those who asked, and tells the agents. Ends at the first
 /// entry that was not recorded.
-async fn settle(replica: Replica, streams: Streams, mut turns: mpsc::Receiver<Turn>) {
+async fn settle(replica: Replica, streams: Streams, reign: u64, mut turns: mpsc::Receiver<Turn>) {
     let mut log_index = replica.state().applied;
     while let Some(Turn { entry, outcome, waiting }) = turns.recv().await {
         if let Some(outcome) = outcome {
@@ -314,7 +349,7 @@ async fn settle(replica: Replica, streams: Streams, mut turns: mpsc::Receiver<Tu
         }
         for (reply, answered) in waiting {
             // A caller that went away needs no answer.
-            let _ = answered.send(reply.map(|reply| Answer { reply, log_index }).map_err(AskError::Refused));
+            let _ = answered.send(reply.map(|reply| Answer { reply, log_index, reign }).map_err(AskError::Refused));
         }
     }
 }

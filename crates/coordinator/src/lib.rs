@@ -3,7 +3,9 @@
 //! While it leads it decides (`decider`), has configurations suggested (`suggesters`), watches leases
 //! (`leases`) and tells the agents (`streams`). The single-machine mode is this with one node.
 
+mod access;
 mod admission;
+mod caller;
 mod config;
 mod decider;
 mod edge;
@@ -22,30 +24,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_replica::{BootstrapError, Leadership, OpenError, Replica, ReplicaConfig};
+use heats_tls::{Authority, AuthorityError, Security, Who};
 use heats_wire::v1::agents_server::AgentsServer;
 use heats_wire::v1::cluster_server::ClusterServer;
 use heats_wire::v1::raft_server::RaftServer;
 use heats_wire::v1::sweeps_server::SweepsServer;
+use heats_wire::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
-pub use config::{CoordinatorConfig, Founding};
+pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText};
+pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
+pub use node::{Node, ToAgents};
+pub use rpc::sweeps::SweepsService;
 
-use decider::Decider;
-use leases::Leases;
-use node::Node;
+use access::AccessLayer;
 use peers::Peers;
-use relays::Relays;
 use rpc::agents::AgentsService;
 use rpc::cluster::ClusterService;
 use rpc::raft::RaftService;
-use rpc::sweeps::SweepsService;
-use streams::Streams;
+use rpc::tokens::TokensService;
 
 /// How long calls that are being answered may take to end when the coordinator stops.
 const CLOSE: Duration = Duration::from_millis(500);
@@ -58,6 +59,23 @@ pub enum StartError {
     /// It would listen where others can reach it, in plain text and without asking who they are.
     #[error("`{0}` is not a loopback address: this coordinator speaks plain text and asks nobody who they are")]
     NotLoopback(SocketAddr),
+    /// It has a certificate, and not its own.
+    #[error("this is coordinator {node}, and its certificate says: {told}")]
+    OtherName {
+        /// Its number.
+        node: u64,
+        /// Whom the certificate names.
+        told: String,
+    },
+    /// Nobody could trust it where it says that it is.
+    #[error("others are to reach this coordinator at `{host}`, and its certificate is for other places")]
+    OtherHost {
+        /// Where.
+        host: String,
+    },
+    /// The authority that vouches for agents cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -82,9 +100,14 @@ impl StartError {
     pub fn holder(&self) -> Option<&str> {
         match self {
             Self::Open(OpenError::Locked { holder, .. }) => Some(holder),
-            Self::Open(_) | Self::NotLoopback(_) | Self::Bootstrap(_) | Self::Listen { .. } | Self::Reflection(_) => {
-                None
-            }
+            Self::Open(_)
+            | Self::NotLoopback(_)
+            | Self::OtherName { .. }
+            | Self::OtherHost { .. }
+            | Self::Authority(_)
+            | Self::Bootstrap(_)
+            | Self::Listen { .. }
+            | Self::Reflection(_) => None,
         }
     }
 }
@@ -104,33 +127,29 @@ impl Coordinator {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
-        if !config.listen.ip().is_loopback() {
-            return Err(StartError::NotLoopback(config.listen));
-        }
+        may_listen(&config)?;
+        let agents = config.agents_authority.as_ref().map(|files| Authority::load(&files.certificate, &files.key));
+        let agents = agents.transpose()?.map(Arc::new);
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
+        if let Some(identity) = config.security.identity() {
+            let host = advertised.rsplit_once(':').map_or(advertised.as_str(), |(host, _)| host);
+            if !identity.is_for(host) {
+                return Err(StartError::OtherHost { host: host.to_owned() });
+            }
+        }
         let replica_config = ReplicaConfig {
             snapshot_every: config.snapshot_every,
             ..ReplicaConfig::new(&config.data_dir, config.node_id, advertised.clone())
         };
-        let replica = Replica::open(replica_config, Arc::new(Peers::default())).await?;
+        let replica = Replica::open(replica_config, Arc::new(Peers::new(config.security.clone()))).await?;
 
-        let streams = Streams::default();
-        let leases = Leases::new(config.lease_ttl, Instant::now());
-        let (decider, _) = Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace);
         let data_dir = config.data_dir.clone();
         let founding = config.founding.clone();
-        let node = Node {
-            config,
-            address: advertised,
-            replica: replica.clone(),
-            decider,
-            streams: streams.clone(),
-            leases,
-            relays: Relays::default(),
-        };
+        let node = Node::start(config, advertised, replica.clone(), agents, Arc::new(SystemClock));
+        let streams = node.streams.clone();
         let (stop, mut stopping) = watch::channel(false);
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.
@@ -200,6 +219,23 @@ impl Coordinator {
     }
 }
 
+/// Whether the coordinator may listen where it is told to, as who it is told to be.
+fn may_listen(config: &CoordinatorConfig) -> Result<(), StartError> {
+    let node = config.node_id;
+    match &config.security {
+        Security::PlainText if config.listen.ip().is_loopback() => Ok(()),
+        Security::PlainText => match config.plain_text {
+            PlainText::OnLoopback => Err(StartError::NotLoopback(config.listen)),
+            PlainText::Anywhere => Ok(()),
+        },
+        Security::Tls(identity) => match identity.name().map(|name| name.who) {
+            Some(Who::Coordinator(named)) if named == node => Ok(()),
+            Some(other) => Err(StartError::OtherName { node, told: other.to_string() }),
+            None => Err(StartError::OtherName { node, told: "nobody".to_owned() }),
+        },
+    }
+}
+
 /// How long a new leader may take to be there before a coordinator stops without one.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -219,21 +255,24 @@ fn serve(
     let raft = RaftServer::new(RaftService::new(node.replica.clone()))
         .max_decoding_message_size(peers::MESSAGE_MAX)
         .max_encoding_message_size(peers::MESSAGE_MAX);
+    let security = node.config.security.clone();
+    let tokens = TokensServer::new(TokensService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
+    let access = AccessLayer::new(node.replica.clone(), node.clock.clone());
     let cluster = ClusterServer::new(ClusterService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let sweeps = SweepsServer::new(SweepsService::new(node))
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(usize::MAX);
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .layer(access)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(raft)
         .add_service(cluster)
+        .add_service(tokens)
         .add_service(agents)
         .add_service(sweeps);
-    // The server's own setting is for listeners that it makes itself. Without this, every second small message waits
-    // for the peer's delayed acknowledgement: 40 ms.
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let connections = heats_tls::incoming(listener, security);
     Ok(tokio::spawn(async move {
         health.set_serving::<SweepsServer<SweepsService>>().await;
         health.set_serving::<AgentsServer<AgentsService>>().await;

@@ -1,28 +1,81 @@
-//! What the services of one node share.
+//! One node's parts, without what serves its connections: that is the crate's root, or a simulation.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
 use heats_replica::Replica;
+use heats_tls::Authority;
+use heats_wire::v1;
+use tokio::time::Instant;
+use tonic::Status;
 
+use crate::caller::Caller;
 use crate::config::CoordinatorConfig;
 use crate::decider::Decider;
+use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::relays::Relays;
+use crate::rpc;
+use crate::rpc::sweeps::SweepsService;
 use crate::streams::Streams;
+
+/// What an agent is answered, in order.
+pub type ToAgents = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
 
 /// A handle to the parts of a running coordinator; a clone is the same node.
 #[derive(Clone)]
 pub struct Node {
     /// The settings.
-    pub config: CoordinatorConfig,
+    pub(crate) config: CoordinatorConfig,
     /// Where others are to reach it.
-    pub address: String,
+    pub(crate) address: String,
     /// The replicated state.
-    pub replica: Replica,
+    pub(crate) replica: Replica,
     /// Who decides.
-    pub decider: Decider,
+    pub(crate) decider: Decider,
     /// Who is attached.
-    pub streams: Streams,
+    pub(crate) streams: Streams,
     /// The lease clock.
-    pub leases: Leases,
+    pub(crate) leases: Leases,
+    /// Who signs agents, where this node may.
+    pub(crate) agents: Option<Arc<Authority>>,
     /// Logs on their way from agents to users.
-    pub relays: Relays,
+    pub(crate) relays: Relays,
+    /// The time of day.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Node {
+    /// Makes the parts and begins to decide, whenever `replica` leads. `address` is where others are to reach it; `agents`
+    /// signs agents, where this node may.
+    pub fn start(
+        config: CoordinatorConfig,
+        address: String,
+        replica: Replica,
+        agents: Option<Arc<Authority>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let streams = Streams::default();
+        let leases = Leases::new(config.lease_ttl, Instant::now());
+        let decider =
+            Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace, clock.clone());
+        Self { config, address, replica, decider, streams, leases, agents, relays: Relays::default(), clock }
+    }
+
+    /// Talks to an agent, whoever says to be one, for as long as `messages` come and this node leads.
+    ///
+    /// # Errors
+    /// Where the first message is no Hello, or this node does not lead: the metadata says who does.
+    pub async fn attach(
+        &self,
+        messages: impl Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
+    ) -> Result<ToAgents, Status> {
+        rpc::agents::attach(self.clone(), Caller::Trusted, messages).await
+    }
+
+    /// The users' calls.
+    pub fn sweeps(&self) -> SweepsService {
+        SweepsService::new(self.clone())
+    }
 }

@@ -1,5 +1,5 @@
 //! The way to the other coordinators: one stream to each, opened when it is first needed and again after it broke. Sees
-//! only bytes: what they mean is the replica's.
+//! only bytes: what they mean is the replica's. Over TLS, a node that answers in another's place is not spoken to.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use heats_replica::{BoxFuture, Transport, TransportError};
+use heats_tls::{Dialer, Expect, Security};
 use heats_wire::v1::RaftMessage;
 use heats_wire::v1::raft_client::RaftClient;
 use tokio::sync::{mpsc, oneshot};
@@ -30,18 +31,25 @@ struct Question {
 }
 
 /// The streams to the other coordinators.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peers {
+    security: Security,
     links: Mutex<BTreeMap<(u64, String), mpsc::Sender<Question>>>,
 }
 
 impl Peers {
+    /// To be reached as `security` says.
+    pub fn new(security: Security) -> Self {
+        Self { security, links: Mutex::default() }
+    }
+
     fn link(&self, target: u64, address: &str) -> mpsc::Sender<Question> {
         // The map is consistent after every statement, so a panic elsewhere does not spoil it.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let (questions, queue) = mpsc::channel(WAITING);
-            tokio::spawn(run(address.to_owned(), queue));
+            let dialer = Dialer::new(self.security.clone(), Expect::Coordinator(target));
+            tokio::spawn(run(address.to_owned(), dialer, queue));
             questions
         };
         links.entry((target, address.to_owned())).or_insert_with(new).clone()
@@ -67,9 +75,9 @@ impl Transport for Peers {
 }
 
 /// Asks one peer what is asked of it, for as long as anybody may ask.
-async fn run(address: String, mut queue: mpsc::Receiver<Question>) {
+async fn run(address: String, dialer: Dialer, mut queue: mpsc::Receiver<Question>) {
     while let Some(first) = queue.recv().await {
-        let why = match connect(&address).await {
+        let why = match connect(&address, &dialer).await {
             Ok(stream) => {
                 let lost = talk(stream, first, &mut queue).await;
                 debug!(address, error = lost, "the stream to a peer has ended");
@@ -90,15 +98,14 @@ struct Stream {
     from_peer: Streaming<RaftMessage>,
 }
 
-async fn connect(address: &str) -> Result<Stream, String> {
+async fn connect(address: &str, dialer: &Dialer) -> Result<Stream, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| error.to_string())?
         .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     let opened = async {
-        let channel = endpoint.connect().await.map_err(|error| sources(&error))?;
+        let channel = endpoint.connect_with_connector(dialer.clone()).await.map_err(|error| sources(&error))?;
         let (to_peer, messages) = mpsc::channel(WAITING);
         let from_peer = client(channel).exchange(ReceiverStream::new(messages)).await;
         Ok(Stream { to_peer, from_peer: from_peer.map_err(|status| status.to_string())?.into_inner() })

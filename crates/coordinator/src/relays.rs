@@ -24,7 +24,7 @@ pub struct Relays {
 
 #[derive(Debug, Default)]
 struct Inner {
-    open: BTreeMap<u64, mpsc::Sender<v1::LogChunk>>,
+    open: BTreeMap<u64, (AgentId, mpsc::Sender<v1::LogChunk>)>,
     next: u64,
 }
 
@@ -80,7 +80,7 @@ impl Relays {
             }
             inner.next += 1;
             let id = inner.next;
-            inner.open.insert(id, sender);
+            inner.open.insert(id, (agent, sender));
             id
         };
         let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, stream, id, chunks };
@@ -91,11 +91,13 @@ impl Relays {
 
     /// Passes a chunk on to whoever asked for it. A reader that does not keep up is cut off, so that it
     /// cannot hold the agent's reports back.
-    pub fn deliver(&self, chunk: v1::LogChunk) {
+    /// What `agent` was not asked for goes nowhere.
+    pub fn deliver(&self, agent: AgentId, chunk: v1::LogChunk) {
         let id = chunk.id;
         let end = chunk.end;
-        let sender = self.lock().open.get(&id).cloned();
-        let delivered = sender.is_some_and(|sender| sender.try_send(chunk).is_ok());
+        let asked = self.lock().open.get(&id).filter(|(asked, _)| *asked == agent).cloned();
+        let Some((_, sender)) = asked else { return };
+        let delivered = sender.try_send(chunk).is_ok();
         if end || !delivered {
             self.lock().open.remove(&id);
         }

@@ -2,16 +2,20 @@
 //! the leader's address into `heats-leader`.
 
 use heats_core::Refusal;
+use heats_domain::AgentId;
 use heats_wire::convert::ConvertError;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
+use crate::caller::{Caller, TokenFault};
 use crate::decider::AskError;
 
 /// A refusal as a status.
 pub fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
-        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchAgent(_) => Code::NotFound,
+        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchAgent(_) | Refusal::NoSuchToken(_) => {
+            Code::NotFound
+        }
         Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
         Refusal::Ended(_)
         | Refusal::NotEnded(_)
@@ -24,7 +28,8 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument
         }
-        Refusal::QueueFull(_) => Code::ResourceExhausted,
+        Refusal::QueueFull(_) | Refusal::TokensFull(_) => Code::ResourceExhausted,
+        Refusal::TokenSpent { .. } | Refusal::OtherKey(_) => Code::PermissionDenied,
     };
     let mut status = Status::new(code, refusal.to_string());
     annotate(&mut status, "heats-code", refusal.code());
@@ -48,6 +53,56 @@ pub fn unanswered(error: &AskError) -> Status {
         AskError::Overloaded => Status::new(Code::ResourceExhausted, error.to_string()),
         AskError::Stopped => Status::new(Code::Unavailable, error.to_string()),
     }
+}
+
+/// The caller may not make the call at `path`.
+pub fn denied(caller: &Caller, path: &str) -> Status {
+    let call = path.rsplit('.').next().unwrap_or(path);
+    let (code, message, hint) = match caller {
+        Caller::Nobody => (
+            Code::Unauthenticated,
+            format!("the cluster does not know who calls `{call}`"),
+            "show a token (HEATS_TOKEN, HEATS_TOKEN_FILE or `--token`; an admin makes one with `heats token create`), or a certificate (`--cert` and `--key`)",
+        ),
+        Caller::Trusted
+        | Caller::Coordinator(_)
+        | Caller::Agent(_)
+        | Caller::Admin(_)
+        | Caller::User(_)
+        | Caller::Newcomer(_) => (
+            Code::PermissionDenied,
+            format!("{caller} may not call `{call}`"),
+            "ask an admin of the cluster; `heats config show --origin` says who you are to it",
+        ),
+    };
+    let mut status = Status::new(code, message);
+    annotate(&mut status, "heats-hint", hint);
+    status
+}
+
+/// The token says nothing about who calls.
+pub fn unknown(fault: &TokenFault) -> Status {
+    let mut status = Status::new(Code::Unauthenticated, fault.to_string());
+    annotate(&mut status, "heats-hint", "ask an admin for another: `heats token create --role user`");
+    status
+}
+
+/// This coordinator cannot make certificates.
+pub fn no_authority() -> Status {
+    let mut status = Status::new(Code::PermissionDenied, "this coordinator has no key to let agents join with");
+    annotate(
+        &mut status,
+        "heats-hint",
+        "its operator gives it one: `--tls-agents-key`, or the whole folder that `heats tls init` made",
+    );
+    status
+}
+
+/// The caller is not the agent that it says it is.
+pub fn impostor(agent: AgentId) -> Status {
+    let mut status = Status::new(Code::PermissionDenied, format!("the certificate is not that of agent `{agent}`"));
+    annotate(&mut status, "heats-hint", "let it join again: `heats agent start --join TOKEN`");
+    status
 }
 
 /// A message that means nothing.

@@ -157,7 +157,8 @@ impl Streams {
         }
     }
 
-    fn number(&self, agent: AgentId) -> Option<u64> {
+    /// The number of the agent's stream, where it has one.
+    pub fn number(&self, agent: AgentId) -> Option<u64> {
         self.lock().by_agent.get(&agent).map(|way| way.number)
     }
 
@@ -219,7 +220,11 @@ impl Streams {
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
                 | Fact::ClusterRestored(_)
-                | Fact::TrialPlaced(_) => {}
+                | Fact::TrialPlaced(_)
+                | Fact::TokenCreated(_)
+                | Fact::TokenUsed(_)
+                | Fact::TokenRevoked(_)
+                | Fact::AgentJoined(_) => {}
             }
         }
     }

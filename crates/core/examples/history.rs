@@ -22,7 +22,7 @@ fn main() {
     let trials: u32 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let rule = serde_json::json!({"algorithm": "asha", "min": 2, "max": 4, "eta": 2});
     let builder = SweepBuilder::minimize("loss").trials(trials).top("early_stop", rule);
-    let mut leading = Leading::new(1, State::default());
+    let mut leading = Leading::new(1, 0, State::default());
     let (mut applied, mut published) = (State::default(), State::default());
     let mut suggestions = Scripted::default();
     let submit = testing::submit(SweepId { bits: 1 }, 1, builder);
@@ -80,7 +80,7 @@ fn main() {
     let records: Vec<_> = published.records().map(|record| record.as_ref().clone()).collect();
     println!("copy of {} records: {:.2} s", records.len(), start.elapsed().as_secs_f64());
     let start = Instant::now();
-    let restored = State::from_records(published.applied, records).expect("restores");
+    let restored = State::from_records(published.applied, published.turn, records).expect("restores");
     println!("restore: {:.2} s", start.elapsed().as_secs_f64());
     let start = Instant::now();
     println!("hash: {} in {:.2} s", restored.hash() == applied.hash(), start.elapsed().as_secs_f64());

@@ -4,7 +4,7 @@
 //! apply it. These types are the log's format as well: tags are never used twice, and a new field is
 //! optional. A fact that this version does not know decodes to `None` and stops the node (see `state`).
 
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId};
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId};
 
 /// What one log entry carries: everything that was decided in one turn of the leader.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -18,13 +18,23 @@ pub struct Entry {
     /// What happened, in order.
     #[prost(message, repeated, tag = "3")]
     pub facts: Vec<FactCell>,
+    /// Which of its term's entries it is: from 1, growing, and never used again. 0 in entries of versions before it was counted.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
+    /// The number of the entry that it was decided upon; 0 where that is none of its term. Where another is the last that
+    /// recorded something, this one records nothing.
+    #[prost(uint64, tag = "5")]
+    pub after: u64,
 }
 
 /// The box that a fact travels in: empty when a newer version wrote a fact that this one does not know.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FactCell {
     /// The fact.
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(
+        oneof = "Fact",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+    )]
     pub fact: Option<Fact>,
 }
 
@@ -82,14 +92,26 @@ pub enum Fact {
     /// A trial that was leased ahead has its place now: another attempt on its agent ended.
     #[prost(message, tag = "17")]
     TrialPlaced(TrialPlaced),
-    /// An operator drained an agent: nothing more is leased to it.
+    /// An admin made a token.
     #[prost(message, tag = "18")]
+    TokenCreated(TokenCreated),
+    /// An agent joined by a token.
+    #[prost(message, tag = "19")]
+    TokenUsed(TokenUsed),
+    /// A token is good for nothing any more.
+    #[prost(message, tag = "20")]
+    TokenRevoked(TokenRevoked),
+    /// An agent is known by this key from now on.
+    #[prost(message, tag = "21")]
+    AgentJoined(AgentJoined),
+    /// An operator drained an agent: nothing more is leased to it.
+    #[prost(message, tag = "22")]
     AgentDrained(AgentDrained),
     /// An operator took the drain back.
-    #[prost(message, tag = "19")]
+    #[prost(message, tag = "23")]
     AgentUndrained(AgentUndrained),
     /// The cluster was made anew from a backup.
-    #[prost(message, tag = "20")]
+    #[prost(message, tag = "24")]
     ClusterRestored(ClusterRestored),
 }
 
@@ -396,6 +418,85 @@ pub struct AgentAttached {
     pub version: String,
 }
 
+/// See [`Fact::TokenCreated`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TokenCreated {
+    /// The token.
+    #[prost(message, required, tag = "1")]
+    pub token: TokenId,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// What its bearer may do.
+    #[prost(enumeration = "TokenRole", tag = "3")]
+    pub role: i32,
+    /// The BLAKE3 hash of its secret: the secret itself is recorded nowhere.
+    #[prost(bytes = "vec", tag = "4")]
+    pub hash: Vec<u8>,
+    /// Until when it is good, milliseconds since the Unix epoch; for ever, where there is none.
+    #[prost(uint64, optional, tag = "5")]
+    pub expires_ms: Option<u64>,
+    /// How many agents may join by it; of no meaning for other roles.
+    #[prost(uint32, tag = "6")]
+    pub uses_max: u32,
+}
+
+/// What the bearer of a token may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub enum TokenRole {
+    /// Let an agent join.
+    Agent = 0,
+    /// Run sweeps.
+    User = 1,
+    /// Run the cluster.
+    Admin = 2,
+}
+
+impl TokenRole {
+    /// The name that users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// See [`Fact::TokenUsed`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TokenUsed {
+    /// The token.
+    #[prost(message, required, tag = "1")]
+    pub token: TokenId,
+    /// Who joined.
+    #[prost(message, required, tag = "2")]
+    pub agent: AgentId,
+}
+
+/// See [`Fact::TokenRevoked`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TokenRevoked {
+    /// The token.
+    #[prost(message, required, tag = "1")]
+    pub token: TokenId,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub why: String,
+}
+
+/// See [`Fact::AgentJoined`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AgentJoined {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// The SHA-256 of its public key: nobody with another key can be this agent.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+}
+
 /// See [`Fact::AgentDrained`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AgentDrained {
@@ -452,9 +553,14 @@ impl Fact {
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
             Self::TrialPlaced(f) => f.sweep,
-            Self::AgentAttached(_) | Self::AgentDrained(_) | Self::AgentUndrained(_) | Self::ClusterRestored(_) => {
-                return None;
-            }
+            Self::AgentAttached(_)
+            | Self::TokenCreated(_)
+            | Self::TokenUsed(_)
+            | Self::TokenRevoked(_)
+            | Self::AgentJoined(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => return None,
         })
     }
 
@@ -478,6 +584,10 @@ impl Fact {
             | Self::SweepRemoved(_)
             | Self::PointEnqueued(_)
             | Self::AgentAttached(_)
+            | Self::TokenCreated(_)
+            | Self::TokenUsed(_)
+            | Self::TokenRevoked(_)
+            | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
             | Self::ClusterRestored(_) => None,
@@ -504,6 +614,10 @@ impl Fact {
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
             | Self::AgentAttached(_)
+            | Self::TokenCreated(_)
+            | Self::TokenUsed(_)
+            | Self::TokenRevoked(_)
+            | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
             | Self::ClusterRestored(_) => None,
@@ -530,6 +644,10 @@ impl Fact {
             Self::AttemptEnded(_) => "attempt_ended",
             Self::AgentAttached(_) => "agent_attached",
             Self::TrialPlaced(_) => "trial_placed",
+            Self::TokenCreated(_) => "token_created",
+            Self::TokenUsed(_) => "token_used",
+            Self::TokenRevoked(_) => "token_revoked",
+            Self::AgentJoined(_) => "agent_joined",
             Self::AgentDrained(_) => "agent_drained",
             Self::AgentUndrained(_) => "agent_undrained",
             Self::ClusterRestored(_) => "cluster_restored",

@@ -49,7 +49,11 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::AgentDrained(_)
         | Fact::AgentUndrained(_)
         | Fact::ClusterRestored(_)
-        | Fact::TrialPlaced(_) => None,
+        | Fact::TrialPlaced(_)
+        | Fact::TokenCreated(_)
+        | Fact::TokenUsed(_)
+        | Fact::TokenRevoked(_)
+        | Fact::AgentJoined(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId};
+use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId, TokenId};
 use heats_search::Stopper;
 
 use crate::dispatch::{self, Offer, Place, Suggestions};
@@ -21,8 +21,9 @@ use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
 use crate::ops::restore;
 use crate::ops::submit::{self, Submit, Submitted};
+use crate::ops::tokens::{self, Create, Join};
 use crate::refusal::Refusal;
-use crate::state::{ApplyError, Lease, State};
+use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
@@ -58,6 +59,12 @@ pub enum Op {
     Report(Key, u64, Metrics),
     /// An attempt is over.
     Finish(Finish),
+    /// Make a token.
+    CreateToken(Create),
+    /// Revoke the token of this id or name.
+    RevokeToken(String),
+    /// Let an agent join.
+    Join(Join),
     /// Lease an agent nothing more.
     Drain(Drain),
     /// Lease to a drained agent again.
@@ -81,11 +88,15 @@ pub enum Reply {
     Retried(Vec<u32>),
     /// To [`Op::Attach`].
     Attached(Attached),
+    /// To [`Op::CreateToken`] and [`Op::RevokeToken`]: which.
+    Token(TokenId),
 }
 
 /// The leader's session.
 pub struct Leading {
     term: u64,
+    /// The last number that an entry of this term was given.
+    numbered: u64,
     draft: State,
     now_ms: u64,
     facts: Vec<FactCell>,
@@ -103,12 +114,15 @@ pub struct Leading {
 }
 
 impl Leading {
-    /// Starts to lead in `term`. `state` has applied every entry of earlier terms.
-    pub fn new(term: u64, state: State) -> Self {
+    /// Starts to lead in `term`. `state` has applied every entry of earlier terms. `numbered` is the last number that an entry
+    /// of this term was given, by whoever led before in it: some of those may still come to be, and then what is decided
+    /// here does not.
+    pub fn new(term: u64, numbered: u64, state: State) -> Self {
         let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
         Self {
             term,
+            numbered,
             draft: state,
             now_ms,
             facts: Vec::new(),
@@ -180,6 +194,9 @@ impl Leading {
                 self.record(decision, |()| Reply::Done)
             }
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
+            Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
+            Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
+            Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
             Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
             Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
             Op::Restore(lineage) => {
@@ -339,8 +356,11 @@ impl Leading {
         if facts.is_empty() {
             return None;
         }
+        self.numbered += 1;
+        let (term, number, after) = (self.term, self.numbered, self.draft.turn.number_in(self.term));
         self.draft.applied += 1;
-        Some(Entry { term: self.term, at_ms: self.now_ms, facts })
+        self.draft.turn = Turn { term, number };
+        Some(Entry { term, number, after, at_ms: self.now_ms, facts })
     }
 
     fn record<R>(
@@ -429,7 +449,11 @@ impl Leading {
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
             | Fact::AgentAttached(_)
-            | Fact::ClusterRestored(_) => {}
+            | Fact::ClusterRestored(_)
+            | Fact::TokenCreated(_)
+            | Fact::TokenUsed(_)
+            | Fact::TokenRevoked(_)
+            | Fact::AgentJoined(_) => {}
         }
         self.facts.push(fact.into());
         Ok(())

@@ -13,11 +13,13 @@ pub mod state;
 pub mod sweep;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+pub mod token;
 pub mod trial;
 
-pub use fact::{Ending, Entry, Fact, FactCell, Record};
+pub use fact::{Ending, Entry, Fact, FactCell, Record, TokenRole};
 pub use leading::{Leading, Op, Reply, TurnError};
 pub use refusal::Refusal;
-pub use state::{ApplyError, State};
+pub use state::{ApplyError, State, Turn};
 pub use sweep::{Status, Sweep};
+pub use token::Token;
 pub use trial::Trial;

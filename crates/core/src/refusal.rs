@@ -1,7 +1,7 @@
 //! Why an operation is not carried out. Each refusal has a stable code with a page in `docs/errors/`.
 
 use heats_domain::space::ParamError;
-use heats_domain::{AgentId, SweepId};
+use heats_domain::{AgentId, SweepId, TokenId};
 
 /// A refused operation: nothing was recorded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,6 +89,23 @@ pub enum Refusal {
     /// The specification is not a valid one.
     #[error("the specification is not valid: {0}")]
     Spec(String),
+    /// There is no such token, or it was revoked.
+    #[error("there is no token `{0}`")]
+    NoSuchToken(String),
+    /// The token lets nobody join any more.
+    #[error("the join token `{token}` {why}")]
+    TokenSpent {
+        /// The token.
+        token: TokenId,
+        /// It has expired, or was used as often as it may be, or is none.
+        why: &'static str,
+    },
+    /// As many tokens exist as may.
+    #[error("there are {0} tokens already, which is the limit")]
+    TokensFull(usize),
+    /// Another key has joined as this agent.
+    #[error("agent `{0}` has joined with another key")]
+    OtherKey(AgentId),
     /// An id was minted twice; the caller mints another.
     #[error("the id `{0}` is taken")]
     IdTaken(SweepId),
@@ -134,9 +151,13 @@ impl Refusal {
             Self::TooLarge { .. } => "H0013",
             Self::Spec(_) => "H0014",
             Self::IdTaken(_) => "H0015",
-            Self::NoSuchAgent(_) => "H0016",
-            Self::AmbiguousAgent { .. } => "H0017",
-            Self::OtherLineage { .. } => "H0018",
+            Self::NoSuchToken(_) => "H0016",
+            Self::TokenSpent { .. } => "H0017",
+            Self::TokensFull(_) => "H0018",
+            Self::OtherKey(_) => "H0019",
+            Self::NoSuchAgent(_) => "H0020",
+            Self::AmbiguousAgent { .. } => "H0021",
+            Self::OtherLineage { .. } => "H0022",
         }
     }
 
@@ -160,6 +181,12 @@ impl Refusal {
             Self::TooLarge { .. } => "make it smaller",
             Self::Spec(_) => "`heats check FILE` shows every error with its line",
             Self::IdTaken(_) => "try again",
+            Self::NoSuchToken(_) => "`heats token ls` lists them; a revoked one does not come back: make another",
+            Self::TokenSpent { .. } => "ask an admin for another: `heats token create --role agent`",
+            Self::TokensFull(_) => "revoke some with `heats token revoke`; expired ones make room by themselves",
+            Self::OtherKey(_) => {
+                "its data directory lost its key, or was copied: start the agent with an empty data directory"
+            }
             Self::NoSuchAgent(_) => "`heats agent ls -o wide` lists every agent with its id",
             Self::OtherLineage { .. } => {
                 "an agent of this version ends what it holds and comes again by itself; upgrade it"

@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TrialState};
+use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TokenId, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
     AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
-    TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
+    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
+use crate::token::Token;
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
 
 /// Why an entry cannot be applied. None of these can come from a leader of this version: the node stops,
@@ -63,6 +64,22 @@ pub struct Lease {
     pub ahead: bool,
 }
 
+/// The last entry that recorded something: a leader's next one follows on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Turn {
+    /// The term that it was decided in.
+    pub term: u64,
+    /// Its number among the entries of that term; 0 where they were not counted yet.
+    pub number: u64,
+}
+
+impl Turn {
+    /// The number of the last entry of `term` that recorded something; 0 where none did.
+    pub const fn number_in(self, term: u64) -> u64 {
+        if self.term == term { self.number } else { 0 }
+    }
+}
+
 /// Everything that the cluster knows.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -70,6 +87,8 @@ pub struct State {
     pub applied: u64,
     /// The leader's clock in the last entry that recorded something.
     pub at_ms: u64,
+    /// The last entry that recorded something.
+    pub turn: Turn,
     /// The sweeps, oldest first.
     pub sweeps: OrdMap<SweepId, Arc<Sweep>>,
     /// The agents that ever attached: the record of each one's last inventory.
@@ -80,26 +99,33 @@ pub struct State {
     pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
+    /// The tokens that nobody has revoked.
+    pub tokens: OrdMap<TokenId, Arc<Token>>,
+    joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
 }
 
 impl State {
-    /// Records the facts of the log entry at `index`, which was proposed in `log_term`.
+    /// Records the facts of the log entry at `index`, which was proposed in `log_term`; whether it did. It does not where
+    /// they were decided on a state that is not this one.
     ///
     /// # Errors
     /// See [`ApplyError`]; the state is then half changed and must not be used any more.
-    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<bool, ApplyError> {
         self.applied = index;
-        // A leader that was deposed between deciding and proposing decided on a state that is not this one.
-        if entry.term != log_term {
-            return Ok(());
+        // A leader that was deposed between deciding and proposing did not know what came to be in between. One whose
+        // proposal was refused (it had not heard from a majority for a while) and whose next was not, either.
+        let follows = entry.number == 0 || entry.after == self.turn.number_in(entry.term);
+        if entry.term != log_term || !follows {
+            return Ok(false);
         }
+        self.turn = Turn { term: entry.term, number: entry.number };
         self.at_ms = self.at_ms.max(entry.at_ms);
         for cell in &entry.facts {
             self.record(Arc::new(Record { log_index: index, at_ms: entry.at_ms, cell: cell.clone() }))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Records one fact at its place in the log.
@@ -124,6 +150,19 @@ impl State {
             }
             Fact::AgentAttached(fact) => {
                 self.agents.insert(fact.agent, Arc::clone(&record));
+            }
+            Fact::TokenCreated(fact) => self.token_created(fact, &record)?,
+            Fact::TokenUsed(fact) => {
+                // One that was revoked meanwhile is not there any more.
+                if let Some(token) = self.tokens.get_mut(&fact.token) {
+                    Arc::make_mut(token).used(fact.agent, Arc::clone(&record));
+                }
+            }
+            Fact::TokenRevoked(fact) => {
+                self.tokens.remove(&fact.token);
+            }
+            Fact::AgentJoined(fact) => {
+                self.joined.insert(fact.agent, Arc::clone(&record));
             }
             Fact::AgentDrained(fact) => {
                 self.drains.insert(fact.agent, Arc::clone(&record));
@@ -179,6 +218,18 @@ impl State {
         if let Some(sweep) = record.cell.fact.as_ref().and_then(Fact::sweep).and_then(|id| self.sweeps.get(&id)) {
             crate::invariants::assert_touched(self, sweep, fact);
         }
+        Ok(())
+    }
+
+    fn token_created(&mut self, fact: &TokenCreated, record: &Arc<Record>) -> Result<(), ApplyError> {
+        let contradiction = |why| ApplyError::Contradiction { index: record.log_index, fact: "token_created", why };
+        if TokenRole::try_from(fact.role).is_err() {
+            return Err(contradiction("this version does not know the token's role"));
+        }
+        if self.tokens.contains_key(&fact.token) {
+            return Err(contradiction("the token exists"));
+        }
+        self.tokens.insert(fact.token, Arc::new(Token::new(Arc::clone(record))));
         Ok(())
     }
 
@@ -248,6 +299,14 @@ impl State {
         }
     }
 
+    /// The hash of the key by which an agent joined, where it did.
+    pub fn agent_key(&self, agent: AgentId) -> Option<&[u8]> {
+        match self.joined.get(&agent)?.cell.fact.as_ref()? {
+            Fact::AgentJoined(fact) => Some(&fact.key),
+            _ => None,
+        }
+    }
+
     /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
     pub fn free(&self, agent: AgentId) -> Inventory {
         let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
@@ -260,21 +319,27 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents, their drains, and the last restore. A snapshot is this list.
+    /// sweeps with their journals, then agents and their drains, then tokens, then the last restore. A snapshot is this list.
     ///
-    /// Agents come last: while one journal after the other is replayed, leases overlap that never did, and
+    /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
-        journals.chain(self.agents.values()).chain(self.drains.values()).chain(&self.restored)
+        let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
+        journals.chain(self.agents.values()).chain(self.drains.values()).chain(tokens).chain(&self.restored)
     }
 
-    /// The state that these records make, as it was after the entry at `applied`.
+    /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
+    /// something.
     ///
     /// # Errors
     /// As [`State::apply`].
-    pub fn from_records(applied: u64, records: impl IntoIterator<Item = Record>) -> Result<Self, ApplyError> {
-        let mut state = Self::default();
+    pub fn from_records(
+        applied: u64,
+        turn: Turn,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Self, ApplyError> {
+        let mut state = Self { turn, ..Self::default() };
         for record in records {
             state.record(Arc::new(record))?;
         }
@@ -286,6 +351,10 @@ impl State {
     pub fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.applied.to_le_bytes());
+        if self.turn.number > 0 {
+            hasher.update(&self.turn.term.to_le_bytes());
+            hasher.update(&self.turn.number.to_le_bytes());
+        }
         for record in self.records() {
             hasher.update(&record.encode_length_delimited_to_vec());
         }
@@ -324,7 +393,11 @@ impl Sweep {
             | Fact::AgentAttached(_)
             | Fact::AgentDrained(_)
             | Fact::AgentUndrained(_)
-            | Fact::ClusterRestored(_) => {
+            | Fact::ClusterRestored(_)
+            | Fact::TokenCreated(_)
+            | Fact::TokenUsed(_)
+            | Fact::TokenRevoked(_)
+            | Fact::AgentJoined(_) => {
                 return Err("it is not a sweep's own");
             }
         }

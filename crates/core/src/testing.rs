@@ -119,7 +119,7 @@ pub struct Cluster {
 impl Default for Cluster {
     fn default() -> Self {
         Self {
-            leading: Leading::new(1, State::default()),
+            leading: Leading::new(1, 0, State::default()),
             applied: State::default(),
             entries: Vec::new(),
             suggestions: Scripted::default(),
@@ -244,7 +244,7 @@ impl Cluster {
     /// A new leader takes over from the applied state; no agent is attached to it yet.
     pub fn fail_over(&mut self) {
         self.term += 1;
-        self.leading = Leading::new(self.term, self.applied.clone());
+        self.leading = Leading::new(self.term, 0, self.applied.clone());
     }
 
     /// The sweep as a follower has it.

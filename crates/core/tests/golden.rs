@@ -3,38 +3,70 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact, FactCell,
-    PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed,
-    SweepSubmitted, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
+    FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
+    SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased,
+    TrialPlaced, TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
 use heats_domain::resources::Gpu;
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TrialState, Value};
+use heats_domain::{
+    AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState, Value,
+};
 use prost::Message;
 
 const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
 /// What came after: trials that are leased ahead.
 const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
-/// What came then: agents that are drained.
+/// And tokens, and agents that join by them.
 const V3: &[u8] = include_bytes!("golden/entry-v3.bin");
 
-/// And then: clusters that are made from a backup.
-const V4: &[u8] = include_bytes!("golden/entry-v4.bin");
-
-/// The kind of fact that version 3 did not have.
-fn restored() -> Vec<Fact> {
-    vec![Fact::ClusterRestored(ClusterRestored { lineage: 0x0123_4567_89ab_cdef, index: 300 })]
+/// The kinds of facts that version 2 did not have.
+fn token_facts() -> Vec<Fact> {
+    let (token, agent) = (TokenId { bits: 7 }, AgentId { bits: 6 });
+    vec![
+        Fact::TokenCreated(TokenCreated {
+            token,
+            name: "ann".into(),
+            role: TokenRole::Admin.into(),
+            hash: vec![0xab; 32],
+            expires_ms: Some(1_795_003_600_000),
+            uses_max: 3,
+        }),
+        Fact::TokenCreated(TokenCreated {
+            token,
+            name: String::new(),
+            role: TokenRole::Agent.into(),
+            hash: Vec::new(),
+            expires_ms: None,
+            uses_max: 0,
+        }),
+        Fact::TokenUsed(TokenUsed { token, agent }),
+        Fact::TokenRevoked(TokenRevoked { token, why: "an admin revoked it".into() }),
+        Fact::AgentJoined(AgentJoined { agent, key: vec![0xcd; 32] }),
+    ]
 }
 
-/// The kinds of facts that version 2 did not have.
-fn newest_facts() -> Vec<Fact> {
+/// And agents that are drained.
+const V4: &[u8] = include_bytes!("golden/entry-v4.bin");
+
+/// The kinds of facts that version 3 did not have.
+fn drain_facts() -> Vec<Fact> {
     let agent = AgentId { bits: 6 };
     vec![
         Fact::AgentDrained(AgentDrained { agent, reason: "new disk".into(), by: "ann@desk".into(), now: true }),
         Fact::AgentDrained(AgentDrained { agent, reason: String::new(), by: String::new(), now: false }),
         Fact::AgentUndrained(AgentUndrained { agent }),
     ]
+}
+
+/// And clusters that are made from a backup.
+const V5: &[u8] = include_bytes!("golden/entry-v5.bin");
+
+/// The kind of fact that version 4 did not have.
+fn restored() -> Vec<Fact> {
+    vec![Fact::ClusterRestored(ClusterRestored { lineage: 0x0123_4567_89ab_cdef, index: 300 })]
 }
 
 /// The kinds of facts and the fields that version 1 did not have.
@@ -143,12 +175,13 @@ fn facts() -> Vec<Fact> {
 
 fn entry(facts: Vec<Fact>) -> Entry {
     let facts = facts.into_iter().map(FactCell::from).collect();
-    Entry { term: 3, at_ms: 1_795_000_000_000, facts }
+    Entry { term: 3, number: 0, after: 0, at_ms: 1_795_000_000_000, facts }
 }
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, newest_facts()), (V4, restored())] {
+    let versions = [(V1, facts()), (V2, later_facts()), (V3, token_facts()), (V4, drain_facts()), (V5, restored())];
+    for (bytes, facts) in versions {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }
@@ -156,11 +189,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let mut names: Vec<&str> =
-        facts().iter().chain(&later_facts()).chain(&newest_facts()).chain(&restored()).map(Fact::name).collect();
+    let later = [later_facts(), token_facts(), drain_facts(), restored()].concat();
+    let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 20);
+    assert_eq!(names.len(), 24);
 }
 
 #[test]
@@ -170,7 +203,26 @@ fn a_fact_that_a_newer_version_wrote_stops_the_node() {
     let entry = Entry::decode(newer.as_slice()).expect("decodes");
     assert_eq!(entry.facts, [FactCell { fact: None }]);
     assert_eq!(State::default().apply(12, 1, &entry), Err(ApplyError::UnknownFact { index: 12 }));
-    assert_eq!(State::default().apply(12, 2, &entry), Ok(()), "an entry of another term is not looked at");
+    assert_eq!(State::default().apply(12, 2, &entry), Ok(false), "an entry of another term is not looked at");
+}
+
+#[test]
+fn an_entry_records_nothing_where_another_was_the_last_than_the_one_that_it_was_decided_upon() {
+    let entry = |term, number, after| Entry { term, number, after, at_ms: 100 * term + number, facts: Vec::new() };
+    let mut state = State::default();
+    let mut apply = |index, log_term, entry: Entry| {
+        let recorded = state.apply(index, log_term, &entry).expect("applies");
+        (recorded, state.at_ms)
+    };
+    assert_eq!(apply(1, 1, entry(1, 1, 0)), (true, 101));
+    assert_eq!(apply(2, 1, entry(1, 3, 2)), (false, 101), "number 2 was lost");
+    assert_eq!(apply(3, 1, entry(1, 4, 1)), (true, 104), "decided anew upon what was recorded");
+    assert_eq!(apply(4, 1, entry(1, 5, 1)), (false, 104), "and once");
+    assert_eq!(apply(5, 1, entry(1, 6, 5)), (false, 104), "what was decided upon that is not either");
+    assert_eq!(apply(6, 2, entry(2, 8, 7)), (false, 104), "the first of a term counts too");
+    assert_eq!(apply(7, 2, entry(2, 9, 0)), (true, 209));
+    assert_eq!(apply(8, 2, entry(2, 0, 0)), (true, 209), "a version before this one did not count");
+    assert_eq!(apply(9, 3, entry(2, 10, 9)), (false, 209), "decided in another term");
 }
 
 #[test]
@@ -184,7 +236,7 @@ fn a_value_that_a_newer_version_wrote_stops_the_node() {
     let drained = SweepDrained { sweep, ending: 99, why: String::new() };
     for fact in [Fact::TrialSettled(settled), Fact::SweepEnded(ended), Fact::SweepDrained(drained)] {
         let name = fact.name();
-        let entry = Entry { term: 1, at_ms: 0, facts: vec![fact.into()] };
+        let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
         let applied = cluster.applied.clone().apply(99, 1, &entry);
         assert!(
             matches!(applied, Err(ApplyError::Contradiction { index: 99, fact, .. }) if fact == name),
@@ -198,6 +250,6 @@ fn a_specification_that_a_newer_version_wrote_stops_the_node() {
     let Fact::SweepSubmitted(submitted) = facts().remove(0) else { panic!("the first is a submission") };
     let spec = r#"{"version": 2, "command": ["true"], "quantum": true}"#.to_owned();
     let fact = Fact::SweepSubmitted(SweepSubmitted { spec, ..submitted });
-    let entry = Entry { term: 1, at_ms: 0, facts: vec![fact.into()] };
+    let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
     assert!(matches!(State::default().apply(1, 1, &entry), Err(ApplyError::Spec { index: 1, .. })));
 }

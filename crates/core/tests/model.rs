@@ -6,6 +6,8 @@
 mod oracle;
 #[path = "model/run.rs"]
 mod run;
+#[path = "model/tokens.rs"]
+mod tokens;
 
 use heats_core::ops::control::Edit;
 use oracle::Kind;
@@ -69,6 +71,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         10 => (any::<u16>(), any::<u8>(), 0..9_000u64).prop_map(|(pick, end, ran_ms)| {
             Happening::Finish { pick, end, ran_ms }
         }),
+        3 => (1..4u64, 0..6u8, 0..3u8, option::of(0..4_000u64), 1..3u32).prop_map(|(id, secret, role, ttl, uses)| {
+            Happening::CreateToken { id, secret, role, ttl, uses }
+        }),
+        1 => (1..6u64).prop_map(Happening::RevokeToken),
+        4 => (1..6u64, agent(), 0..2u8).prop_map(|(token, agent, key)| Happening::Join { token, agent, key }),
         2 => Just(Happening::Limits),
         14 => (1..u64::MAX).prop_map(Happening::Dispatch),
         6 => (-500..3_000i64).prop_map(Happening::Clock),

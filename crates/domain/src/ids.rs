@@ -113,6 +113,8 @@ macro_rules! id {
 id!(SweepId, "swp_", "A sweep, for ever: ids are never used again.");
 id!(AgentId, "agt_", "An agent, kept on its disk, so that it is the same agent after a restart.");
 
+id!(TokenId, "tok_", "A token: what it is named by, and the part of it that is no secret.");
+
 /// A trial: its sweep and its number within it, counted from 0 without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TrialId {

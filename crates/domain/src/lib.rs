@@ -17,7 +17,7 @@ pub mod units;
 
 pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
-pub use ids::{AgentId, SweepId, TrialId};
+pub use ids::{AgentId, SweepId, TokenId, TrialId};
 pub use metrics::{Direction, Metric, Metrics};
 pub use outcome::{FailureKind, StopReason, TrialState};
 pub use params::{Params, Value};

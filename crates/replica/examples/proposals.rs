@@ -107,7 +107,7 @@ fn entry(term: u64, n: u64) -> Entry {
         inventory: Inventory { cpus: 8, memory: 32 << 30, gpus: Vec::new() },
         version: "0.1.0".to_owned(),
     });
-    Entry { term, at_ms: n, facts: vec![fact.into()] }
+    Entry { term, number: 0, after: 0, at_ms: n, facts: vec![fact.into()] }
 }
 
 /// Processor time of this process so far: fields 14 and 15 of its stat file, in hundredths of a second.

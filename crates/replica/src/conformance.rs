@@ -7,7 +7,8 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::log::{Log, LogSettings, RealDisk};
+use crate::ground::{Ground, Work};
+use crate::log::{Log, LogSettings};
 use crate::machine::{Applied, Machine};
 use crate::snapshot::SnapshotStore;
 use crate::types::Types;
@@ -19,10 +20,10 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let (failure, _) = watch::channel(None);
         let settings = LogSettings { dir: dir.path().to_owned(), node: 0, segment_bytes: 8 << 10 };
-        let log = Log::open(settings, Arc::new(RealDisk), failure.clone()).unwrap();
+        let log = Log::open(settings, Ground::real(), failure.clone()).unwrap();
         let (store, _, _) = SnapshotStore::open(dir.path()).unwrap();
         let (applied, _) = watch::channel(Applied { last: None, state: Arc::default() });
-        let machine = Machine::new(store, None, applied, failure, Arc::new(AtomicU64::new(0)));
+        let machine = Machine::new(store, None, applied, failure, Arc::new(AtomicU64::new(0)), Work::Threads);
         Ok((dir, log, machine))
     }
 }

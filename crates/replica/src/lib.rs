@@ -12,6 +12,7 @@ mod config;
 mod conformance;
 mod error;
 mod frame;
+mod ground;
 mod lock;
 mod log;
 mod machine;
@@ -30,6 +31,10 @@ pub use config::ReplicaConfig;
 pub use error::{
     BootstrapError, Failure, MembersError, OpenError, ProposeError, SnapshotError, StorageError, TransportError,
 };
+pub use ground::{Ground, Work};
+#[cfg(any(test, feature = "testing"))]
+pub use log::PowerDisk;
+pub use log::{Disk, RealDisk};
 pub use members::Member;
 pub use network::{Alone, BoxFuture, Transport};
 pub use replica::{Leadership, Proposed, Replica, Status};

@@ -14,6 +14,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use crate::error::{Failure, OpenError, StorageError};
+use crate::ground::Work;
 use crate::snapshot::{self, Loaded, SnapshotFile, SnapshotStore};
 use crate::types::{LogId, Outcome, Payload, SnapshotMeta, StoredMembership, Types};
 
@@ -35,6 +36,7 @@ pub(crate) struct Machine {
     failure: watch::Sender<Option<Failure>>,
     /// How many bytes of payload were applied since the last snapshot.
     grown: Arc<AtomicU64>,
+    work: Work,
 }
 
 impl Machine {
@@ -45,6 +47,7 @@ impl Machine {
         applied: watch::Sender<Applied>,
         failure: watch::Sender<Option<Failure>>,
         grown: Arc<AtomicU64>,
+        work: Work,
     ) -> Self {
         let mut machine = Self {
             state: State::default(),
@@ -54,6 +57,7 @@ impl Machine {
             applied,
             failure,
             grown,
+            work,
         };
         if let Some(loaded) = loaded {
             machine.take_over(&loaded.meta, loaded.state);
@@ -89,9 +93,7 @@ impl Machine {
                 self.grown.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 let entry = Entry::decode(bytes)
                     .map_err(|error| Failure::Decode { index: id.index, why: error.to_string() })?;
-                let term = id.leader_id.term;
-                recorded = entry.term == term;
-                self.state.apply(id.index, term, &entry)?;
+                recorded = self.state.apply(id.index, id.leader_id.term, &entry)?;
             }
         }
         self.last = Some(id);
@@ -166,12 +168,13 @@ impl RaftStateMachine<Types> for Machine {
             state: self.state.clone(),
             store: self.store.clone(),
             failure: self.failure.clone(),
+            work: self.work,
         }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotFile) -> Result<(), io::Error> {
         let (store, expected) = (self.store.clone(), meta.clone());
-        let read = on_blocking_thread(move || -> Result<State, OpenError> {
+        let read = self.work.run(move || -> Result<State, OpenError> {
             let (_, state) = snapshot::read(&data.path)?;
             store.keep(&expected, &data)?;
             Ok(state)
@@ -189,12 +192,13 @@ impl RaftStateMachine<Types> for Machine {
     }
 }
 
-/// Writes a snapshot of the state as it was when it was asked for, on a blocking thread: commits go on.
+/// Writes a snapshot of the state as it was when it was asked for, off the engine's task: commits go on.
 pub(crate) struct Builder {
     meta: SnapshotMeta,
     state: State,
     store: SnapshotStore,
     failure: watch::Sender<Option<Failure>>,
+    work: Work,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -204,7 +208,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         &mut self,
     ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>, io::Error> {
         let (store, meta, state) = (self.store.clone(), self.meta.clone(), self.state.clone());
-        let built = on_blocking_thread(move || -> Result<SnapshotFile, StorageError> { store.build(&meta, &state) });
+        let built = self.work.run(move || -> Result<SnapshotFile, StorageError> { store.build(&meta, &state) });
         match built.await? {
             Ok(snapshot) => Ok(Snapshot { meta: self.meta.clone(), snapshot }),
             Err(error) => {
@@ -214,8 +218,4 @@ impl RaftSnapshotBuilder<Types> for Builder {
             }
         }
     }
-}
-
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, io::Error> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }

@@ -20,6 +20,7 @@ use prost::Message;
 
 use crate::codec::{self, Malformed};
 use crate::error::TransportError;
+use crate::ground::Work;
 use crate::pb::{self, Answer, Ask};
 use crate::snapshot::{SnapshotFile, digest_of};
 use crate::types::{Types, Vote};
@@ -63,13 +64,15 @@ const INSTALL: Duration = Duration::from_secs(600);
 pub(crate) struct Network {
     pub(crate) node: u64,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) work: Work,
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
-        Peer { from: self.node, to: target, address: node.addr.clone(), transport: Arc::clone(&self.transport) }
+        let (address, transport) = (node.addr.clone(), Arc::clone(&self.transport));
+        Peer { from: self.node, to: target, address, transport, work: self.work }
     }
 }
 
@@ -79,6 +82,7 @@ pub(crate) struct Peer {
     to: u64,
     address: String,
     transport: Arc<dyn Transport>,
+    work: Work,
 }
 
 impl Peer {
@@ -124,7 +128,8 @@ impl Peer {
             last: snapshot.meta.last_log_id.as_ref().map(codec::log_id),
             membership_at: snapshot.meta.last_membership.log_id().as_ref().map(codec::log_id),
             membership: codec::membership(snapshot.meta.last_membership.membership()),
-            at_ms: 0,
+            // What the file says beyond that is read from it.
+            ..pb::SnapshotHeader::default()
         };
         let mut chunk = pb::SnapshotChunk {
             vote: codec::vote(&vote),
@@ -148,11 +153,11 @@ impl Peer {
             chunk.offset = answer.have.min(length);
             let size = CHUNK_BYTES.min((length - chunk.offset) as usize);
             let (file, offset) = (Arc::clone(&file), chunk.offset);
-            let read = tokio::task::spawn_blocking(move || {
+            let read = self.work.run(move || {
                 let mut data = vec![0; size];
                 file.read_exact_at(&mut data, offset).map(|()| data)
             });
-            chunk.data = read.await.map_err(std::io::Error::other).flatten().map_err(unread)?.into();
+            chunk.data = read.await.flatten().map_err(unread)?.into();
         }
     }
 }

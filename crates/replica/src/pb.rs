@@ -147,6 +147,11 @@ pub(crate) struct SnapshotHeader {
     /// those of a removed sweep are gone.
     #[prost(uint64, tag = "4")]
     pub(crate) at_ms: u64,
+    /// The last entry that recorded something: its term, and its number among the entries of that term.
+    #[prost(uint64, tag = "5")]
+    pub(crate) turn_term: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) turn_number: u64,
 }
 
 /// What one node asks another.

@@ -16,6 +16,7 @@ use prost::Message;
 use tokio::sync::Mutex;
 
 use crate::codec;
+use crate::ground::Work;
 use crate::machine::Machine;
 use crate::pb::{self, Answer, Ask};
 use crate::snapshot::{self, SnapshotFile, SnapshotStore};
@@ -26,6 +27,7 @@ pub(crate) struct Receiver {
     pub(crate) node: u64,
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) store: SnapshotStore,
+    pub(crate) work: Work,
     /// One snapshot is taken in at a time.
     pub(crate) incoming: Mutex<()>,
 }
@@ -89,12 +91,12 @@ impl Receiver {
         let (vote, length) = (chunk.vote, chunk.length);
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
         let place = path.clone();
-        let have = on_blocking_thread(move || store_chunk(&place, &chunk)).await?.map_err(told)?;
+        let have = self.work.run(move || store_chunk(&place, &chunk)).await.map_err(told)?.map_err(told)?;
         if have < length || end != length {
             return Ok(Answer::Snapshot(pb::SnapshotResponse { have, done: None }));
         }
         // Read before it is handed over: to the engine, a snapshot that does not read is fatal.
-        let read = on_blocking_thread(move || open_whole(path)).await??;
+        let read = self.work.run(move || open_whole(path)).await.map_err(told)??;
         let response = self.raft.install_full_snapshot(codec::to_vote(vote), read).await.map_err(told)?;
         Ok(Answer::Snapshot(pb::SnapshotResponse { have, done: Some(codec::vote(&response.vote)) }))
     }
@@ -143,8 +145,4 @@ fn open_whole(path: PathBuf) -> Result<openraft::type_config::alias::SnapshotOf<
         let _ = fs::remove_file(&path);
         format!("the snapshot that was sent does not read: {why}")
     })
-}
-
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(told)
 }

@@ -19,8 +19,9 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use crate::catalogue::{self, Catalogue};
 use crate::config::ReplicaConfig;
 use crate::error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError};
+use crate::ground::{Ground, Work};
 use crate::lock::DirLock;
-use crate::log::{Disk, Log, LogSettings, RealDisk, sync_dir};
+use crate::log::{Log, LogSettings, sync_dir};
 use crate::machine::{Applied, Machine};
 use crate::network::{Network, Transport};
 use crate::receiver::Receiver;
@@ -111,13 +112,17 @@ impl Replica {
     /// # Errors
     /// See [`OpenError`]. Nothing is repaired that a crash cannot have caused.
     pub async fn open(config: ReplicaConfig, transport: Arc<dyn Transport>) -> Result<Self, OpenError> {
-        Self::open_on(config, transport, Arc::new(RealDisk)).await
+        Self::open_on(config, transport, Ground::real()).await
     }
 
-    async fn open_on(
+    /// As [`Replica::open`], on another ground.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    pub async fn open_on(
         config: ReplicaConfig,
         transport: Arc<dyn Transport>,
-        disk: Arc<dyn Disk>,
+        ground: Ground,
     ) -> Result<Self, OpenError> {
         let engine = engine_config(&config)?;
         let (failure, failed) = watch::channel(None);
@@ -126,12 +131,13 @@ impl Replica {
 
         let settings = config.clone();
         let log_failure = failure.clone();
-        let opened = tokio::task::spawn_blocking(move || open_dir(&settings, disk, log_failure)).await;
+        let work = ground.work;
+        let opened = work.run(move || open_dir(&settings, ground, log_failure)).await;
         let opened = opened.map_err(|error| OpenError::Start { why: error.to_string() })??;
         let OpenedDir { lock, log, store, loaded } = opened;
 
-        let machine = Machine::new(store.clone(), loaded, applied_tx, failure.clone(), Arc::clone(&grown));
-        let network = Network { node: config.node_id, transport };
+        let machine = Machine::new(store.clone(), loaded, applied_tx, failure.clone(), Arc::clone(&grown), work);
+        let network = Network { node: config.node_id, transport, work };
         let raft = Raft::new(config.node_id, Arc::new(engine), network, log.clone(), machine).await;
         let raft = match raft {
             Ok(raft) => raft,
@@ -159,13 +165,17 @@ impl Replica {
             failure,
             grown,
             snapshot_bytes: config.snapshot_bytes,
+            patience: Duration::from_millis(config.election_ms_max * 2),
         };
         tokio::spawn(watcher.run());
         let states = publish_states(applied.clone());
-        let catalogue = catalogue::open(config.dir.join("catalogue"), states.clone());
+        let catalogue = match work {
+            Work::Threads => catalogue::open(config.dir.join("catalogue"), states.clone()),
+            Work::Inline => Catalogue::none(),
+        };
         let (proposals, queue) = mpsc::unbounded_channel();
         tokio::spawn(hand_over(raft.clone(), queue));
-        let receiver = Receiver { node: config.node_id, raft: raft.clone(), store, incoming: Mutex::new(()) };
+        let receiver = Receiver { node: config.node_id, raft: raft.clone(), store, work, incoming: Mutex::new(()) };
         let replica = Self {
             shared: Arc::new(Shared {
                 node: config.node_id,
@@ -405,7 +415,7 @@ struct OpenedDir {
 
 fn open_dir(
     config: &ReplicaConfig,
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     failure: watch::Sender<Option<Failure>>,
 ) -> Result<OpenedDir, OpenError> {
     let dir = config.dir.as_path();
@@ -425,7 +435,7 @@ fn open_dir(
         return Err(OpenError::LogMissing { dir: dir.to_owned(), node: config.node_id });
     }
     let settings = LogSettings { dir: log_dir, node: config.node_id, segment_bytes: config.segment_bytes };
-    let log = Log::open(settings, disk, failure)?;
+    let log = Log::open(settings, ground, failure)?;
     if known.is_none() {
         write_node(dir, config.node_id)?;
     }
@@ -504,13 +514,13 @@ mod tests {
     async fn check_stops_on(fault: Fault, reason: &str) {
         let dir = tempfile::tempdir().unwrap();
         let config = ReplicaConfig { segment_bytes: 4 << 10, ..ReplicaConfig::new(dir.path(), 1, "test:1") };
-        let disk = Arc::new(FaultyDisk::new(fault, 20));
-        let replica = Replica::open_on(config.clone(), Arc::new(Alone), disk).await.unwrap();
+        let ground = Ground { disk: Arc::new(FaultyDisk::new(fault, 20)), work: Work::Threads };
+        let replica = Replica::open_on(config.clone(), Arc::new(Alone), ground).await.unwrap();
         replica.bootstrap_single().await.unwrap();
         let term = leading(&replica).await;
         let mut acknowledged = 0;
         let refused = loop {
-            let entry = Entry { term, at_ms: acknowledged, facts: Vec::new() };
+            let entry = Entry { term, number: 0, after: 0, at_ms: acknowledged, facts: Vec::new() };
             match replica.propose(entry).await {
                 Ok(proposed) => acknowledged = proposed.index,
                 Err(error) => break error,

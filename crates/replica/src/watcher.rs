@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Raft, RaftMetrics, ServerState};
+use openraft::{Instant, Raft, RaftMetrics, ServerState};
 use tokio::sync::watch;
 
 use crate::error::Failure;
@@ -23,6 +24,8 @@ pub(crate) struct Watcher {
     /// How many bytes of payload were applied since the last snapshot, and how many ask for one.
     pub(crate) grown: Arc<AtomicU64>,
     pub(crate) snapshot_bytes: u64,
+    /// How long a leader may hear nothing from a majority and still be called one.
+    pub(crate) patience: Duration,
 }
 
 impl Watcher {
@@ -50,20 +53,33 @@ impl Watcher {
             }
             asked = due;
 
+            let in_doubt = self.in_doubt_after(&now);
             let applied = self.applied.changed();
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = applied => if changed.is_err() { return },
+                () = sleep(in_doubt) => {}
             }
         }
     }
 
-    /// A leader is announced once its term's first entry is applied here: its state is complete then.
+    /// How long from now until others may have elected another; `None` where this node does not lead, or is in doubt already.
+    fn in_doubt_after(&self, now: &RaftMetrics<Types>) -> Option<Duration> {
+        if now.state != ServerState::Leader || leads_alone(now, self.node) {
+            return None;
+        }
+        let silent = now.last_quorum_acked.map_or(Duration::ZERO, |acked| acked.elapsed());
+        self.patience.checked_sub(silent).filter(|left| !left.is_zero())
+    }
+
+    /// A leader is announced once its term's first entry is applied here: its state is complete then. One that a majority
+    /// does not answer is none until it does, or agents would stay with it while others lead.
     fn leadership_of(&mut self, now: &RaftMetrics<Types>) -> Leadership {
         let term = now.current_term;
         let applied_term = self.applied.borrow_and_update().last.map_or(0, |last| last.leader_id.term);
         if now.state == ServerState::Leader && now.vote.is_committed() {
-            if applied_term == term {
+            let is_heard = leads_alone(now, self.node) || self.in_doubt_after(now).is_some();
+            if applied_term == term && is_heard {
                 return Leadership::Leader { term };
             }
             return Leadership::Follower { leader: None, term };
@@ -84,6 +100,13 @@ impl Watcher {
             }
             changed
         });
+    }
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -85,6 +85,9 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Drain(_)
         | Op::Undrain(_)
         | Op::Restore(_)
+        | Op::CreateToken(_)
+        | Op::RevokeToken(_)
+        | Op::Join(_)
         | Op::Expire(..) => None,
     }
 }

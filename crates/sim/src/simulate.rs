@@ -90,7 +90,7 @@ impl<'a> Sim<'a> {
             planned: 0,
             agents,
             inbox: VecDeque::new(),
-            leading: Leading::new(1, applied.clone()),
+            leading: Leading::new(1, 0, applied.clone()),
             term: 1,
             suggester: Suggester::default(),
             applied,
@@ -228,7 +228,7 @@ impl<'a> Sim<'a> {
         self.check()?;
         self.troubles.failovers += 1;
         self.term += 1;
-        self.leading = Leading::new(self.term, self.applied.clone());
+        self.leading = Leading::new(self.term, 0, self.applied.clone());
         self.suggester = Suggester::default();
         for id in self.agents.keys().copied().collect::<Vec<_>>() {
             // Every lease is granted one whole time from now on, whatever the last leader had heard.

@@ -12,10 +12,18 @@ use crate::workspace::Workspace;
 /// The port of every coordinator: each has an address of its own.
 const PORT: u16 = 7177;
 
+/// How the parts of a cluster reach each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wire {
+    Plain,
+    Tls,
+}
+
 /// A cluster in a workspace.
 #[derive(Debug)]
 pub struct Cluster {
     workspace: Workspace,
+    wire: Wire,
     /// Where each coordinator listens.
     addresses: Vec<String>,
     coordinators: Vec<Option<Heats>>,
@@ -28,11 +36,33 @@ impl Cluster {
     /// # Panics
     /// Where one does not start.
     pub fn start(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        Self::start_over(Wire::Plain, workspace, coordinators, agents)
+    }
+
+    /// The same over TLS: certificates in `tls/`, commands as the admin, agents that join by tokens.
+    ///
+    /// # Panics
+    /// Where one does not start.
+    pub fn start_secure(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        let mut init: Vec<String> = ["tls", "init", "--cluster", "lab"].map(str::to_owned).into();
+        for number in 0..coordinators {
+            init.extend(["--coordinator".to_owned(), format!("{}={}", number + 1, host(number))]);
+        }
+        workspace.ok(&init.iter().map(String::as_str).collect::<Vec<_>>());
+        Self::start_over(Wire::Tls, workspace, coordinators, agents)
+    }
+
+    fn start_over(wire: Wire, workspace: Workspace, coordinators: usize, agents: usize) -> Self {
         let addresses: Vec<String> = (0..coordinators).map(address).collect();
-        let config = format!("address = \"{}\"\n", addresses.join(","));
+        let mut config = format!("address = \"{}\"\n", addresses.join(","));
+        if wire == Wire::Tls {
+            for (key, file) in [("ca", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem")] {
+                config.push_str(&format!("{key} = \"../tls/admin/{file}\"\n"));
+            }
+        }
         std::fs::create_dir_all(workspace.file(".heats")).expect("a folder");
         workspace.write(".heats/config.toml", config);
-        let mut cluster = Self { workspace, addresses, coordinators: Vec::new(), agents: Vec::new() };
+        let mut cluster = Self { workspace, wire, addresses, coordinators: Vec::new(), agents: Vec::new() };
         for number in 0..coordinators {
             let started = cluster.coordinator(number);
             cluster.coordinators.push(Some(started));
@@ -55,6 +85,11 @@ impl Cluster {
     /// How many coordinators there are.
     pub const fn size(&self) -> usize {
         self.coordinators.len()
+    }
+
+    /// Where a coordinator listens.
+    pub fn address(&self, number: usize) -> String {
+        self.addresses[number].clone()
     }
 
     /// What every coordinator says of itself: the items of `heats cluster status`.
@@ -136,6 +171,10 @@ impl Cluster {
     /// Starts one coordinator more, which listens at `address`; its number.
     fn begin(&mut self, address: String) -> usize {
         let number = self.size();
+        if self.wire == Wire::Tls {
+            let host = address.trim_end_matches(&format!(":{PORT}"));
+            self.workspace.ok(&["tls", "issue", "--coordinator", &format!("{}={host}", number + 1)]);
+        }
         self.addresses.push(address);
         let started = self.coordinator(number);
         self.coordinators.push(Some(started));
@@ -193,31 +232,42 @@ impl Cluster {
 
     fn coordinator(&self, number: usize) -> Heats {
         let (id, data) = ((number + 1).to_string(), format!("c{}", number + 1));
-        let started = self.workspace.start(&[
-            "coordinator",
-            "start",
-            "--id",
-            &id,
-            "--listen",
-            &self.addresses[number],
-            "--data",
-            &data,
-        ]);
+        let (address, tls) = (&self.addresses[number], format!("tls/coordinator-{id}"));
+        let mut command = vec!["coordinator", "start", "--id", &id, "--listen", address, "--data", &data];
+        if self.wire == Wire::Tls {
+            command.extend(["--tls", &tls]);
+        }
+        let started = self.workspace.start(&command);
         started.wait_line("listening on");
         started
     }
 
     fn agent(&self, number: usize) -> Heats {
         let name = format!("a{}", number + 1);
-        let started = self.workspace.start(&["agent", "start", "--name", &name, "--cpus", "2", "--data", &name]);
+        let mut command = vec!["agent", "start", "--name", &name, "--cpus", "2", "--data", &name];
+        let token = match self.wire {
+            // It joins once.
+            Wire::Tls if !self.workspace.file(&format!("{name}/agent/tls/cert.pem")).exists() => {
+                self.workspace.ok(&["token", "create", "--role", "agent"]).stdout.trim().to_owned()
+            }
+            Wire::Tls | Wire::Plain => String::new(),
+        };
+        if !token.is_empty() {
+            command.extend(["--join", &token]);
+        }
+        let started = self.workspace.start(&command);
         started.wait_line("offering");
         started
     }
 }
 
 /// A place on this machine that no other test has: all of 127.0.0.0/8 is this machine's. Tests run one to a process.
-fn address(number: usize) -> String {
+fn host(number: usize) -> Ipv4Addr {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let number = u8::try_from(number + 1).expect("few coordinators");
-    format!("{}:{PORT}", Ipv4Addr::new(127, high.max(1), low, number))
+    Ipv4Addr::new(127, high.max(1), low, number)
+}
+
+fn address(number: usize) -> String {
+    format!("{}:{PORT}", host(number))
 }

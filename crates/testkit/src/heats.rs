@@ -203,6 +203,11 @@ impl Heats {
         self.send(Signal::TERM);
     }
 
+    /// SIGHUP: it reads its certificates again.
+    pub fn hang_up(&self) {
+        self.send(Signal::HUP);
+    }
+
     /// SIGSTOP: it stands still until [`Self::thaw`].
     pub fn freeze(&self) {
         self.send(Signal::STOP);

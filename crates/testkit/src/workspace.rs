@@ -28,6 +28,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct Workspace {
     root: TempDir,
     mark: String,
+    variables: Vec<(String, String)>,
 }
 
 impl Workspace {
@@ -40,7 +41,7 @@ impl Workspace {
         // Short: a unix socket's path must fit into 108 bytes.
         let root = tempfile::Builder::new().prefix("heats-").tempdir().expect("a folder");
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { root, mark }
+        Self { root, mark, variables: Vec::new() }
     }
 
     /// A folder with a copy of `examples/NAME`.
@@ -63,6 +64,13 @@ impl Workspace {
         workspace.write("sweep.yaml", sweep);
         workspace.script("trial.sh", script);
         workspace
+    }
+
+    /// The same, in which every command has this variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The folder.
@@ -133,7 +141,8 @@ impl Workspace {
             // The user's own contexts are none of a test's business.
             .env("XDG_CONFIG_HOME", self.file("config"))
             .env(MARK, &self.mark)
-            .env(MEASURED, self.file("measured.txt"));
+            .env(MEASURED, self.file("measured.txt"))
+            .envs(self.variables.iter().cloned());
         command
     }
 

@@ -43,6 +43,10 @@ pub fn sentence(fact: &Fact) -> String {
             format!("attempt {} of trial {} {how} after {:.3} s", f.attempt, f.trial, f.ran_ms as f64 / 1_000.0)
         }
         Fact::AgentAttached(f) => format!("agent `{}` ({}) attached", f.agent, f.name),
+        Fact::TokenCreated(f) => format!("token `{}` ({}) was made for {}", f.token, f.name, f.role().name()),
+        Fact::TokenUsed(f) => format!("agent `{}` joined by token `{}`", f.agent, f.token),
+        Fact::TokenRevoked(f) => format!("token `{}` is good for nothing any more: {}", f.token, f.why),
+        Fact::AgentJoined(f) => format!("agent `{}` is known by its key", f.agent),
         Fact::AgentDrained(f) => {
             let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
             format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
@@ -97,6 +101,14 @@ pub fn fields(fact: &Fact) -> Value {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})
         }
+        // The hash of a secret is nobody's business.
+        Fact::TokenCreated(f) => {
+            json!({"token": f.token, "name": f.name, "role": f.role().name(), "expires_ms": f.expires_ms,
+                   "uses_max": f.uses_max})
+        }
+        Fact::TokenUsed(f) => json!({"token": f.token, "agent": f.agent}),
+        Fact::TokenRevoked(f) => json!({"token": f.token, "why": f.why}),
+        Fact::AgentJoined(f) => json!({"agent": f.agent}),
         Fact::AgentAttached(f) => {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }

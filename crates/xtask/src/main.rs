@@ -3,6 +3,7 @@
 //! Holds no build logic and no release logic. A step is one file in `steps/` and one line in its registry.
 
 mod findings;
+mod mutants;
 mod repo;
 mod run;
 mod step;
@@ -12,6 +13,8 @@ mod tree;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 use crate::repo::Repo;
 use crate::step::Step;
 use crate::tally::Tally;
@@ -19,7 +22,9 @@ use crate::tally::Tally;
 const USAGE: &str = "\
 usage: cargo xtask verify [STEP]...   check everything, or only these steps; never writes to tracked files
        cargo xtask fix [STEP]...      format, apply clippy's suggestions, write generated files
-       cargo xtask steps              list the steps";
+       cargo xtask steps              list the steps
+       cargo xtask mutants [NAME]...  break the product in each of the ways of tests/sim/mutations.toml, and see the
+                                      simulation find it; takes about half an hour";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +32,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["verify", names @ ..] => with_steps(names, verify),
         ["fix", names @ ..] => with_steps(names, fix),
+        ["mutants", names @ ..] => told(Repo::open().and_then(|repo| mutants::run(&repo, names))),
         ["steps"] => {
             for step in steps::ALL {
                 println!("{:<9} {}", step.name(), step.about());
@@ -51,9 +57,13 @@ fn with_steps(names: &[&str], act: fn(&Repo, &[&dyn Step]) -> bool) -> ExitCode 
     }
     let chosen: Vec<&dyn Step> =
         steps::ALL.iter().copied().filter(|step| names.is_empty() || names.contains(&step.name())).collect();
-    match Repo::open() {
-        Ok(repo) if act(&repo, &chosen) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    told(Repo::open().map(|repo| act(&repo, &chosen)))
+}
+
+fn told(succeeded: Result<bool>) -> ExitCode {
+    match succeeded {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE

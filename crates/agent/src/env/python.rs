@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::admission::without_secrets;
 use crate::event::{AgentEvent, OnEvent};
 
 /// How many requirements files may include each other.
@@ -188,6 +189,8 @@ fn build_now(wanted: &Wanted, path: &Path, on_event: &OnEvent) -> Result<(), Pyt
             .arg(&wanted.file);
         (make, install)
     };
+    without_secrets(&mut make);
+    without_secrets(&mut install);
     // Both take a path like `./package` to be relative to where they run, which is not where the user is: the same
     // agent builds for whoever submits.
     let base = wanted.file.parent().unwrap_or(Path::new("/"));

@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use super::ANSWER;
+use crate::admission::without_secrets;
 use crate::process::Process;
 
 /// Where supervising processes come from.
@@ -107,7 +108,7 @@ impl Line {
         let fail = |source| ForkError::Server { program: name.display().to_string(), source };
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (socket, theirs) = pair.map_err(|error| fail(error.into()))?;
-        let server = Command::new(name)
+        let server = without_secrets(&mut Command::new(name))
             .args(arguments)
             .envs(env)
             .stdin(Stdio::from(theirs))

@@ -61,6 +61,14 @@ pub struct Fake {
 
 #[tonic::async_trait]
 impl Agents for Service {
+    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn renew(&self, _: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     type AttachStream = ReceiverStream<Result<v1::ToAgent, Status>>;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
@@ -311,6 +319,8 @@ pub fn shell(script: &str) -> serde_json::Value {
 
 pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
     AgentConfig {
+        security: heats_tls::Security::PlainText,
+        join: None,
         data_dir: data.to_owned(),
         folder: "agent".into(),
         name: "here".into(),

@@ -66,17 +66,27 @@ impl House {
         path
     }
 
-    /// The process that supervises the trial.
-    pub async fn supervisor(&self, trial: u32) -> Process {
-        let path = self.is_there(trial, "live.json").await;
+    /// What a line of the file that tells of the attempt says, once it does: 0 the processes, 2 the end.
+    async fn told(&self, trial: u32, line: usize) -> serde_json::Value {
+        let path = self.is_there(trial, "attempt.json").await;
         loop {
-            let live = std::fs::read(&path).expect("reads");
-            // Empty until the command runs.
-            if let Ok(live) = serde_json::from_slice::<serde_json::Value>(&live) {
-                return Process { id: live["shim"].as_i64().expect("a number") as i32 };
+            let text = std::fs::read_to_string(&path).expect("reads");
+            if let Some(Ok(told)) = text.split('\n').nth(line).map(serde_json::from_str) {
+                return told;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// The process that supervises the trial.
+    pub async fn supervisor(&self, trial: u32) -> Process {
+        let live = self.told(trial, 0).await;
+        Process { id: live["shim"].as_i64().expect("a number") as i32 }
+    }
+
+    /// Returns once the trial's supervisor has noted the end.
+    pub async fn has_ended(&self, trial: u32) {
+        self.told(trial, 2).await;
     }
 
     /// The process whose id the trial wrote into the file `name`.

@@ -76,7 +76,7 @@ async fn an_end_while_the_agent_was_away_is_told_by_the_next_one() {
     house.fake.reports(0, 1).await;
     agent.kill().await;
     house.open_gate("gate").await;
-    house.is_there(0, "end.json").await;
+    house.has_ended(0).await;
     let agent = house.agent().await;
     let finished = house.fake.finished(0).await;
     assert_eq!(finished.end.map(|end| (end.kind(), end.code)), Some((Kind::Exited, 5)));
@@ -130,7 +130,7 @@ async fn a_start_that_did_not_survive_a_power_cut_is_told_as_lost() {
     house.fake.reports(0, 1).await;
     agent.kill().await;
     house.open_gate("gate").await;
-    house.is_there(0, "end.json").await;
+    house.has_ended(0).await;
     std::fs::remove_dir_all(house.attempt(0)).expect("removes");
     let _agent = house.agent().await;
     assert_eq!(house.fake.finished(0).await.end.map(|end| end.kind()), Some(Kind::Lost));
@@ -150,7 +150,7 @@ async fn what_was_reported_while_no_coordinator_was_there_arrives_when_one_is() 
     house.fake.go_away().await;
     house.open_gate("first").await;
     house.open_gate("second").await;
-    house.is_there(0, "end.json").await;
+    house.has_ended(0).await;
     house.fake.come_back().await;
     house.fake.finished(0).await;
     assert_eq!(house.fake.seen(|seen| seen.reports[&0].clone()), [(1, 1.0), (2, 2.0), (3, 3.0)]);
@@ -241,7 +241,7 @@ async fn trials_without_a_coordinator_are_ended_after_a_while() {
         .await;
     house.fake.reports(0, 1).await;
     house.fake.go_away().await;
-    house.is_there(0, "end.json").await;
+    house.has_ended(0).await;
     house.fake.come_back().await;
     let finished = house.fake.finished(0).await;
     assert_eq!(finished.end.map(|end| end.kind()), Some(Kind::Lost));

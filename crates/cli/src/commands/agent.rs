@@ -3,14 +3,14 @@
 mod drain;
 pub mod show;
 
-use heats_agent::Shutdown;
+use heats_agent::{JoinToken, Shutdown};
 use heats_wire::v1;
 use tokio::sync::mpsc;
 
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::agent::{self, AgentOptions};
-use crate::host::{Signals, folder, log};
+use crate::host::{Renewals, Signals, folder, log};
 use crate::output::{Column, Fields, Kind, Listing};
 use crate::{hints, live, view, words};
 
@@ -41,6 +41,9 @@ pub struct StartArgs {
     /// GPUs to pretend to have: fake:4
     #[arg(long, value_name = "fake:N")]
     gpus: Option<String>,
+    /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
+    #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
+    join: Option<String>,
     /// End running trials when the agent is told to stop; they are tried again elsewhere
     #[arg(long)]
     stop_trials: bool,
@@ -69,13 +72,19 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
 }
 
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
-    let StartArgs { name, cpus, gpus, stop_trials } = args;
+    let StartArgs { name, cpus, gpus, join, stop_trials } = args;
     let mut inventory =
         heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
     inventory.cpus = cpus.unwrap_or(inventory.cpus);
+    // A variable that is set to nothing is not set.
+    let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
+        Ok(join) => join,
+        Err(why) => return Err(Failure::usage(why)),
+    };
     let data_dir = folder::make(&context.settings.data_dir())?;
     log::to_file(&data_dir);
     let mut signals = Signals::listen()?;
+    let security = context.settings.credentials()?.security;
     let (tell, mut told) = mpsc::unbounded_channel();
     let coordinators = context.settings.addresses();
     let offered = words::count(u64::from(inventory.cpus), "processor");
@@ -84,10 +93,13 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         number: 0,
         name: name.clone(),
         coordinators: coordinators.clone(),
+        security,
+        join,
         owns_gpus: !inventory.gpus.is_empty(),
         inventory,
     };
     let agent = agent::start(options, tell).await?;
+    let mut renewals = Renewals::listen(agent.security())?;
     hints::note(&format!("offering {offered} to {}, data in {}", words::list(&coordinators), data_dir.display()));
     loop {
         tokio::select! {
@@ -96,6 +108,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
                     hints::note(&line);
                 }
             }
+            () = renewals.next() => {}
             () = signals.next() => break,
         }
     }

@@ -6,7 +6,7 @@ mod restore;
 use std::time::Duration;
 
 use futures::future::join_all;
-use heats_client::{Client, ClientError, Options};
+use heats_client::{Client, ClientError, Credentials, Options};
 use heats_wire::v1;
 use heats_wire::v1::change_request::Step;
 
@@ -95,7 +95,7 @@ pub fn run(context: &Context, command: &ClusterCommand) -> Outcome {
 
 async fn asked(context: &Context, command: &ClusterCommand) -> Outcome {
     match command {
-        ClusterCommand::Init(args) => init(args).await,
+        ClusterCommand::Init(args) => init(context, args).await,
         ClusterCommand::Status(args) => status(context, args).await,
         ClusterCommand::Members(args) => members(context, args).await,
         ClusterCommand::Add(args) => add(context, args).await,
@@ -112,13 +112,14 @@ async fn asked(context: &Context, command: &ClusterCommand) -> Outcome {
 }
 
 /// One coordinator, asked by itself.
-async fn ask(address: &str) -> Result<v1::NodeResponse, ClientError> {
+async fn ask(credentials: &Credentials, address: &str) -> Result<v1::NodeResponse, ClientError> {
     let options = Options { patience: PATIENCE, deadline: PATIENCE, stale: true };
-    Client::connect_with(vec![address.to_owned()], options)?.coordinator().await
+    Client::connect_as(vec![address.to_owned()], options, credentials.clone())?.coordinator().await
 }
 
-async fn init(args: &InitArgs) -> Outcome {
-    let nodes = join_all(args.addresses.iter().map(|address| ask(address))).await;
+async fn init(context: &Context, args: &InitArgs) -> Outcome {
+    let credentials = context.settings.credentials()?;
+    let nodes = join_all(args.addresses.iter().map(|address| ask(&credentials, address))).await;
     let nodes = nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
     if let Some(node) = nodes.iter().find(|node| !node.members.is_empty()) {
         let why = format!("the coordinator at {} has a cluster already", node.address);
@@ -137,7 +138,7 @@ async fn init(args: &InitArgs) -> Outcome {
         ..Default::default()
     };
     let request = v1::InitRequest { members: nodes.iter().map(member).collect() };
-    let first = Client::connect(args.addresses.iter().take(1).cloned().collect())?;
+    let first = Client::connect_as(args.addresses.iter().take(1).cloned().collect(), Options::default(), credentials)?;
     first.init(request).await?;
     hints::note(&format!("a cluster of {}", words::count(nodes.len() as u64, "coordinator")));
     if nodes.len() % 2 == 0 {
@@ -155,7 +156,8 @@ async fn init(args: &InitArgs) -> Outcome {
 async fn status(context: &Context, args: &StatusArgs) -> Outcome {
     let printer = context.printer(&args.output)?;
     let seen = known(context).await?;
-    let nodes = join_all(seen.members.iter().map(|member| ask(&member.address))).await;
+    let credentials = context.settings.credentials()?;
+    let nodes = join_all(seen.members.iter().map(|member| ask(&credentials, &member.address))).await;
     let leader = leader(&nodes);
     let items = seen.members.iter().zip(&nodes).map(|(member, node)| {
         let node = node.as_ref().map_err(ToString::to_string);
@@ -211,7 +213,7 @@ async fn known(context: &Context) -> Result<v1::NodeResponse, Failure> {
 async fn add(context: &Context, args: &AddArgs) -> Outcome {
     let AddArgs { newcomer, learner } = args;
     let client = context.client()?;
-    let newcomer = ask(newcomer).await?;
+    let newcomer = ask(&context.settings.credentials()?, newcomer).await?;
     let v1::NodeResponse { node, address, .. } = newcomer.clone();
     let cluster = client.coordinator().await?;
     let is_stranger = |member: &v1::Member| cluster.members.iter().all(|known| known.address != member.address);
@@ -262,7 +264,8 @@ async fn remove(context: &Context, args: &RemoveArgs) -> Outcome {
 async fn transfer(context: &Context, args: &TransferArgs) -> Outcome {
     let client = context.client()?;
     let seen = client.coordinator().await?;
-    let nodes = join_all(seen.members.iter().map(|member| ask(&member.address))).await;
+    let credentials = context.settings.credentials()?;
+    let nodes = join_all(seen.members.iter().map(|member| ask(&credentials, &member.address))).await;
     let Some((old, _)) = leader(&nodes) else {
         return Err(Failure::new(Exit::Unavailable, "no coordinator leads"));
     };
@@ -282,7 +285,7 @@ async fn transfer(context: &Context, args: &TransferArgs) -> Outcome {
     client.transfer_leader(to).await?;
     let patience = tokio::time::Instant::now() + context.settings.patience()?;
     loop {
-        let nodes = join_all(seen.members.iter().map(|member| ask(&member.address))).await;
+        let nodes = join_all(seen.members.iter().map(|member| ask(&credentials, &member.address))).await;
         match leader(&nodes) {
             Some((now, _)) if now == to => break,
             Some(_) | None if tokio::time::Instant::now() >= patience => {

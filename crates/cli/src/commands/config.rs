@@ -26,7 +26,7 @@ pub fn run(context: &Context, command: &ConfigCommand) -> Outcome {
     let ConfigCommand::Show(ShowArgs { origin, output }) = command;
     let printer = context.printer(output)?;
     let items = context.settings.all().iter().map(|setting| {
-        let fields = Fields::new().with("name", setting.key.name()).with("value", setting.value.as_str());
+        let fields = Fields::new().with("name", setting.key.name()).with("value", setting.shown());
         let fields = if *origin { fields.with("origin", setting.origin.to_string()) } else { fields };
         Item { name: setting.key.name().to_owned(), json: fields.done() }
     });

@@ -1,17 +1,22 @@
 //! `heats coordinator`
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use heats_coordinator::{Coordinator, CoordinatorConfig, Founding};
+use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, PlainText};
+use heats_tls::Identity;
 use serde::Deserialize;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
-use crate::host::{Signals, coordinator, folder, log};
+use crate::host::{Renewals, Signals, coordinator, folder, log};
 use crate::settings::{ADDRESS, Live};
+use tls::{SECURITY, TlsArgs};
 
 /// The verbs about this machine's coordinator.
 #[derive(clap::Subcommand, Debug)]
@@ -23,7 +28,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `advertise` and `peers`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `advertise`, `peers` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -38,7 +43,15 @@ pub struct StartArgs {
     /// Each coordinator of a new cluster, this one too; without any it waits for `heats cluster init` or `add`
     #[arg(long = "peer", value_name = "N=HOST:PORT", env = "HEATS_PEERS", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(u64, String)>,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Listen in plain text where others can reach it: whoever can may run any command on your agents, and read all
+    #[arg(long, env = "HEATS_INSECURE_PLAIN_TEXT", help_heading = SECURITY)]
+    insecure_plain_text: bool,
 }
+
+/// A certificate that expires sooner than this is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// The file that `--config` names.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +62,10 @@ struct File {
     advertise: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    #[serde(default)]
+    tls: TlsArgs,
+    #[serde(default)]
+    insecure_plain_text: bool,
 }
 
 fn peer(text: &str) -> Result<(u64, String), String> {
@@ -72,16 +89,32 @@ pub fn run(context: &Context, command: &CoordinatorCommand) -> Outcome {
 async fn serve(config: CoordinatorConfig) -> Outcome {
     log::to_stderr();
     let mut signals = Signals::listen()?;
+    let (security, listen) = (config.security.clone(), config.listen);
+    let mut renewals = Renewals::listen(&security)?;
     let coordinator = Coordinator::start(config).await.map_err(coordinator::failure)?;
     let (address, data_dir) = (coordinator.address().to_string(), coordinator.data_dir().clone());
-    let live = Live { address: address.clone(), pid: std::process::id() };
+    let live = Live { address: address.clone(), pid: std::process::id(), tls: security.identity().is_some() };
     live.write(&data_dir).map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
     hints::note(&format!("listening on {address}, data in {}", data_dir.display()));
-    let outcome = tokio::select! {
-        why = coordinator.failed() => Err(Failure::failed(format!("the coordinator has stopped: {why}"))),
-        () = signals.next() => {
-            hints::note("stopping; once more leaves at once");
-            Ok(Exit::Ok)
+    if security.identity().is_none() && !listen.ip().is_loopback() {
+        hints::warn(
+            "in plain text, and nobody is asked who they are: whoever reaches this address runs what they like on your agents",
+        );
+    }
+    if let Some(left) = security.identity().and_then(Identity::expires_in).filter(|left| *left < SOON) {
+        hints::warn(&format!(
+            "this coordinator\'s certificate expires in {} h: `heats tls issue --renew`, then SIGHUP",
+            left.as_secs() / 3_600
+        ));
+    }
+    let outcome = loop {
+        tokio::select! {
+            why = coordinator.failed() => break Err(Failure::failed(format!("the coordinator has stopped: {why}"))),
+            () = renewals.next() => {}
+            () = signals.next() => {
+                hints::note("stopping; once more leaves at once");
+                break Ok(Exit::Ok);
+            }
         }
     };
     signals.or_at_once(coordinator.shutdown()).await;
@@ -91,8 +124,14 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 
 /// What the flags, the environment and the file say together.
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
-    let StartArgs { config, id, listen, advertise, peers } = args;
+    let StartArgs { config, id, listen, advertise, peers, tls, insecure_plain_text } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
+    let tls = tls.or(file.tls);
+    let agents_authority = tls.agents_authority()?;
+    let agent_certificate_life = tls.agent_certificate_life.map_or(AGENT_CERTIFICATE_LIFE, |life| life.duration());
+    let security = tls.security()?;
+    let plain_text =
+        if *insecure_plain_text || file.insecure_plain_text { PlainText::Anywhere } else { PlainText::OnLoopback };
     let usual = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
     let listen = listen.or(file.listen).unwrap_or(usual);
     let advertise = advertise.clone().or(file.advertise);
@@ -124,13 +163,28 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
             }
         }
     };
-    Ok(CoordinatorConfig { node_id, advertise, founding, ..CoordinatorConfig::single(data_dir, listen) })
+    let single = CoordinatorConfig::single(data_dir, listen);
+    Ok(CoordinatorConfig {
+        node_id,
+        advertise,
+        founding,
+        security,
+        agents_authority,
+        agent_certificate_life,
+        plain_text,
+        ..single
+    })
 }
 
 fn read(path: &PathBuf) -> Result<File, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    let mut file: File =
+        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    if let Some(folder) = path.parent() {
+        file.tls.seen_from(folder);
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -139,7 +193,15 @@ mod tests {
 
     fn args(id: Option<u64>, peers: &[(u64, &str)]) -> StartArgs {
         let peers = peers.iter().map(|(id, address)| (*id, (*address).to_owned())).collect();
-        StartArgs { config: None, id, listen: None, advertise: None, peers }
+        StartArgs {
+            config: None,
+            id,
+            listen: None,
+            advertise: None,
+            peers,
+            tls: TlsArgs::default(),
+            insecure_plain_text: false,
+        }
     }
 
     #[test]
@@ -152,6 +214,22 @@ mod tests {
         let other = founding(&args(Some(2), &peers)).map_err(|failure| failure.message);
         assert!(other.is_err_and(|why| why.contains("is to be reached at 127.0.0.1:7178")));
         assert!(founding(&args(Some(3), &peers)).is_err());
+    }
+
+    #[test]
+    fn certificates_that_a_file_names_are_looked_for_in_its_folder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("c.toml");
+        let with_file = StartArgs { config: Some(path.clone()), ..args(Some(1), &[]) };
+        let why = || configured(&with_file, "d".into()).map(|_| ()).map_err(|failure| failure.message);
+        std::fs::write(&path, "[tls]\ndir = 'tls'\n").expect("writes");
+        let missing = dir.path().join("tls/ca.pem").display().to_string();
+        assert!(why().is_err_and(|why| why.contains(&missing)), "{missing}");
+        std::fs::write(&path, "[tls]\nca = 'ca.pem'\n").expect("writes");
+        assert!(why().is_err_and(|why| why.contains("`--tls-cert` is missing")));
+        std::fs::write(&path, "insecure_plain_text = true\n").expect("writes");
+        let config = configured(&with_file, "d".into()).map_err(|failure| failure.message).expect("reads");
+        assert_eq!(config.plain_text, PlainText::Anywhere);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub mod run;
 pub mod schema;
 pub mod show;
 pub mod submit;
+pub mod tls;
+pub mod token;
 pub mod trial;
 pub mod trials;
 pub mod watch;

@@ -83,13 +83,26 @@ pub fn request(loaded: &Loaded) -> v1::SubmitRequest {
     }
 }
 
+/// A command line without the token that it may hold: it is recorded, and shown to whoever may see the sweep.
+fn without_secrets(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut is_secret = false;
+    args.map(move |word| {
+        let hidden = std::mem::replace(&mut is_secret, word == "--token");
+        match word.split_once('=') {
+            Some(("--token", _)) => "--token=(hidden)".to_owned(),
+            _ if hidden => "(hidden)".to_owned(),
+            _ => word,
+        }
+    })
+}
+
 /// Who submits it, from where, with which data.
 fn provenance(loaded: &Loaded) -> serde_json::Value {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let data: Vec<serde_json::Value> =
         loaded.spec.data.iter().map(|data| sweepfile::fingerprint(data, &loaded.base_dir)).collect();
-    let command: Vec<String> = std::env::args().map(|word| words::quoted(&word)).collect();
+    let command: Vec<String> = without_secrets(std::env::args()).map(|word| words::quoted(&word)).collect();
     json!({
         "file": loaded.file.as_ref().map(|file| file.display().to_string()),
         "user": variable("USER").or_else(|| variable("LOGNAME")),
@@ -98,4 +111,17 @@ fn provenance(loaded: &Loaded) -> serde_json::Value {
         "data": data,
         "version": env!("CARGO_PKG_VERSION"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_on_the_command_line_is_not_recorded() {
+        let shown = |line: &str| without_secrets(line.split(' ').map(str::to_owned)).collect::<Vec<_>>().join(" ");
+        assert_eq!(shown("heats --token t.s submit f"), "heats --token (hidden) submit f");
+        assert_eq!(shown("heats submit f --token=t.s"), "heats submit f --token=(hidden)");
+        assert_eq!(shown("heats submit f --name token"), "heats submit f --name token");
+    }
 }

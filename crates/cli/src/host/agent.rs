@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heats_agent::{Agent, AgentConfig, AgentEvent, OnEvent, Shutdown, StartError};
+use heats_agent::{AdmitError, Agent, AgentConfig, AgentEvent, JoinToken, OnEvent, Shutdown, StartError};
 use heats_domain::Inventory;
+use heats_tls::Security;
 use tokio::sync::mpsc;
 
 use super::{SHIM, folder};
@@ -26,6 +27,10 @@ pub struct AgentOptions {
     pub name: Option<String>,
     /// Where coordinators listen.
     pub coordinators: Vec<String>,
+    /// How they are reached.
+    pub security: Security,
+    /// What lets it join them.
+    pub join: Option<JoinToken>,
     /// What it offers.
     pub inventory: Inventory,
     /// Whether somebody on this machine offers GPUs.
@@ -37,7 +42,7 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, inventory, owns_gpus } = options;
+    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, owns_gpus } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -48,6 +53,8 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         folder: format!("agent{suffix}"),
         name: format!("{machine}{suffix}"),
         coordinators,
+        security,
+        join,
         inventory,
         owns_gpus,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
@@ -59,11 +66,15 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         }),
     };
     Agent::start(config).await.map_err(|error| {
+        if let StartError::Admit(error) = error {
+            return not_admitted(error);
+        }
         let exit = match &error {
             StartError::InUse { .. } => Exit::Conflict,
             StartError::Paths(_)
             | StartError::Journal(_)
             | StartError::Io { .. }
+            | StartError::Admit(_)
             | StartError::NoCoordinator
             | StartError::NoShim => Exit::Failed,
         };
@@ -71,4 +82,19 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
         if source.is_some_and(folder::is_full) { failure.hint(folder::FREE_SPACE) } else { failure }
     })
+}
+
+/// Why the cluster does not let the agent in, and what to do about it.
+fn not_admitted(error: AdmitError) -> Failure {
+    const JOIN: &str =
+        "`heats agent start --join TOKEN`, with what `heats token create --role agent` prints for an admin";
+    let message = error.to_string();
+    match error {
+        AdmitError::Refused(refused) => Failure { message, ..Failure::from(*refused) },
+        AdmitError::NotJoined | AdmitError::Identity(_) => Failure::new(Exit::NotAllowed, message).hint(JOIN),
+        AdmitError::OtherName { .. } => Failure::new(Exit::NotAllowed, message)
+            .hint("the data directory's `agent/id` and `agent/tls` belong together: start with an empty one"),
+        AdmitError::Key(_) => Failure::failed(message),
+        AdmitError::Io { ref source, .. } => folder::refused(message, source),
+    }
 }

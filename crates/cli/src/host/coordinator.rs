@@ -16,7 +16,16 @@ pub fn failure(error: StartError) -> Failure {
         StartError::Listen { .. } => {
             Failure { exit: Exit::Conflict, ..failure }.hint("`--listen 127.0.0.1:0` takes any free port")
         }
-        StartError::NotLoopback(_) => Failure { exit: Exit::Usage, ..failure },
+        StartError::NotLoopback(_) => Failure { exit: Exit::Usage, ..failure }.hint(
+            "`heats tls init` makes certificates, which `heats coordinator start --tls DIR` shows; its `--insecure-plain-text` lets whoever reaches the address run commands on your agents",
+        ),
+        StartError::Authority(_) => Failure { exit: Exit::Usage, ..failure },
+        StartError::OtherHost { .. } => Failure { exit: Exit::Usage, ..failure }.hint(
+            "`--advertise` says where others reach it; `heats tls issue --renew --coordinator N=HOST` makes a certificate for there",
+        ),
+        StartError::OtherName { .. } => {
+            Failure { exit: Exit::Usage, ..failure }.hint("`--tls-cert` is to name the node.pem that was made for this number")
+        }
         StartError::Open(_) | StartError::Bootstrap(_) | StartError::Reflection(_) => failure,
     }
 }

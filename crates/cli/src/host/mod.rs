@@ -5,9 +5,11 @@ pub mod agent;
 pub mod coordinator;
 pub mod folder;
 pub mod log;
+mod renewals;
 mod signals;
 mod start;
 
+pub use renewals::Renewals;
 pub use signals::Signals;
 pub use start::{Host, HostOptions, Listen};
 

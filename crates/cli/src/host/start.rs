@@ -7,6 +7,7 @@ use heats_agent::{Agent, AgentEvent};
 use heats_client::Client;
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::Inventory;
+use heats_tls::Security;
 use tokio::sync::mpsc;
 
 use super::agent::{self, AgentOptions};
@@ -58,7 +59,7 @@ impl Host {
         log::to_file(&data_dir);
         let coordinator = coordinator(&data_dir, listen).await?;
         let address = coordinator.address().to_string();
-        let live = Live { address: address.clone(), pid: std::process::id() };
+        let live = Live { address: address.clone(), pid: std::process::id(), tls: false };
         live.write(&data_dir)
             .map_err(|error| folder::refused(format!("cannot write to {}", data_dir.display()), &error))?;
         let mut host = Self { coordinator, agents: Vec::new(), data_dir, inventory };
@@ -68,6 +69,8 @@ impl Host {
                 number,
                 name: None,
                 coordinators: vec![address.clone()],
+                security: Security::PlainText,
+                join: None,
                 inventory: share,
                 owns_gpus: !host.inventory.gpus.is_empty(),
             };

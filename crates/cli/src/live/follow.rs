@@ -100,6 +100,7 @@ pub fn said_by_agent(event: &AgentEvent) -> Option<String> {
             "the cluster was made from a backup, and knows nothing of what ran here: {} ended",
             words::count(*ended as u64, "attempt")
         )),
+        AgentEvent::NotLetIn { why } => Some(format!("the agent is not let in: {why}")),
         AgentEvent::Detached { why } => Some(format!("the agent has lost its coordinator: {why}")),
         AgentEvent::EnvProgress { .. } | AgentEvent::Attached { .. } => None,
     }

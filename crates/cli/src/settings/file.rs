@@ -18,10 +18,20 @@ impl Layer {
     /// The value of `key`; a list's elements with commas between.
     pub(super) fn get(&self, key: Key) -> Option<String> {
         match self.table.get(key.name())? {
+            Value::String(text) if key.is_file() => Some(self.place(text)),
             Value::String(text) => Some(text.clone()),
             Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
             other => Some(other.to_string()),
         }
+    }
+
+    /// The file that this file means by `text`.
+    fn place(&self, text: &str) -> String {
+        let folder = match &self.origin {
+            Origin::File(path) | Origin::System(path) | Origin::Context(_, path) | Origin::Live(path) => path.parent(),
+            Origin::Flag(_) | Origin::Variable(_) | Origin::Default => None,
+        };
+        folder.map_or_else(|| text.to_owned(), |folder| folder.join(text).display().to_string())
     }
 
     /// Whether it is about the working directory.

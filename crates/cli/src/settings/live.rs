@@ -18,6 +18,9 @@ pub struct Live {
     pub address: String,
     /// Its process.
     pub pid: u32,
+    /// Whether it speaks TLS.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl Live {

@@ -3,6 +3,7 @@
 
 mod file;
 mod live;
+mod trust;
 mod world;
 
 use std::fmt;
@@ -33,11 +34,32 @@ pub enum Key {
     Color,
     /// Where `run` and `dev` keep everything.
     DataDir,
+    /// The file of the certificate authority that vouches for the coordinators; without it, plain text is spoken.
+    Ca,
+    /// The file of one's own certificate.
+    Certificate,
+    /// The file of its private key.
+    Private,
+    /// A bearer token.
+    Token,
+    /// The file that holds one.
+    TokenFile,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Address, Self::Patience, Self::Output, Self::Color, Self::DataDir];
+    pub const ALL: [Self; 10] = [
+        Self::Address,
+        Self::Patience,
+        Self::Output,
+        Self::Color,
+        Self::DataDir,
+        Self::Ca,
+        Self::Certificate,
+        Self::Private,
+        Self::Token,
+        Self::TokenFile,
+    ];
 
     /// Its name in files.
     pub const fn name(self) -> &'static str {
@@ -47,6 +69,11 @@ impl Key {
             Self::Output => "output",
             Self::Color => "color",
             Self::DataDir => "data_dir",
+            Self::Ca => "ca",
+            Self::Certificate => "cert",
+            Self::Private => "key",
+            Self::Token => "token",
+            Self::TokenFile => "token_file",
         }
     }
 
@@ -58,6 +85,11 @@ impl Key {
             Self::Output => "HEATS_OUTPUT",
             Self::Color => "HEATS_COLOR",
             Self::DataDir => "HEATS_DATA_DIR",
+            Self::Ca => "HEATS_CA",
+            Self::Certificate => "HEATS_CERT",
+            Self::Private => "HEATS_KEY",
+            Self::Token => "HEATS_TOKEN",
+            Self::TokenFile => "HEATS_TOKEN_FILE",
         }
     }
 
@@ -68,6 +100,15 @@ impl Key {
             Self::Output => "table",
             Self::Color => "auto",
             Self::DataDir => FOLDER,
+            Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile => "",
+        }
+    }
+
+    /// Whether it names a file: one that a `config.toml` names lies where that says, seen from there.
+    const fn is_file(self) -> bool {
+        match self {
+            Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
+            Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
         }
     }
 }
@@ -120,6 +161,8 @@ pub struct Setting {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     list: Vec<Setting>,
+    /// The address is that of a coordinator that runs here, and it speaks plain text.
+    runs_in_plain_text: bool,
     /// What is wrong with the files, for people.
     pub warnings: Vec<String>,
 }
@@ -135,6 +178,14 @@ pub struct Flags {
     pub color: Option<String>,
     /// `--data`
     pub data_dir: Option<PathBuf>,
+    /// `--ca`
+    pub ca: Option<PathBuf>,
+    /// `--cert`
+    pub certificate: Option<PathBuf>,
+    /// `--key`
+    pub private_key: Option<PathBuf>,
+    /// `--token`
+    pub token: Option<String>,
 }
 
 impl Settings {
@@ -152,13 +203,19 @@ impl Settings {
             .or_else(|| layers.iter().find_map(|layer| layer.get(Key::DataDir)).map(PathBuf::from));
         let find = |key: Key| -> Setting {
             let setting = |value: String, origin: Origin| Setting { key, value, origin };
+            let path = |path: &Option<PathBuf>, flag| path.as_ref().map(|path| (path.display().to_string(), flag));
             let flag = match key {
                 Key::Address => flags.address.clone().map(|value| (value, "--address")),
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
                 // `-o` belongs to the commands that print something: see `Context::printer`.
                 Key::Output => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
-                Key::DataDir => flags.data_dir.as_ref().map(|path| (path.display().to_string(), "--data")),
+                Key::DataDir => path(&flags.data_dir, "--data"),
+                Key::Ca => path(&flags.ca, "--ca"),
+                Key::Certificate => path(&flags.certificate, "--cert"),
+                Key::Private => path(&flags.private_key, "--key"),
+                Key::Token => flags.token.clone().map(|value| (value, "--token")),
+                Key::TokenFile => None,
             };
             if let Some((value, name)) = flag {
                 return setting(value, Origin::Flag(name.to_owned()));
@@ -181,7 +238,10 @@ impl Settings {
                 None => setting(key.default().to_owned(), Origin::Default),
             }
         };
-        Ok(Self { list: Key::ALL.map(find).into(), warnings })
+        let list: Vec<Setting> = Key::ALL.map(find).into();
+        let is_live = list.iter().any(|setting| matches!(setting.origin, Origin::Live(_)));
+        let runs_in_plain_text = is_live && Live::find(world, data_dir.as_deref()).is_some_and(|(live, _)| !live.tls);
+        Ok(Self { list, runs_in_plain_text, warnings })
     }
 
     /// All of them.
@@ -292,7 +352,7 @@ mod tests {
         assert_eq!(settings.addresses(), ["lab:1", "lab:2"]);
         assert_eq!(settings.get(Key::Address).origin, Origin::Context("lab".into(), root.join("home/config.toml")));
 
-        let here = Live { address: "127.0.0.1:9".into(), pid: std::process::id() };
+        let here = Live { address: "127.0.0.1:9".into(), pid: std::process::id(), tls: false };
         here.write(&root.join("work/.heats")).expect("writes");
         assert_eq!(address(&Flags::default(), &none).1, Origin::Live(root.join("work/.heats/address")));
 
@@ -310,7 +370,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(root.path().join("work/deep")).expect("a folder");
         // Above the largest process id of any system.
-        let gone = Live { address: "127.0.0.1:9".into(), pid: 0x3fff_ffff };
+        let gone = Live { address: "127.0.0.1:9".into(), pid: 0x3fff_ffff, tls: false };
         gone.write(&root.path().join("work/.heats")).expect("writes");
         assert_eq!(address(&Flags::default(), &world(root.path(), &[])).1, Origin::Default);
     }

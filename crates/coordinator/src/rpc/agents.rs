@@ -8,7 +8,7 @@ use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use heats_core::ops::agent_drain::leaving;
 use heats_core::ops::agents::{self, Attach};
-use heats_core::ops::attempts::{Finish, Key};
+use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::{Op, Refusal, Reply};
 use heats_domain::AgentId;
 use heats_wire::convert::{ConvertError, required};
@@ -20,10 +20,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
-use crate::decider::{Answer, AskError};
-use crate::edge::clock;
-use crate::node::Node;
-use crate::status::{malformed, unanswered};
+use super::join;
+use crate::caller::Caller;
+use crate::decider::{Answer, AskError, Parting};
+use crate::node::{Node, ToAgents};
+use crate::rpc::reading::Reading;
+use crate::status::{impostor, malformed, unanswered};
 use crate::streams::{Attached, Opening, Outbox, Present, Taken, leave, run, stop};
 
 /// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
@@ -41,47 +43,65 @@ impl AgentsService {
     }
 }
 
-type ToAgents = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl Agents for AgentsService {
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        join::join(&self.node, request).await
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        join::renew(&self.node, request).await
+    }
+
     type AttachStream = ToAgents;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<ToAgents>, Status> {
-        let mut messages = request.into_inner();
-        let first = messages.message().await?.and_then(|m| m.message);
-        let Some(from_agent::Message::Hello(hello)) = first else {
-            return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
-        };
-        let (attach, opening) = attach(hello).map_err(|error| malformed(&error))?;
-        let agent = attach.agent;
-        let node = self.node.clone();
-        let silent = node.leases.silent(agent, Instant::now());
-        // A process that lives is heard of once in a heartbeat, or nearly so.
-        let lives = silent.is_some_and(|silent| silent < node.config.heartbeat * 2);
-        let present = if lives { Present::Heard } else { Present::Silent };
-        // The outbox exists before the agent is known to the leader, so that no order to it is lost.
-        let Attached { number, outbox, inbox, cut } =
-            node.streams.attach(agent, opening, present).map_err(|Taken| taken(agent, &attach.name))?;
-        node.leases.renew(agent, Instant::now());
-        let answer = match node.decider.ask(Op::Attach(attach)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                node.streams.detach(agent, number);
-                return Err(unanswered(&error));
-            }
-        };
-        let first = match answer.reply {
-            Reply::Attached(attached) => welcome(&node, agent, attached),
-            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) => Vec::new(),
-        };
-        info!(agent_id = %agent, "agent attached");
-        let session = Session { node, agent, number, outbox };
-        tokio::spawn(session.run(messages, cut));
-        // What was decided in the same turn may be in the inbox already: the welcome comes before it all the same.
-        let answers = futures::stream::iter(first).chain(ReceiverStream::new(inbox));
-        Ok(Response::new(Box::pin(answers.map(Ok))))
+        let caller = request.extensions().get().cloned().unwrap_or(Caller::Nobody);
+        attach(self.node.clone(), caller, request.into_inner()).await.map(Response::new)
     }
+}
+
+/// Begins a session with whoever says Hello in `messages`.
+pub async fn attach<M>(node: Node, caller: Caller, mut messages: M) -> Result<ToAgents, Status>
+where
+    M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
+{
+    let first = messages.next().await.transpose()?.and_then(|m| m.message);
+    let Some(from_agent::Message::Hello(hello)) = first else {
+        return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
+    };
+    let (attach, opening) = attach_of(hello, node.clock.now_ms()).map_err(|error| malformed(&error))?;
+    let agent = attach.agent;
+    if !caller.is_agent(agent) {
+        return Err(impostor(agent));
+    }
+    // What the agent holds may be news from another leader: to call it lost, this one must be sure of its own.
+    Reading::Fresh.state(&node).await?;
+    let silent = node.leases.silent(agent, Instant::now());
+    // A process that lives is heard of once in a heartbeat, or nearly so.
+    let lives = silent.is_some_and(|silent| silent < node.config.heartbeat * 2);
+    let present = if lives { Present::Heard } else { Present::Silent };
+    // The outbox exists before the agent is known to the leader, so that no order to it is lost.
+    let Attached { number, outbox, inbox, cut } =
+        node.streams.attach(agent, opening, present).map_err(|Taken| taken(agent, &attach.name))?;
+    node.leases.renew(agent, Instant::now());
+    let answer = match node.decider.ask(Op::Attach(attach)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            node.streams.detach(agent, number);
+            return Err(unanswered(&error));
+        }
+    };
+    let first = match answer.reply {
+        Reply::Attached(attached) => welcome(&node, agent, attached),
+        Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Token(_) => Vec::new(),
+    };
+    info!(agent_id = %agent, "agent attached");
+    let session = Session { node, agent, number, outbox, reign: answer.reign };
+    tokio::spawn(session.run(messages, cut));
+    // What was decided in the same turn may be in the inbox already: the welcome comes before it all the same.
+    let answers = futures::stream::iter(first).chain(ReceiverStream::new(inbox));
+    Ok(Box::pin(answers.map(Ok)))
 }
 
 /// That two processes say that they are the same agent.
@@ -93,7 +113,7 @@ fn taken(agent: AgentId, name: &str) -> Status {
     Status::already_exists(why)
 }
 
-fn attach(hello: v1::Hello) -> Result<(Attach, Opening), ConvertError> {
+fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), ConvertError> {
     let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
@@ -101,7 +121,7 @@ fn attach(hello: v1::Hello) -> Result<(Attach, Opening), ConvertError> {
         holding.into_iter().map(|h| required(h.key, "key")?.try_into()).collect::<Result<BTreeSet<Key>, _>>()?;
     let condition = condition.unwrap_or_default();
     let able = condition.unable.is_empty();
-    let opening = Opening { session, since_ms: clock::now_ms(), condition };
+    let opening = Opening { session, since_ms: now_ms, condition };
     Ok((Attach { agent, name, inventory, version, holding, able, lineage }, opening))
 }
 
@@ -136,13 +156,18 @@ struct Session {
     agent: AgentId,
     number: u64,
     outbox: Outbox,
+    /// The leader's reign that it began in: it ends with it.
+    reign: u64,
 }
 
 /// What becomes of one message: its number, and what has to be decided first.
 type Pending = Pin<Box<dyn Future<Output = (u64, Option<Key>, Result<(), AskError>)> + Send>>;
 
 impl Session {
-    async fn run(self, mut messages: Streaming<v1::FromAgent>, mut cut: oneshot::Receiver<()>) {
+    async fn run<M>(self, mut messages: M, mut cut: oneshot::Receiver<()>)
+    where
+        M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
+    {
         let mut told = coordinators(&self.node);
         let mut pending: FuturesOrdered<Pending> = FuturesOrdered::new();
         loop {
@@ -155,8 +180,8 @@ impl Session {
                 }
                 () = self.outbox.closed() => break,
                 _ = &mut cut => break,
-                message = messages.message(), if pending.len() < WINDOW => match message {
-                    Ok(Some(message)) => {
+                message = messages.next(), if pending.len() < WINDOW => match message {
+                    Some(Ok(message)) => {
                         self.node.leases.renew(self.agent, Instant::now());
                         if matches!(message.message, Some(from_agent::Message::Heartbeat(_)))
                             && self.tell_coordinators(&mut told).await.is_err()
@@ -172,8 +197,8 @@ impl Session {
                             }
                         }
                     }
-                    Ok(None) => break,
-                    Err(status) => {
+                    None => break,
+                    Some(Err(status)) => {
                         debug!(agent_id = %self.agent, %status, "stream broken");
                         break;
                     }
@@ -181,7 +206,7 @@ impl Session {
             }
         }
         if self.node.streams.detach(self.agent, self.number) {
-            self.node.decider.detach(self.agent).await;
+            self.node.decider.detach(self.agent, Parting::Gone).await;
             info!(agent_id = %self.agent, "agent detached");
         }
     }
@@ -198,11 +223,11 @@ impl Session {
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::Leaving(v1::Leaving {}) => {
-                self.node.decider.detach(self.agent).await;
+                self.node.decider.detach(self.agent, Parting::Leaving).await;
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::LogChunk(chunk) => {
-                self.node.relays.deliver(chunk);
+                self.node.relays.deliver(self.agent, chunk);
                 return Ok(None);
             }
             from_agent::Message::Started(v1::Started { key, environment }) => {
@@ -218,7 +243,10 @@ impl Session {
                 (finish.key, Op::Finish(finish))
             }
         };
-        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_patiently(op).await?;
+        if let Err(refusal) = attempts::owned(&self.node.replica.state(), self.agent, key) {
+            return Ok(Some(Box::pin(async move { (seq, Some(key), Err(AskError::Refused(refusal))) })));
+        }
+        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_in(self.reign, op).await?;
         Ok(Some(Box::pin(async move {
             let outcome = match answer.await {
                 Ok(Ok(Answer { .. })) => Ok(()),
@@ -245,7 +273,7 @@ impl Session {
         let (could, can) = (before.condition.unable.is_empty(), condition.unable.is_empty());
         if could != can {
             info!(agent_id = %self.agent, unable = condition.unable, "agent can start something, or no longer");
-            self.node.decider.able(self.agent, can).await;
+            self.node.decider.able(self.agent, self.number, can).await;
         }
         self.node.streams.describe(self.agent, self.number, condition);
     }

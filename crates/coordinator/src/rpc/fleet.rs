@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::reading::Reading;
-use crate::edge::clock;
 use crate::node::Node;
 use crate::status::{refused, unanswered};
 
@@ -52,7 +51,7 @@ pub async fn agent(node: &Node, request: v1::AgentRequest) -> Result<v1::AgentRe
     let id = find(&state, &agent).map_err(|refusal| refused(&refusal))?;
     Ok(v1::AgentResponse {
         log_index: state.applied,
-        now_ms: clock::now_ms(),
+        now_ms: node.clock.now_ms(),
         agent: status(node, &state, id),
         holds: views::held(&state, id, HELD),
     })

@@ -17,7 +17,7 @@ use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
 use super::{events, fleet, logs, series};
 use crate::decider::Answer;
-use crate::edge::{clock, entropy};
+use crate::edge::entropy;
 use crate::node::Node;
 use crate::status::{refused, unanswered};
 
@@ -66,7 +66,7 @@ impl Sweeps for SweepsService {
         let spec = crate::admission::admit(&spec)?;
         let name = Some(name).filter(|name| !name.is_empty());
         let submit = Submit {
-            sweep: entropy::sweep_id(),
+            sweep: entropy::sweep_id(self.node.clock.as_ref()),
             request,
             spec,
             name,
@@ -91,13 +91,17 @@ impl Sweeps for SweepsService {
         let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
         let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
         let sweeps = sweeps.take(limit).map(|sweep| views::sweep(sweep)).collect();
-        Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: clock::now_ms(), sweeps }))
+        Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: self.node.clock.now_ms(), sweeps }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let state = self.state(request.metadata()).await?;
         let sweep = views::sweep(find(&state, &request.into_inner().sweep)?);
-        Ok(Response::new(v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep: Some(sweep) }))
+        Ok(Response::new(v1::GetResponse {
+            log_index: state.applied,
+            now_ms: self.node.clock.now_ms(),
+            sweep: Some(sweep),
+        }))
     }
 
     async fn trials(&self, request: Request<v1::TrialsRequest>) -> Result<Response<v1::TrialsResponse>, Status> {
@@ -156,6 +160,7 @@ impl Sweeps for SweepsService {
         let mut states = self.node.replica.watch_state();
         let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
         let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
+        let clock = self.node.clock.clone();
         let (sender, answers) = mpsc::channel(4);
         tokio::spawn(async move {
             let mut seen = 0;
@@ -166,7 +171,7 @@ impl Sweeps for SweepsService {
                 if length != seen {
                     seen = length;
                     let sweep = Some(views::sweep(sweep));
-                    let answer = v1::GetResponse { log_index: state.applied, now_ms: clock::now_ms(), sweep };
+                    let answer = v1::GetResponse { log_index: state.applied, now_ms: clock.now_ms(), sweep };
                     if sender.send(Ok(answer)).await.is_err() {
                         return;
                     }

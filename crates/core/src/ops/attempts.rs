@@ -1,7 +1,7 @@
 //! What agents say about the attempts that they hold: started, reported, finished.
 
 use heats_domain::spec::ExitMeaning;
-use heats_domain::{FailureKind, Metrics, SweepId, TrialState};
+use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
 use super::drain::{self, Running, settled, verdict};
@@ -72,6 +72,21 @@ pub struct Finish {
     pub max_rss: u64,
     /// For people.
     pub detail: String,
+}
+
+/// Whether the attempt was leased to `agent`: nobody else may say anything about it. An attempt is one agent's for ever,
+/// so this can be asked of any state that has the lease.
+///
+/// # Errors
+/// [`Refusal::Stale`], which says no more than it would of an attempt that is over.
+pub fn owned(state: &State, agent: AgentId, key: Key) -> Result<(), Refusal> {
+    let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial));
+    let place = (key.attempt as usize).checked_sub(1);
+    let attempt = trial.zip(place).and_then(|(trial, place)| trial.attempts.get(place));
+    match attempt {
+        Some(attempt) if attempt.agent == agent => Ok(()),
+        Some(_) | None => Err(Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt }),
+    }
 }
 
 /// The trial whose live attempt is `key`'s.
@@ -283,10 +298,10 @@ fn clip(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use heats_domain::{FailureKind, Metrics, SweepId, TrialState};
+    use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
     use serde_json::json;
 
-    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX};
+    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX, owned};
     use crate::testing::{Cluster, SweepBuilder, finish};
     use crate::{Fact, Op, Refusal, Reply};
 
@@ -328,6 +343,22 @@ mod tests {
         assert_eq!(cluster.state(id, 0), TrialState::Leased);
         cluster.report(key, 1, 0.5).expect("is live");
         assert_eq!(cluster.state(id, 0), TrialState::Running);
+    }
+
+    #[test]
+    fn an_attempt_is_its_own_agents_for_ever_and_nobody_elses() {
+        let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
+        let (own, other) = (AgentId { bits: 1 }, AgentId { bits: 2 });
+        let stale = |attempt| Err(Refusal::Stale { sweep: id, trial: 0, attempt });
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
+        for attempt in [0, 2] {
+            assert_eq!(owned(&cluster.applied, own, Key { attempt, ..key }), stale(attempt));
+        }
+        cluster.op(Op::Expire(own, 30_000)).expect("expires");
+        cluster.attach(2, 1);
+        let again = cluster.dispatch()[0];
+        assert_eq!((owned(&cluster.applied, other, again), owned(&cluster.applied, own, again)), (Ok(()), stale(2)));
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod control;
 pub mod drain;
 pub mod restore;
 pub mod submit;
+pub mod tokens;
 
 use crate::fact::{AgentAttached, Fact};
 use crate::refusal::Refusal;

@@ -14,11 +14,13 @@ use crate::state::State;
 /// See [`TurnError`].
 pub fn begin_anew(mut state: State, term: u64, lineage: u64) -> Result<State, TurnError> {
     // Its time is the backup's: how long attempts ran on after that is not known.
-    let mut leading = Leading::new(term, state.clone());
+    let mut leading = Leading::new(term, 0, state.clone());
     // It is never refused.
     let _done = leading.decide(Op::Restore(lineage))?;
     if let Some(entry) = leading.finish() {
-        state.apply(state.applied + 1, term, &entry)?;
+        // Nothing was recorded in its term before it.
+        let recorded = state.apply(state.applied + 1, term, &entry)?;
+        debug_assert!(recorded, "the first entry of a term counts");
     }
     Ok(state)
 }
@@ -68,7 +70,7 @@ mod tests {
         assert!(state.leases.values().all(|held| held.is_empty()));
 
         // The agents of the old cluster are known by another name until they have begun anew.
-        let mut leading = Leading::new(1 << 21, state.clone());
+        let mut leading = Leading::new(1 << 21, 0, state.clone());
         let old = Attach { holding: keys.iter().copied().collect(), ..attach(1, 2, 0) };
         let refused = leading.decide(Op::Attach(old)).expect("no contradiction");
         assert_eq!(refused, Err(Refusal::OtherLineage { lineage: 77 }));
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(violations(&state), []);
         assert!(matches!(state.sweeps[&id].status, Status::Ended { .. }));
         let records = state.records().map(|record| record.as_ref().clone());
-        let again = State::from_records(state.applied, records).expect("restores");
+        let again = State::from_records(state.applied, state.turn, records).expect("restores");
         assert_eq!((again.hash(), again.lineage()), (state.hash(), 77));
     }
 }

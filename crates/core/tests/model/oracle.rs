@@ -8,6 +8,8 @@ use heats_core::ops::attempts::{End, Key};
 use heats_core::ops::control::{Edit, Verb};
 use heats_domain::{SweepId, TrialState};
 
+use crate::tokens::Tokens;
+
 /// What a sweep of the test asks for.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -235,6 +237,7 @@ pub enum Answer {
     Enqueued(u32),
     Retried(Vec<u32>),
     Attached { kill: Vec<Key>, stop: Vec<Key>, run: Vec<Key> },
+    Token(u64),
 }
 
 /// What the searcher of a sweep has for its next trial.
@@ -262,6 +265,7 @@ pub struct Oracle {
     pub now: u64,
     pub sweeps: BTreeMap<u64, Sweep>,
     pub agents: BTreeMap<u64, Agent>,
+    pub tokens: Tokens,
     pub lineage: u64,
 }
 
@@ -477,7 +481,7 @@ impl Oracle {
     }
 
     pub fn drain(&mut self, agent: u64, reason: &str, now: bool) -> Answer {
-        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0016") };
+        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
         let (old, ending) = agent.drained.clone().unwrap_or_default();
         let reason = if reason.is_empty() { old } else { reason.to_owned() };
         agent.drained = Some((reason, now || ending));
@@ -485,7 +489,7 @@ impl Oracle {
     }
 
     pub fn undrain(&mut self, agent: u64) -> Answer {
-        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0016") };
+        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
         agent.drained = None;
         Answer::Done
     }

@@ -8,12 +8,15 @@ use heats_core::ops::agent_drain::Drain;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
+use heats_core::ops::tokens::{Create, Join};
 use heats_core::testing::{self, SweepBuilder};
-use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep};
-use heats_domain::{AgentId, Metrics, Params, SweepId, TrialState, Value};
+use heats_core::token::secret_hash;
+use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep, TokenRole};
+use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState, Value};
 use prost::Message;
 
 use crate::oracle::{self, Answer, Ask, Kind, Oracle, Standing, TARGET, UPPER, ask};
+use crate::tokens::Token;
 
 /// One thing that happens. Numbers pick among what there is when it happens.
 #[derive(Clone, Debug)]
@@ -35,6 +38,9 @@ pub enum Happening {
     Start(u16),
     Report { pick: u16, ahead: i64, value: u8 },
     Finish { pick: u16, end: u8, ran_ms: u64 },
+    CreateToken { id: u64, secret: u8, role: u8, ttl: Option<u64>, uses: u32 },
+    RevokeToken(u64),
+    Join { token: u64, agent: u64, key: u8 },
     Limits,
     Dispatch(u64),
     Clock(i64),
@@ -78,7 +84,7 @@ pub struct Run {
 impl Run {
     pub fn new() -> Self {
         let applied = State::default();
-        let leading = Leading::new(1, applied.clone());
+        let leading = Leading::new(1, 0, applied.clone());
         let oracle = Oracle::default();
         Self { leading, applied, oracle, now: 1_000_000, term: 1, turns: 0, begins: true, log: Vec::new() }
     }
@@ -191,6 +197,30 @@ impl Run {
                 let finish = Finish { cpu_ms: ran_ms, ..testing::finish(key, end, ran_ms) };
                 self.expect(Op::Finish(finish), expected);
             }
+            Happening::CreateToken { id, secret, role, ttl, uses } => {
+                let role = [TokenRole::Agent, TokenRole::User, TokenRole::Admin][usize::from(role) % 3];
+                let create = Create {
+                    token: TokenId { bits: id },
+                    name: String::new(),
+                    role,
+                    hash: secret_hash(&secret.to_string()),
+                    ttl_ms: ttl,
+                    uses_max: uses,
+                };
+                let expires = ttl.map(|ttl| self.oracle.now + ttl);
+                let token = Token { secret, role, expires, max: uses, users: BTreeSet::new() };
+                let expected = self.oracle.tokens.create(self.oracle.now, id, token);
+                self.expect(Op::CreateToken(create), expected);
+            }
+            Happening::RevokeToken(id) => {
+                let expected = self.oracle.tokens.revoke(id);
+                self.expect(Op::RevokeToken(TokenId { bits: id }.to_string()), expected);
+            }
+            Happening::Join { token, agent, key } => {
+                let expected = self.oracle.tokens.join(self.oracle.now, token, agent, key);
+                let (token, agent) = (TokenId { bits: token }, AgentId { bits: agent });
+                self.expect(Op::Join(Join { token, agent, key: [key; 32] }), expected);
+            }
             Happening::Limits => {
                 self.oracle.limits();
                 self.leading.limits().expect("no contradiction");
@@ -200,7 +230,7 @@ impl Run {
             Happening::FailOver => {
                 self.end_turn();
                 self.term += 1;
-                self.leading = Leading::new(self.term, self.applied.clone());
+                self.leading = Leading::new(self.term, 0, self.applied.clone());
                 // What a leader read off its clock and never wrote down is lost with it.
                 self.oracle.now = self.applied.at_ms;
                 self.oracle.agents.values_mut().for_each(|agent| agent.attached = false);
@@ -247,6 +277,7 @@ impl Run {
             Ok(Reply::Enqueued(count)) => Answer::Enqueued(count),
             Ok(Reply::Retried(trials)) => Answer::Retried(trials),
             Ok(Reply::Attached(a)) => Answer::Attached { kill: a.kill, stop: a.stop, run: a.run },
+            Ok(Reply::Token(token)) => Answer::Token(token.bits),
         };
         assert_eq!(answer, expected, "the answer to {said}");
         compare(&self.oracle, self.leading.draft(), &said);
@@ -280,7 +311,7 @@ impl Run {
     /// A snapshot of the state makes the state again.
     fn restore(&self) {
         let records = self.applied.records().map(|record| record.as_ref().clone());
-        let restored = State::from_records(self.applied.applied, records).expect("restores");
+        let restored = State::from_records(self.applied.applied, self.applied.turn, records).expect("restores");
         assert_eq!(restored.hash(), self.applied.hash());
         compare(&self.oracle, &restored, "the snapshot");
         compare_all(&restored, &self.applied);
@@ -384,7 +415,12 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         compare_trials(sweep, expected, after);
     }
     assert_eq!(state.lineage(), oracle.lineage, "the lineage after {after}");
+    let tokens = state.tokens.iter().map(|(id, token)| (id.bits, token.role(), token.uses() as usize));
+    let expected = oracle.tokens.good.iter().map(|(id, token)| (*id, Some(token.role), token.users.len()));
+    assert_eq!(tokens.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the tokens after {after}");
     for agent in 1..=3 {
+        let key = oracle.tokens.keys.get(&agent).map(|key| [*key; 32]);
+        assert_eq!(state.agent_key(AgentId { bits: agent }), key.as_ref().map(|key| &key[..]), "keys after {after}");
         let held = state.leases.get(&AgentId { bits: agent });
         let held = held.into_iter().flatten().map(|((sweep, trial), lease)| Key {
             sweep: *sweep,
@@ -440,7 +476,7 @@ fn compare_all(a: &State, b: &State) {
             .map(|all| format!("{all:?}"))
             .collect();
         let held: Vec<_> = state.leases.iter().filter(|(_, held)| !held.is_empty()).collect();
-        format!("{sweeps:?} {held:?} {:?} {:?} {:?}", state.agents, state.drains, state.restored)
+        format!("{sweeps:?} {held:?} {:?} {:?} {:?} {:?}", state.agents, state.drains, state.tokens, state.restored)
     };
     assert_eq!(describe(a), describe(b));
 }

@@ -40,6 +40,14 @@ pub(crate) struct Shared {
 }
 
 impl Catalogue {
+    /// The catalogue of a node that keeps none.
+    pub(crate) fn none() -> Self {
+        let open = RwLock::new(Err(CatalogueError::Unavailable("this node keeps none".to_owned())));
+        let (applied, _) = watch::channel(0);
+        let (close, _) = mpsc::unbounded_channel();
+        Self { shared: Arc::new(Shared { open, applied, doubt: Notify::new(), close }) }
+    }
+
     /// The sweep's records from `from_index` on, at most `limit`, in log order.
     ///
     /// # Errors

@@ -1,25 +1,39 @@
-//! The few things that the log does to a disk, behind a trait, so that tests can make them fail.
+//! The few things that the log does to a disk, behind a trait, so that tests can make them fail, and a simulation lose them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::StorageError;
 
 /// A disk.
-pub(crate) trait Disk: Send + Sync + 'static {
+pub trait Disk: Send + Sync + 'static {
     /// Makes a file of `head` and zeros up to `length`, durable with its name: written aside, synced, renamed.
+    ///
+    /// # Errors
+    /// Where the file system refuses; nothing is there then.
     fn create(&self, path: &Path, head: &[u8], length: u64) -> Result<File, StorageError>;
     /// Writes over what is at `offset`.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
     fn write(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
     /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// Where the file system refuses: nobody knows then what is durable.
     fn sync(&self, file: &File, path: &Path) -> Result<(), StorageError>;
+    /// How long the next write and its sync take beyond the time of these calls: a simulated disk blocks nobody.
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RealDisk;
+pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path, head: &[u8], length: u64) -> Result<File, StorageError> {

@@ -4,17 +4,16 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::codec;
 use crate::error::{Failure, StorageError};
+use crate::ground::{Ground, Work};
 use crate::log::contents::{Contents, next};
-use crate::log::disk::Disk;
 use crate::log::open::{self, LogSettings};
 use crate::log::writer::{Done, Job, Writer};
 use crate::pb::{self, Record};
@@ -34,7 +33,7 @@ pub(crate) struct Log {
 
 struct Shared {
     contents: Mutex<Contents>,
-    jobs: Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
     flushes: Arc<AtomicU64>,
 }
 
@@ -47,9 +46,10 @@ impl Log {
     /// Opens the log and starts its writer. An error while writing goes to `failure`.
     pub(crate) fn open(
         settings: LogSettings,
-        disk: Arc<dyn Disk>,
+        ground: Ground,
         failure: watch::Sender<Option<Failure>>,
     ) -> Result<Self, StorageError> {
+        let Ground { disk, work } = ground;
         let opened = open::open(&settings, &disk)?;
         let node_id = settings.node;
         tracing::info!(
@@ -60,13 +60,20 @@ impl Log {
             "log opened"
         );
         let contents = opened.contents.clone();
-        let (jobs, queue) = channel();
+        let (jobs, queue) = mpsc::unbounded_channel();
         let writer = Writer::new(settings.clone(), disk, queue, failure, opened);
         let flushes = Arc::clone(&writer.flushes);
-        std::thread::Builder::new()
-            .name("heats-log".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|e| StorageError::io("start the writer of", &settings.dir, e))?;
+        match work {
+            Work::Threads => {
+                std::thread::Builder::new()
+                    .name("heats-log".to_owned())
+                    .spawn(move || writer.run())
+                    .map_err(|e| StorageError::io("start the writer of", &settings.dir, e))?;
+            }
+            Work::Inline => {
+                tokio::spawn(writer.run_as_task());
+            }
+        }
         Ok(Self { shared: Arc::new(Shared { contents: Mutex::new(contents), jobs, flushes }) })
     }
 

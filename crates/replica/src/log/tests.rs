@@ -14,9 +14,10 @@ use tokio::sync::watch;
 
 use crate::codec;
 use crate::error::StorageError;
+use crate::ground::{Ground, Work};
 use crate::log::disk::{Disk, RealDisk};
-use crate::log::faults::PowerDisk;
 use crate::log::open::{self, LogSettings};
+use crate::log::power::PowerDisk;
 use crate::log::store::Log;
 use crate::pb;
 use crate::types::{LogEntry, LogId, Payload, Types, Vote};
@@ -36,7 +37,7 @@ fn settings(dir: &Path) -> LogSettings {
 }
 
 fn open_on(dir: &Path, disk: Arc<dyn Disk>) -> Result<Log, StorageError> {
-    Log::open(settings(dir), disk, watch::channel(None).0)
+    Log::open(settings(dir), Ground { disk, work: Work::Threads }, watch::channel(None).0)
 }
 
 fn open(dir: &Path) -> Result<Log, StorageError> {
@@ -201,7 +202,7 @@ impl Camera {
         let dir = tempfile::tempdir().unwrap();
         let mut dice = self.dice.lock().unwrap();
         let odds = 1 + dice.roll(4);
-        self.disk.cut(dir.path(), || dice.roll(4) < odds);
+        self.disk.cut(dir.path(), || dice.roll(4) < odds).unwrap();
         self.pictures.lock().unwrap().push(dir);
     }
 }

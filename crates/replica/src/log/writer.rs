@@ -1,4 +1,4 @@
-//! The one thread that writes the log. It takes everything that waits, writes it as one frame, makes it
+//! The one thread, or in a simulation the one task, that writes the log. It takes everything that waits, writes it as one frame, makes it
 //! durable with one sync, then tells everybody: proposals that are in flight together share the cost.
 //!
 //! The first error ends it. After a failed sync nobody knows what is on the disk, so nothing is written or
@@ -9,11 +9,10 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 
 use openraft::storage::IOFlushed;
 use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Failure, StorageError};
 use crate::frame;
@@ -49,7 +48,7 @@ pub(crate) enum Done {
 pub(crate) struct Writer {
     pub(crate) settings: LogSettings,
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) jobs: Receiver<Job>,
+    pub(crate) jobs: mpsc::UnboundedReceiver<Job>,
     pub(crate) failure: watch::Sender<Option<Failure>>,
     pub(crate) flushes: Arc<AtomicU64>,
     active: Active,
@@ -58,13 +57,39 @@ pub(crate) struct Writer {
     sequence: u64,
     /// What the next file has to begin with.
     begin: pb::Begin,
+    gathered: Gathered,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Gathered {
+    jobs: Vec<Job>,
+    /// In bytes.
+    size: usize,
+    /// Somebody waits for it.
+    wanted: bool,
+    /// Nothing comes after it.
+    closing: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, job: Job) {
+        self.size += job.records.iter().map(Record::encoded_len).sum::<usize>();
+        self.wanted |= !matches!(job.done, Done::Lazy);
+        self.closing |= matches!(job.done, Done::Close(_));
+        self.jobs.push(job);
+    }
+
+    const fn has_room(&self) -> bool {
+        self.size < FRAME_BYTES && !self.closing
+    }
 }
 
 impl Writer {
     pub(crate) fn new(
         settings: LogSettings,
         disk: Arc<dyn Disk>,
-        jobs: Receiver<Job>,
+        jobs: mpsc::UnboundedReceiver<Job>,
         failure: watch::Sender<Option<Failure>>,
         opened: Opened,
     ) -> Self {
@@ -80,36 +105,67 @@ impl Writer {
         };
         let Opened { active, full, salt, sequence, .. } = opened;
         let flushes = Arc::default();
-        Self { settings, disk, jobs, failure, flushes, active, full, salt, sequence, begin }
+        Self {
+            settings,
+            disk,
+            jobs,
+            failure,
+            flushes,
+            active,
+            full,
+            salt,
+            sequence,
+            begin,
+            gathered: Gathered::default(),
+        }
     }
 
     /// Runs until the log is closed or cannot be written.
     pub(crate) fn run(mut self) {
-        let mut waiting = Vec::new();
-        let mut size = 0;
-        while let Ok(job) = self.jobs.recv() {
-            let mut next = Some(job);
-            let mut wanted = false;
-            let mut closing = false;
-            while let Some(job) = next.take() {
-                size += job.records.iter().map(Record::encoded_len).sum::<usize>();
-                wanted |= !matches!(job.done, Done::Lazy);
-                closing |= matches!(job.done, Done::Close(_));
-                waiting.push(job);
-                if size < FRAME_BYTES && !closing {
-                    next = self.jobs.try_recv().ok();
+        while let Some(job) = self.jobs.blocking_recv() {
+            self.gather(job);
+            if self.is_due() && self.flush() {
+                return;
+            }
+        }
+    }
+
+    /// The same as a task: what the disk takes in time, others have.
+    pub(crate) async fn run_as_task(mut self) {
+        while let Some(job) = self.jobs.recv().await {
+            self.gather(job);
+            if self.is_due() {
+                tokio::time::sleep(self.disk.delay()).await;
+                if self.flush() {
+                    return;
                 }
             }
-            if !wanted && size < FRAME_BYTES {
-                continue;
-            }
-            size = 0;
-            if let Err(error) = self.write(&mut waiting) {
-                self.fail(error, waiting);
-                return;
-            }
-            if closing {
-                return;
+        }
+    }
+
+    /// Takes `job` and everything else that waits, as far as one frame goes.
+    fn gather(&mut self, job: Job) {
+        self.gathered.add(job);
+        while self.gathered.has_room()
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            self.gathered.add(job);
+        }
+    }
+
+    /// What nobody waits for may wait for something else, as long as there is room.
+    const fn is_due(&self) -> bool {
+        self.gathered.wanted || !self.gathered.has_room()
+    }
+
+    /// Writes what was gathered; whether that was the last.
+    fn flush(&mut self) -> bool {
+        let Gathered { mut jobs, closing, .. } = std::mem::take(&mut self.gathered);
+        match self.write(&mut jobs) {
+            Ok(()) => closing,
+            Err(error) => {
+                self.fail(error, jobs);
+                true
             }
         }
     }
@@ -205,24 +261,22 @@ impl Writer {
         Ok(())
     }
 
-    fn fail(self, error: StorageError, waiting: Vec<Job>) {
+    fn fail(&mut self, error: StorageError, waiting: Vec<Job>) {
         let error = Arc::new(error);
         tracing::error!(node_id = self.settings.node, %error, "the log cannot be written, the node stops");
         self.failure.send_if_modified(|failure| {
             failure.is_none().then(|| *failure = Some(Failure::Log(Arc::clone(&error)))).is_some()
         });
         let told = || io::Error::other(error.to_string());
-        let rest = std::iter::from_fn(|| self.jobs.recv().ok());
+        // Whoever comes later finds the queue closed.
+        self.jobs.close();
+        let rest = std::iter::from_fn(|| self.jobs.try_recv().ok());
         for job in waiting.into_iter().chain(rest) {
             match job.done {
                 Done::Lazy | Done::Untold => {}
                 Done::Flushed(callback) => callback.io_completed(Err(told())),
-                Done::Caller(caller) => {
+                Done::Caller(caller) | Done::Close(caller) => {
                     let _ = caller.send(Err(told()));
-                }
-                Done::Close(caller) => {
-                    let _ = caller.send(Err(told()));
-                    return;
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use heats_core::{ApplyError, Record, State};
+use heats_core::{ApplyError, Record, State, Turn};
 use prost::Message;
 
 use crate::error::{OpenError, StorageError};
@@ -67,8 +67,9 @@ fn put(out: &mut impl Write, bytes: &mut Vec<u8>, message: &impl Message) -> io:
 
 /// Reads the snapshot and makes its state.
 pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
-    let (header, mut state) = scan(path, |records| State::from_records(0, records))?;
+    let (header, mut state) = scan(path, |records| State::from_records(0, Turn::default(), records))?;
     state.applied = header.last.map_or(0, |last| last.index);
+    state.turn = Turn { term: header.turn_term, number: header.turn_number };
     state.at_ms = state.at_ms.max(header.at_ms);
     Ok((header, state))
 }

@@ -124,6 +124,8 @@ pub(crate) fn header_of(meta: &SnapshotMeta, state: &State) -> SnapshotHeader {
         membership_at: meta.last_membership.log_id().as_ref().map(codec::log_id),
         membership: codec::membership(meta.last_membership.membership()),
         at_ms: state.at_ms,
+        turn_term: state.turn.term,
+        turn_number: state.turn.number,
     }
 }
 

@@ -133,7 +133,11 @@ async fn a_removed_sweep_leaves_nothing_in_it() {
         Fact::SweepEnded(SweepEnded { sweep: SWEEP, ending: Ending::Finished.into(), why: String::new() }),
         Fact::SweepRemoved(SweepRemoved { sweep: SWEEP }),
     ];
-    propose(&replica, over.map(|fact| Entry { term, at_ms: 5_000, facts: vec![fact.into()] }).into()).await;
+    propose(
+        &replica,
+        over.map(|fact| Entry { term, number: 0, after: 0, at_ms: 5_000, facts: vec![fact.into()] }).into(),
+    )
+    .await;
     let applied = replica.state().applied;
     replica.catalogue().applied().wait_for(|index| *index >= applied).await.unwrap();
     assert!(replica.catalogue().events(SWEEP, 0, usize::MAX).unwrap().is_empty());

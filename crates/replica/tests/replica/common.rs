@@ -40,7 +40,7 @@ pub fn entry(term: u64, n: u64) -> Entry {
         inventory: Inventory::default(),
         version: "1".to_owned(),
     });
-    Entry { term, at_ms: n, facts: vec![fact.into()] }
+    Entry { term, number: 0, after: 0, at_ms: n, facts: vec![fact.into()] }
 }
 
 /// The sweep that [`trial_entries`] is about.
@@ -59,7 +59,7 @@ pub fn sweep_entry(term: u64) -> Entry {
         base_dir: "/".to_owned(),
         provenance: "{}".to_owned(),
     });
-    Entry { term, at_ms: 1, facts: vec![fact.into()] }
+    Entry { term, number: 0, after: 0, at_ms: 1, facts: vec![fact.into()] }
 }
 
 /// The life of trial `trial` on agent 1: created and leased, three reports, ended; five entries.
@@ -78,5 +78,8 @@ pub fn trial_entries(term: u64, trial: u32) -> Vec<Entry> {
         Fact::TrialSettled(TrialSettled { sweep, trial, state: TrialState::Completed.into(), ..Default::default() }),
     ]);
     let facts = |facts: Vec<Fact>| facts.into_iter().map(Into::into).collect();
-    entries.into_iter().map(|list| Entry { term, at_ms: 1_000 + u64::from(trial), facts: facts(list) }).collect()
+    entries
+        .into_iter()
+        .map(|list| Entry { term, number: 0, after: 0, at_ms: 1_000 + u64::from(trial), facts: facts(list) })
+        .collect()
 }

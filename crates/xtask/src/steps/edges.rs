@@ -12,9 +12,10 @@ use crate::tally::Tally;
 use crate::tree::Tree;
 
 /// Every package and its layer: one may depend on lower layers only. `docs/ARCHITECTURE.md` has the picture.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 15] = [
     ("heats-domain", 0),
     ("heats-search", 1),
+    ("heats-tls", 1),
     ("heats-core", 2),
     ("heats-wire", 2),
     ("heats-replica", 3),

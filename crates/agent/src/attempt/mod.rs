@@ -2,27 +2,30 @@
 //!
 //! | file | written by | holds |
 //! |---|---|---|
-//! | `attempt.json` | agent, before the start | [`Record`]: what runs and within which limits |
+//! | `attempt.json` | agent, then the shim | what runs, in which processes, how it ended: see [`sheet`] |
 //! | `params.json` | agent, before the start | the configuration, as the trial reads it |
-//! | `live.json` | agent, then the shim | locked as long as the shim lives; after the start [`Live`]: which processes |
 //! | `stdout.log`, `stderr.log` | the trial | its output |
 //! | `metrics.jsonl` | the trial | reports, by door 0 |
 //! | `reports.jsonl` | agent | reports, by doors 1 to 3 |
 //! | `ending.json` | agent | [`Ending`]: that and why the agent ends the trial |
 //! | `infeasible.txt` | agent | that the trial declared itself infeasible, and why |
-//! | `end.json` | shim, at the end | [`End`]: how it ended |
+//!
+//! Few files, because a short trial's time goes into making them.
 
-use std::collections::BTreeMap;
+mod known;
+mod sheet;
+
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-/// The end's note is this long at least, reserved at the start, so that a full disk cannot keep it from being written.
-const END_RESERVED: usize = 1024;
+pub use known::{Cause, End, Ending, Launch, Live, Record};
+
+use sheet::{Line, Sheet};
 
 /// A file of an attempt's folder could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum DirError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried: `written`, `read`.
+        /// What was tried: `written`, `read`, `opened`, `synced`.
         verb: &'static str,
         /// Why not.
         source: std::io::Error,
@@ -47,106 +50,8 @@ pub enum DirError {
     },
 }
 
-/// What the shim starts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Launch {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// The folder that it runs in.
-    pub cwd: PathBuf,
-    /// Variables on top of the agent's own environment.
-    pub env: BTreeMap<String, String>,
-}
-
-/// What an agent must know to supervise an attempt that it did not start itself.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// The sweep's name, for people.
-    pub sweep_name: String,
-    /// The metric that the sweep ranks by, where it has one.
-    pub objective: Option<String>,
-    /// How long the attempt may run, in milliseconds.
-    pub timeout_ms: Option<u64>,
-    /// The time between SIGTERM and SIGKILL, in milliseconds.
-    pub stop_grace_ms: u64,
-    /// How many processors it may use; 0 where an agent that did not count them wrote this.
-    #[serde(default)]
-    pub cpus: u32,
-    /// The unix socket that the trial talks to.
-    pub socket: PathBuf,
-    /// Where the trial keeps its checkpoints.
-    pub checkpoints: PathBuf,
-    /// What the environment was found to be.
-    pub environment: String,
-    /// What the shim starts.
-    pub launch: Launch,
-}
-
-/// The processes of a live attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Live {
-    /// The shim, which leads the attempt's session.
-    pub shim: i32,
-    /// When the shim started, in clock ticks since boot.
-    pub started_ticks: u64,
-    /// The command, which leads its process group.
-    pub child: i32,
-}
-
-/// How the command ended.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct End {
-    /// The exit code, where it exited.
-    pub code: Option<i32>,
-    /// The signal, where one ended it.
-    pub signal: Option<i32>,
-    /// Why it never ran, where it did not.
-    pub not_started: Option<String>,
-    /// Wall time in milliseconds.
-    pub wall_ms: u64,
-    /// Processor time of the command and its reaped children, in milliseconds.
-    pub cpu_ms: u64,
-    /// The largest resident set of any one process, in bytes.
-    pub max_rss: u64,
-    /// SIGKILL ended it while the kernel counted a kill for lack of memory.
-    pub out_of_memory: bool,
-    /// How many of its processes could not be killed.
-    pub left: u32,
-}
-
-impl End {
-    /// The end of a command that never ran.
-    pub fn not_started(why: String) -> Self {
-        Self { not_started: Some(why), ..Self::default() }
-    }
-}
-
-/// Why the agent ends an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// The coordinator said so.
-    Stopped,
-    /// It ran longer than `run.timeout`.
-    TimedOut,
-    /// The agent shuts down and was told to take its trials along.
-    Shutdown,
-    /// No coordinator was heard of for too long.
-    Orphaned,
-    /// The trial is to go on elsewhere: its place was asked for, or it could not begin here.
-    Preempted,
-    /// The coordinator gave the trial to somebody else: nothing about it may be reported.
-    Fenced,
-}
-
-/// That the agent ends an attempt: noted before the first signal, so that its successor reports the same.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Ending {
-    /// Why.
-    pub cause: Cause,
-    /// Why, for people.
-    pub why: String,
-}
+/// The name of the file that tells of the attempt.
+const SHEET: &str = "attempt.json";
 
 /// The folder of one attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -209,26 +114,25 @@ impl AttemptDir {
             made => made.map_err(io)?,
         }
         self.write("params.json", params)?;
-        self.write("end.tmp", &[b' '; END_RESERVED])?;
-        self.write("attempt.json", &to_json(record))
+        self.write(SHEET, Sheet::new(&to_json(record)).bytes())
     }
 
     /// Opens the file whose lock says that the shim lives; the caller locks it and hands it on.
     ///
     /// # Errors
-    /// Where the file system refuses.
-    pub fn live_file(&self) -> Result<File, DirError> {
-        let path = self.live_path();
-        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|source| DirError::Io {
+    /// Where the attempt was never made, or the file system refuses.
+    pub fn sheet_file(&self) -> Result<File, DirError> {
+        let path = self.sheet_path();
+        OpenOptions::new().read(true).write(true).open(&path).map_err(|source| DirError::Io {
             path,
-            verb: "written",
+            verb: "opened",
             source,
         })
     }
 
-    /// The file that [`AttemptDir::live_file`] opens.
-    pub fn live_path(&self) -> PathBuf {
-        self.file("live.json")
+    /// The file that [`AttemptDir::sheet_file`] opens.
+    pub fn sheet_path(&self) -> PathBuf {
+        self.file(SHEET)
     }
 
     /// Opens a log for appending.
@@ -248,7 +152,7 @@ impl AttemptDir {
     /// # Errors
     /// Where the file is missing or damaged.
     pub fn record(&self) -> Result<Record, DirError> {
-        self.read("attempt.json")
+        self.line(Line::Record)
     }
 
     /// Whether a process may have been started here: the log that it inherits is made just before it.
@@ -259,40 +163,31 @@ impl AttemptDir {
     /// Which processes run here.
     ///
     /// # Errors
-    /// Where the file is missing or empty, as it is before the start, or damaged.
+    /// Where the file is missing or damaged, or does not say it, as before the start.
     pub fn live(&self) -> Result<Live, DirError> {
-        self.read("live.json")
+        self.line(Line::Live)
     }
 
-    /// Notes which processes run here, in the file that the caller was handed, by one write that nobody sees half.
+    /// Notes which processes run here, in the file that the caller was handed.
     ///
     /// # Errors
     /// Where the file system refuses.
     pub fn write_live(&self, file: impl AsFd, live: &Live) -> Result<(), DirError> {
-        let bytes = to_json(live);
-        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, &bytes, 0)).map_err(std::io::Error::from);
-        let whole = written.and_then(|n| if n == bytes.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) });
-        whole.map_err(|source| DirError::Io { path: self.live_path(), verb: "written", source })
+        self.fill(file, Line::Live, &to_json(live))
     }
 
     /// How it ended, or `None` where no end was noted.
     pub fn end(&self) -> Option<End> {
-        self.read("end.json").ok()
+        self.line(Line::End).ok()
     }
 
-    /// Notes how it ended, whole or not at all, in the space that [`AttemptDir::create`] reserved. Not synced:
-    /// a power cut loses at most an end that nobody was told of, and [`AttemptDir::sync_end`] bounds even that.
+    /// Notes how it ended, in the file that the caller was handed. Not synced: a power cut loses at most an end that
+    /// nobody was told of, and [`AttemptDir::sync_end`] bounds even that.
     ///
     /// # Errors
     /// Where the file system refuses.
-    pub fn write_end(&self, end: &End) -> Result<(), DirError> {
-        let path = self.file("end.tmp");
-        let io = |source| DirError::Io { path: path.clone(), verb: "written", source };
-        let mut bytes = to_json(end);
-        bytes.resize(bytes.len().max(END_RESERVED), b' ');
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
-        std::fs::rename(&path, self.file("end.json")).map_err(io)
+    pub fn write_end(&self, file: impl AsFd, end: &End) -> Result<(), DirError> {
+        self.fill(file, Line::End, &to_json(end))
     }
 
     /// Makes the end's note survive a power cut.
@@ -300,7 +195,7 @@ impl AttemptDir {
     /// # Errors
     /// Where the file system refuses.
     pub fn sync_end(&self) -> Result<(), DirError> {
-        let path = self.file("end.json");
+        let path = self.sheet_path();
         let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
         sync(&path).and_then(|()| sync(&self.path)).map_err(|source| DirError::Io { path, verb: "synced", source })
     }
@@ -344,6 +239,18 @@ impl AttemptDir {
         std::fs::rename(self.file(&aside), &path).map_err(|source| DirError::Io { path, verb: "written", source })
     }
 
+    fn fill(&self, file: impl AsFd, line: Line, bytes: &[u8]) -> Result<(), DirError> {
+        let filled = Sheet::read(&file).and_then(|sheet| sheet.fill(&file, line, bytes));
+        filled.map_err(|source| DirError::Io { path: self.sheet_path(), verb: "written", source })
+    }
+
+    fn line<T: DeserializeOwned>(&self, line: Line) -> Result<T, DirError> {
+        let path = self.sheet_path();
+        let read = File::open(&path).and_then(Sheet::read);
+        let sheet = read.map_err(|source| DirError::Io { path: path.clone(), verb: "read", source })?;
+        serde_json::from_slice(sheet.line(line)).map_err(|source| DirError::Damaged { path, source })
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, DirError> {
         let path = self.file(name);
         let mut bytes = Vec::new();
@@ -363,6 +270,8 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn record() -> Record {
@@ -387,7 +296,8 @@ mod tests {
         assert_eq!(dir.record().expect("reads"), record());
         assert_eq!(dir.end(), None, "the reserved space is no end");
         let end = End { code: Some(3), ..End::default() };
-        dir.write_end(&end).expect("writes");
+        dir.write_end(dir.sheet_file().expect("opens"), &end).expect("writes");
+        assert_eq!(dir.record().expect("still reads"), record());
         dir.sync_end().expect("syncs");
         assert_eq!(dir.end(), Some(end));
         dir.create(&record(), b"{}").expect("creates again");

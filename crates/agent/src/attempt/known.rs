@@ -1,0 +1,107 @@
+//! What is known about an attempt and has to outlive its agent. Plain data: where it is kept is not said here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the shim starts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The folder that it runs in.
+    pub cwd: PathBuf,
+    /// Variables on top of the agent's own environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What an agent must know to supervise an attempt that it did not start itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The sweep's name, for people.
+    pub sweep_name: String,
+    /// The metric that the sweep ranks by, where it has one.
+    pub objective: Option<String>,
+    /// How long the attempt may run, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The time between SIGTERM and SIGKILL, in milliseconds.
+    pub stop_grace_ms: u64,
+    /// How many processors it may use; 0 where an agent that did not count them wrote this.
+    #[serde(default)]
+    pub cpus: u32,
+    /// The unix socket that the trial talks to.
+    pub socket: PathBuf,
+    /// Where the trial keeps its checkpoints.
+    pub checkpoints: PathBuf,
+    /// What the environment was found to be.
+    pub environment: String,
+    /// What the shim starts.
+    pub launch: Launch,
+}
+
+/// The processes of a live attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Live {
+    /// The shim, which leads the attempt's session.
+    pub shim: i32,
+    /// When the shim started, in clock ticks since boot.
+    pub started_ticks: u64,
+    /// The command, which leads its process group.
+    pub child: i32,
+}
+
+/// How the command ended.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct End {
+    /// The exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal, where one ended it.
+    pub signal: Option<i32>,
+    /// Why it never ran, where it did not.
+    pub not_started: Option<String>,
+    /// Wall time in milliseconds.
+    pub wall_ms: u64,
+    /// Processor time of the command and its reaped children, in milliseconds.
+    pub cpu_ms: u64,
+    /// The largest resident set of any one process, in bytes.
+    pub max_rss: u64,
+    /// SIGKILL ended it while the kernel counted a kill for lack of memory.
+    pub out_of_memory: bool,
+    /// How many of its processes could not be killed.
+    pub left: u32,
+}
+
+impl End {
+    /// The end of a command that never ran.
+    pub fn not_started(why: String) -> Self {
+        Self { not_started: Some(why), ..Self::default() }
+    }
+}
+
+/// Why the agent ends an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The coordinator said so.
+    Stopped,
+    /// It ran longer than `run.timeout`.
+    TimedOut,
+    /// The agent shuts down and was told to take its trials along.
+    Shutdown,
+    /// No coordinator was heard of for too long.
+    Orphaned,
+    /// The trial is to go on elsewhere: its place was asked for, or it could not begin here.
+    Preempted,
+    /// The coordinator gave the trial to somebody else: nothing about it may be reported.
+    Fenced,
+}
+
+/// That the agent ends an attempt: noted before the first signal, so that its successor reports the same.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// Why.
+    pub cause: Cause,
+    /// Why, for people.
+    pub why: String,
+}

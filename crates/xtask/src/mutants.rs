@@ -1,0 +1,111 @@
+//! Breaks the product on purpose, one way after the other, and has the simulation find each: the proof that it would
+//! find the like. Works in a copy of the last commit below the target folder; the working tree is not touched.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::repo::Repo;
+use crate::run::{cargo, program};
+
+/// Where the list is.
+const LIST: &str = "tests/sim/mutations.toml";
+/// Seeds that a mutation may survive before it counts as not found; they are run so many at a time.
+const SEEDS: u64 = 200;
+const AT_ONCE: u64 = 20;
+
+struct Mutation {
+    name: String,
+    file: String,
+    find: String,
+    replace: String,
+}
+
+/// Runs the mutations of these names, or all; whether every one was found.
+pub fn run(repo: &Repo, names: &[&str]) -> Result<bool> {
+    let all = read(&repo.root.join(LIST))?;
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|mutation| mutation.name != **name)) {
+        bail!("there is no mutation `{unknown}` in {LIST}");
+    }
+    let tree = repo.target.join("mutants/tree");
+    checkout(repo, &tree)?;
+    let mut lines = Vec::new();
+    let mut survived = 0;
+    for mutation in all.iter().filter(|mutation| names.is_empty() || names.contains(&mutation.name.as_str())) {
+        println!("\n== {}", mutation.name);
+        let begun = Instant::now();
+        let path = tree.join(&mutation.file);
+        let whole = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", mutation.file))?;
+        ensure!(
+            whole.matches(&mutation.find).count() == 1,
+            "`{}`: what is to be replaced must be in `{}` once; mend {LIST}",
+            mutation.name,
+            mutation.file
+        );
+        std::fs::write(&path, whole.replacen(&mutation.find, &mutation.replace, 1))?;
+        let found = hunt(repo, &tree);
+        std::fs::write(&path, whole)?;
+        let word = match found? {
+            Some(last) => format!("found within {last} seeds"),
+            None => {
+                survived += 1;
+                format!("NOT FOUND in {SEEDS} seeds")
+            }
+        };
+        lines.push(format!("{:<36} {word}, {:.0} s", mutation.name, begun.elapsed().as_secs_f64()));
+    }
+    println!("\n{}\n{} mutations, {survived} not found", lines.join("\n"), lines.len());
+    Ok(survived == 0)
+}
+
+fn read(path: &Path) -> Result<Vec<Mutation>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let document: toml::Table = text.parse().with_context(|| format!("`{}` is no TOML", path.display()))?;
+    let list = document.get("mutation").and_then(toml::Value::as_array).context("there is no [[mutation]]")?;
+    let mutation = |table: &toml::Value| {
+        let text = |key: &str| {
+            let value = table.get(key).and_then(toml::Value::as_str);
+            value.map(str::to_owned).with_context(|| format!("a mutation has no `{key}`"))
+        };
+        Ok(Mutation { name: text("name")?, file: text("file")?, find: text("find")?, replace: text("replace")? })
+    };
+    list.iter().map(mutation).collect()
+}
+
+/// Makes the copy, or brings it to the last commit.
+fn checkout(repo: &Repo, tree: &Path) -> Result<()> {
+    let git = |args: &[&str], dir: &Path| -> Result<()> {
+        ensure!(program("git").args(args).dir(dir).succeeds()?, "git {} failed", args.join(" "));
+        Ok(())
+    };
+    let head = program("git").args(["rev-parse", "HEAD"]).dir(&repo.root).text()?;
+    let head = head.trim();
+    if tree.join(".git").exists() {
+        git(&["checkout", "--quiet", "--force", "--detach", head], tree)
+    } else {
+        let path = tree.to_str().context("the target folder's path is not UTF-8")?;
+        git(&["worktree", "prune"], &repo.root)?;
+        git(&["worktree", "add", "--quiet", "--detach", path, head], &repo.root)
+    }
+}
+
+/// Runs seeds until one finds something; how many that took.
+fn hunt(repo: &Repo, tree: &Path) -> Result<Option<u64>> {
+    let target = repo.target.join("mutants/target");
+    let test = |args: &[&str]| {
+        let base = ["test", "--locked", "--quiet", "--release", "-p", "heats-tests", "--test", "sim"];
+        cargo().args(base).args(args).dir(tree).env("CARGO_TARGET_DIR", &target).env("CARGO_INCREMENTAL", "1")
+    };
+    ensure!(test(&["--no-run"]).succeeds()?, "the mutation does not build");
+    let mut first = 1;
+    while first <= SEEDS {
+        let last = (first + AT_ONCE - 1).min(SEEDS);
+        let run = test(&["--", "promises"]).env("HEATS_SIM_SEEDS", format!("{first}-{last}"));
+        if !run.answers() {
+            return Ok(Some(last));
+        }
+        first = last + 1;
+    }
+    Ok(None)
+}

@@ -1,0 +1,368 @@
+//! An agent of the simulation: the protocol of `agents.proto` as a real agent keeps it, with a function in place of the
+//! training and a list in place of the disk. It acts only when it is stepped.
+//!
+//! What a real agent keeps in files survives its process here too: what runs (supervisors outlive the agent), and what was
+//! reported. What it keeps in memory does not: the stream, and how much of it was acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use heats_core::ops::attempts::Key;
+use heats_domain::{AgentId, Inventory, Metric, Metrics};
+use heats_wire::v1::from_agent::Message;
+use heats_wire::v1::{self, to_agent};
+
+use crate::chance::Dice;
+use crate::check::Witness;
+use crate::net::{Net, Parcel, Place};
+use crate::training::{self, Training};
+
+/// How long an agent waits for an answer to Hello.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
+/// A peer that is gone without a word is noticed after this.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Trials of an agent that hears of no coordinator for so long are ended.
+pub const ORPHAN_TTL: Duration = Duration::from_secs(120);
+/// How long a process takes to end when it is asked to.
+const STOPPING: Duration = Duration::from_millis(300);
+
+/// One attempt's process, or what is left of it.
+#[derive(Clone, Debug)]
+struct Attempt {
+    training: Training,
+    /// It waits for a place until then `None`.
+    started: Option<Duration>,
+    next_step: u64,
+    next_at: Duration,
+    /// It was told to stop, and ends then.
+    stops_at: Option<Duration>,
+    /// What it has said so far, in order; the last may be its end.
+    said: Vec<Message>,
+    over: bool,
+}
+
+enum Link {
+    /// Not before then.
+    Waiting(Duration),
+    /// Said Hello on this stream, at that time.
+    Greeting {
+        stream: u64,
+        since: Duration,
+    },
+    Attached {
+        stream: u64,
+        sent: u64,
+        heard: Duration,
+        beat: Duration,
+        next_beat: Duration,
+        ttl: Duration,
+    },
+}
+
+pub struct Agent {
+    number: usize,
+    id: AgentId,
+    coordinators: u64,
+    cpus: u32,
+    dice: Dice,
+    net: Net,
+    link: Link,
+    leader: Option<u64>,
+    tries: u32,
+    attempts: BTreeMap<Key, Attempt>,
+    /// Attempts that are over and that a coordinator knows to be.
+    done: BTreeSet<Key>,
+    /// What is not durable yet, in order, with the number that it was sent under on this stream.
+    window: VecDeque<(Key, Message, Option<u64>)>,
+    /// When each message of this stream was sent, until it is acknowledged.
+    said: VecDeque<(u64, Duration)>,
+    last_heard: Duration,
+    /// Its process is down until then; what runs, runs on.
+    down_until: Option<Duration>,
+}
+
+impl Agent {
+    pub fn new(number: usize, coordinators: u64, cpus: u32, dice: Dice, net: Net) -> Self {
+        let id = AgentId { bits: 0xa000 + number as u64 };
+        Self {
+            number,
+            id,
+            coordinators,
+            cpus,
+            dice,
+            net,
+            link: Link::Waiting(Duration::ZERO),
+            leader: None,
+            tries: 0,
+            attempts: BTreeMap::new(),
+            done: BTreeSet::new(),
+            window: VecDeque::new(),
+            said: VecDeque::new(),
+            last_heard: Duration::ZERO,
+            down_until: None,
+        }
+    }
+
+    pub const fn place(&self) -> Place {
+        Place::Agent(self.number)
+    }
+
+    /// The attempts whose processes run.
+    pub fn running(&self) -> impl Iterator<Item = Key> {
+        self.attempts.iter().filter(|(_, attempt)| attempt.started.is_some() && !attempt.over).map(|(key, _)| *key)
+    }
+
+    /// Its process is killed and starts again after `time`; what it supervises runs on.
+    pub fn restart(&mut self, now: Duration, time: Duration) {
+        self.hang_up(now);
+        self.down_until = Some(now + time);
+        self.window.clear();
+        self.attempts.retain(|_, attempt| attempt.started.is_some() || attempt.over);
+    }
+
+    /// Its process is up again. It knows nothing of what was acknowledged: it reads everything from the beginning.
+    fn come_back(&mut self, now: Duration) {
+        self.down_until = None;
+        self.link = Link::Waiting(now);
+        self.last_heard = now;
+        for (key, attempt) in &self.attempts {
+            self.window.extend(attempt.said.iter().map(|message| (*key, message.clone(), None)));
+        }
+    }
+
+    /// The machine is gone with all that ran on it, and starts again after `time` with what its disk has: nothing.
+    pub fn lose(&mut self, now: Duration, time: Duration) {
+        self.attempts.clear();
+        self.restart(now, time);
+    }
+
+    fn hang_up(&mut self, now: Duration) {
+        match self.link {
+            Link::Greeting { stream, .. } | Link::Attached { stream, .. } => {
+                self.net.send(self.place(), self.place(), Parcel::Closed { stream, leader: None });
+            }
+            Link::Waiting(_) => {}
+        }
+        let cap = 50 * 2_u64.pow(self.tries.min(5));
+        self.tries += 1;
+        self.link = Link::Waiting(now + Duration::from_millis(self.dice.between(0, cap.min(2_000))));
+        self.said.clear();
+        for (_, _, sent) in &mut self.window {
+            *sent = None;
+        }
+    }
+
+    /// Takes in what arrived.
+    pub fn receive(&mut self, now: Duration, parcel: Parcel, witness: &mut Witness) {
+        if self.down_until.is_some() {
+            return;
+        }
+        match parcel {
+            Parcel::Down { stream: on, message: v1::ToAgent { message: Some(message) } } => match self.link {
+                Link::Greeting { stream, .. } if stream == on => {
+                    if let to_agent::Message::Welcome(welcome) = message {
+                        self.welcomed(now, stream, &welcome, witness);
+                    } else {
+                        self.hang_up(now);
+                    }
+                }
+                Link::Attached { stream, ref mut heard, .. } if stream == on => {
+                    *heard = now;
+                    self.last_heard = now;
+                    self.obey(now, message, witness);
+                }
+                Link::Waiting(_) | Link::Greeting { .. } | Link::Attached { .. } => {}
+            },
+            Parcel::Closed { stream: on, leader } => match self.link {
+                Link::Greeting { stream, .. } | Link::Attached { stream, .. } if stream == on => {
+                    self.leader = leader;
+                    self.hang_up(now);
+                }
+                Link::Waiting(_) | Link::Greeting { .. } | Link::Attached { .. } => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn welcomed(&mut self, now: Duration, stream: u64, welcome: &v1::Welcome, witness: &mut Witness) {
+        self.tries = 0;
+        self.last_heard = now;
+        let beat = Duration::from_millis(welcome.heartbeat_ms.max(1));
+        let ttl = Duration::from_millis(welcome.lease_ttl_ms).max(beat * 2);
+        self.link = Link::Attached { stream, sent: 1, heard: now, beat, next_beat: now + beat, ttl };
+        for key in welcome.kill.iter().filter_map(|key| Key::try_from(*key).ok()) {
+            self.fence(key, witness);
+        }
+    }
+
+    /// The attempt is not this agent's any more: it ends without a word.
+    fn fence(&mut self, key: Key, witness: &mut Witness) {
+        witness.fenced(key);
+        if self.attempts.remove(&key).is_some() {
+            self.done.insert(key);
+        }
+        self.window.retain(|(about, _, _)| *about != key);
+    }
+
+    fn obey(&mut self, now: Duration, message: to_agent::Message, witness: &mut Witness) {
+        match message {
+            to_agent::Message::Run(run) => {
+                let Some(Ok(key)) = run.key.map(Key::try_from) else { panic!("told to run what has no name") };
+                if !self.attempts.contains_key(&key) && !self.done.contains(&key) {
+                    let attempt = Attempt {
+                        training: Training::of(key, &run),
+                        started: None,
+                        next_step: 1,
+                        next_at: now,
+                        stops_at: None,
+                        said: Vec::new(),
+                        over: false,
+                    };
+                    self.attempts.insert(key, attempt);
+                }
+            }
+            to_agent::Message::Stop(stop) => {
+                let Some(Ok(key)) = stop.key.map(Key::try_from) else { panic!("told to stop what has no name") };
+                witness.stopped(key);
+                if let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| !attempt.over) {
+                    attempt.stops_at.get_or_insert(now + STOPPING);
+                }
+            }
+            to_agent::Message::Ack(v1::Ack { seq }) => {
+                while let Some((_, said)) = self.said.pop_front_if(|(number, _)| *number <= seq) {
+                    witness.heard(self.id, said);
+                }
+                while let Some((key, message, _)) =
+                    self.window.pop_front_if(|(_, _, sent)| sent.is_some_and(|sent| sent <= seq))
+                {
+                    witness.acknowledged(key, &message);
+                    if matches!(message, Message::Finished(_)) {
+                        self.attempts.remove(&key);
+                        self.done.insert(key);
+                    }
+                }
+            }
+            to_agent::Message::Welcome(_)
+            | to_agent::Message::LogRequest(_)
+            | to_agent::Message::LogCancel(_)
+            | to_agent::Message::Coordinators(_) => {}
+        }
+    }
+
+    /// Does what is due.
+    pub fn step(&mut self, now: Duration, witness: &mut Witness) {
+        self.train(now, witness);
+        if let Some(until) = self.down_until {
+            if now < until {
+                return;
+            }
+            self.come_back(now);
+        }
+        if now >= self.last_heard + ORPHAN_TTL {
+            self.last_heard = now;
+            for attempt in self.attempts.values_mut() {
+                attempt.stops_at.get_or_insert(now + STOPPING);
+            }
+        }
+        match self.link {
+            Link::Waiting(until) if now >= until => {
+                let target = self.leader.take().unwrap_or_else(|| self.dice.between(1, self.coordinators));
+                let stream = self.net.open(self.place(), Place::Node { id: target, life: 0 });
+                self.say(stream, 1, Message::Hello(self.hello()));
+                self.link = Link::Greeting { stream, since: now };
+            }
+            Link::Greeting { since, .. } if now >= since + WELCOME_WAIT => self.hang_up(now),
+            Link::Attached { heard, ttl, .. } if now >= heard + KEEPALIVE.max(ttl) => self.hang_up(now),
+            Link::Attached { .. } => self.send_due(now),
+            Link::Waiting(_) | Link::Greeting { .. } => {}
+        }
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let holding = self.attempts.keys().map(|key| v1::Holding { key: Some((*key).into()) }).collect();
+        let inventory = Inventory { cpus: self.cpus, ..Inventory::default() };
+        v1::Hello {
+            agent: Some(self.id),
+            name: format!("agent-{}", self.number),
+            inventory: Some(inventory),
+            holding,
+            version: "sim".to_owned(),
+            session: 0,
+            condition: None,
+            lineage: 0,
+        }
+    }
+
+    fn send_due(&mut self, now: Duration) {
+        let place = self.place();
+        let Link::Attached { stream, sent, beat, next_beat, .. } = &mut self.link else { return };
+        let mut say = |message| {
+            *sent += 1;
+            let message = v1::FromAgent { seq: *sent, message: Some(message) };
+            self.net.send(place, place, Parcel::Up { stream: *stream, message });
+            self.said.push_back((*sent, now));
+            *sent
+        };
+        for (_, message, number) in self.window.iter_mut().filter(|(_, _, number)| number.is_none()) {
+            *number = Some(say(message.clone()));
+            *next_beat = now + *beat;
+        }
+        if now >= *next_beat {
+            say(Message::Heartbeat(v1::Heartbeat { condition: None }));
+            *next_beat = now + beat.mul_f64(self.dice.between(80, 120) as f64 / 100.0);
+        }
+    }
+
+    fn say(&self, stream: u64, seq: u64, message: Message) {
+        let message = v1::FromAgent { seq, message: Some(message) };
+        self.net.send(self.place(), self.place(), Parcel::Up { stream, message });
+    }
+
+    /// Lets the processes work.
+    fn train(&mut self, now: Duration, witness: &mut Witness) {
+        let is_up = self.down_until.is_none();
+        let mut free = (self.cpus as usize).saturating_sub(self.running().count());
+        for (key, attempt) in &mut self.attempts {
+            if attempt.over {
+                continue;
+            }
+            let mut said = Vec::new();
+            if attempt.started.is_none() {
+                if attempt.stops_at.is_some() {
+                    said.push(Message::Finished(training::stopped(*key, Duration::ZERO)));
+                    attempt.over = true;
+                } else if free > 0 && is_up {
+                    free -= 1;
+                    attempt.started = Some(now);
+                    attempt.next_at = now + attempt.training.step_time();
+                    said.push(Message::Started(v1::Started { key: Some((*key).into()), environment: String::new() }));
+                }
+            } else if let Some(started) = attempt.started {
+                if attempt.stops_at.is_some_and(|at| now >= at) {
+                    said.push(Message::Finished(training::stopped(*key, now - started)));
+                    attempt.over = true;
+                } else if now >= attempt.next_at {
+                    match attempt.training.step(attempt.next_step) {
+                        training::Step::Measured(value) => {
+                            let step = attempt.next_step;
+                            let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value }] };
+                            witness.measured(*key, step, value);
+                            let report = v1::Report { key: Some((*key).into()), step, metrics: Some(metrics) };
+                            said.push(Message::Report(report));
+                            attempt.next_step += 1;
+                            attempt.next_at = now + attempt.training.step_time();
+                        }
+                        training::Step::Exited(code) => {
+                            said.push(Message::Finished(training::exited(*key, code, now - started)));
+                            attempt.over = true;
+                        }
+                    }
+                }
+            }
+            attempt.said.extend(said.iter().cloned());
+            if is_up {
+                self.window.extend(said.into_iter().map(|message| (*key, message, None)));
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What must be true, whatever happens: after every step for what a run's machines show, and at the end for what its agents
+//! and clients were promised. Every failure is a panic with the reason; the seed replays it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heats_core::ops::attempts::Key;
+use heats_core::{Ending, Fact, State, Status, Sweep, invariants};
+use heats_domain::{AgentId, SweepId, TrialState};
+use heats_wire::v1::from_agent::Message;
+
+use crate::training;
+
+/// What agents did and what they were promised.
+#[derive(Debug, Default)]
+pub struct Witness {
+    /// What was measured, by trial and step: attempts measure the same.
+    measured: BTreeMap<(u64, u32, u64), f64>,
+    /// Reports that were acknowledged while the attempt was the trial's live one, as far as its agent knew.
+    promised: BTreeSet<(u64, u32, u64)>,
+    /// Ends that were acknowledged.
+    ended: BTreeSet<Key>,
+    /// Attempts that were told to stop: what they still say may count or not.
+    stopped: BTreeSet<Key>,
+    /// When each agent last said something that a leader was shown to have heard.
+    heard: BTreeMap<AgentId, Duration>,
+}
+
+impl Witness {
+    pub fn measured(&mut self, key: Key, step: u64, value: f64) {
+        self.measured.insert((key.sweep.bits, key.trial, step), value);
+    }
+
+    pub fn stopped(&mut self, key: Key) {
+        self.stopped.insert(key);
+    }
+
+    pub fn fenced(&mut self, key: Key) {
+        self.stopped.insert(key);
+    }
+
+    pub fn acknowledged(&mut self, key: Key, message: &Message) {
+        match message {
+            Message::Report(report) if !self.stopped.contains(&key) => {
+                self.promised.insert((key.sweep.bits, key.trial, report.step));
+            }
+            Message::Finished(_) if !self.stopped.contains(&key) => {
+                self.ended.insert(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// A leader has heard what the agent said then.
+    pub fn heard(&mut self, agent: AgentId, said: Duration) {
+        let last = self.heard.entry(agent).or_default();
+        *last = said.max(*last);
+    }
+
+    /// How many reports were promised to be kept.
+    pub fn promises(&self) -> usize {
+        self.promised.len()
+    }
+}
+
+/// What coordinators showed, across all of their lives.
+#[derive(Debug, Default)]
+pub struct Replicas {
+    hashes: BTreeMap<u64, blake3::Hash>,
+    /// How much of each sweep's journal has been looked at.
+    seen: BTreeMap<SweepId, usize>,
+}
+
+/// Clocks drift, what is shown is shown a moment later, and a leader that nobody hears does not know at once.
+const SLACK: Duration = Duration::from_secs(3);
+
+impl Replicas {
+    /// Looks at what a coordinator has applied by `now`.
+    pub fn look(&mut self, node: u64, state: &State, now: Duration, lease_ttl: Duration, witness: &Witness) {
+        for sweep in state.sweeps.values() {
+            let seen = self.seen.entry(sweep.id).or_default();
+            for record in sweep.journal.iter().skip(*seen) {
+                if let Some(Fact::AttemptEnded(ended)) = &record.cell.fact
+                    && ended.detail.contains("was not heard of")
+                {
+                    let attempt =
+                        sweep.trial(ended.trial).and_then(|trial| trial.attempts.get(ended.attempt as usize - 1));
+                    let agent = attempt.expect("an attempt that ended was there").agent;
+                    let heard = witness.heard.get(&agent).copied().unwrap_or_default();
+                    assert!(
+                        now + SLACK >= heard + lease_ttl,
+                        "{agent} lost its leases by {now:?}, although what it said at {heard:?} had been heard"
+                    );
+                }
+            }
+            let times = sweep.journal.iter().skip(seen.saturating_sub(1)).map(|record| record.at_ms);
+            assert!(times.is_sorted(), "time went back in the log of node {node}");
+            *seen = sweep.journal.len().max(*seen);
+        }
+        let violations = invariants::violations(state);
+        assert!(violations.is_empty(), "node {node} at index {}: {violations:?}", state.applied);
+        let hash = state.hash();
+        let first = self.hashes.entry(state.applied).or_insert(hash);
+        assert!(*first == hash, "R1 is broken: node {node} applied something else up to index {}", state.applied);
+    }
+}
+
+/// One call of a client: when it was made and answered, and the log index that the answer holds at.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub begun: Duration,
+    pub answered: Duration,
+    pub index: u64,
+}
+
+/// Answers carry the log index that they hold at, so that the order is known: an answer that was given before a question
+/// was asked is never newer than the answer to that question.
+pub fn linearizable(calls: &[Call]) {
+    let mut by_answer: Vec<&Call> = calls.iter().collect();
+    by_answer.sort_by_key(|call| call.answered);
+    let mut by_begin: Vec<&Call> = calls.iter().collect();
+    by_begin.sort_by_key(|call| call.begun);
+    let (mut newest, mut earlier) = (0, by_answer.into_iter().peekable());
+    for call in by_begin {
+        while let Some(other) = earlier.next_if(|other| other.answered < call.begun) {
+            newest = newest.max(other.index);
+        }
+        assert!(call.index >= newest, "a stale answer: {call:?}, although index {newest} had been answered before");
+    }
+}
+
+/// A submit that was answered.
+#[derive(Clone, Debug)]
+pub struct Promised {
+    pub request: u64,
+    /// The sweep that it became.
+    pub sweep: u64,
+    /// How many trials it has in the end; more than one answer where a change was never answered.
+    pub trials: Vec<u32>,
+}
+
+/// What clients asked for and were promised.
+#[derive(Clone, Debug, Default)]
+pub struct Ordered {
+    pub sweeps: Vec<Promised>,
+    /// Every request that was ever made.
+    pub requests: BTreeSet<u64>,
+    /// Sweeps of these requests stop trials early.
+    pub stopping: BTreeSet<u64>,
+}
+
+/// Looks at the state that everybody has come to.
+pub fn at_the_end(state: &Arc<State>, witness: &Witness, ordered: &Ordered) {
+    let mut found: BTreeMap<u64, u64> = BTreeMap::new();
+    for sweep in state.sweeps.values() {
+        let request = sweep.submitted().map_or(0, |(submitted, _)| submitted.request);
+        assert!(ordered.requests.contains(&request), "nobody asked for sweep {}", sweep.id);
+        assert!(found.insert(request, sweep.id.bits).is_none(), "request {request} became two sweeps");
+    }
+    for Promised { request, sweep, trials } in &ordered.sweeps {
+        assert_eq!(found.get(request), Some(sweep), "the sweep of request {request} is not what was promised");
+        let sweep = state.sweeps.values().find(|found| found.id.bits == *sweep).expect("was found");
+        complete(sweep, trials, witness, ordered.stopping.contains(request));
+    }
+    for (sweep, trial, step) in &witness.promised {
+        let sweep = state.sweeps.values().find(|found| found.id.bits == *sweep).expect("a promised sweep is there");
+        let trial = sweep.trial(*trial).unwrap_or_else(|| panic!("trial {trial} reported and is gone"));
+        let steps =
+            (0..trial.series.len()).filter_map(|place| sweep.report(trial, place)).map(|(report, _)| report.step);
+        // What a process says after its trial was stopped is taken from it, and does not count.
+        if trial.state == TrialState::Stopped && trial.last_step.is_none_or(|last| last < *step) {
+            continue;
+        }
+        let count = steps.filter(|found| found == step).count();
+        assert_eq!(
+            count, 1,
+            "T3 is broken: step {step} of trial {} was acknowledged and is there {count} times",
+            trial.number
+        );
+    }
+    for key in &witness.ended {
+        let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial)).expect("is there");
+        let attempt = trial.attempts.get(key.attempt as usize - 1).expect("an attempt that ended was there");
+        assert!(attempt.end.is_some(), "{key:?} ended, which was acknowledged, and holds its lease");
+    }
+}
+
+/// A sweep that ended has exactly its trials, and each measured what it should have, once.
+fn complete(sweep: &Sweep, trials: &[u32], witness: &Witness, stops: bool) {
+    assert!(
+        matches!(sweep.status, Status::Ended { ending: Ending::Finished, .. }),
+        "sweep {} has not finished: {:?}",
+        sweep.id,
+        sweep.status
+    );
+    let (created, terminal) = (sweep.created(), sweep.counts.terminal());
+    assert!(created == terminal && trials.contains(&created), "S1 is broken: {created}, {terminal}, not {trials:?}");
+    let mut best: Option<(f64, u32)> = None;
+    for trial in &sweep.trials {
+        let params = sweep.params(trial).expect("was created with one");
+        let mut steps = Vec::new();
+        for (report, _) in (0..trial.series.len()).filter_map(|place| sweep.report(trial, place)) {
+            let value = report.metrics.get("loss").expect("reports have it");
+            let measured = witness.measured.get(&(sweep.id.bits, trial.number, report.step));
+            assert_eq!(measured, Some(&value), "trial {} never measured what it is said to have", trial.number);
+            assert_eq!(value, training::loss(params, report.step), "the value of another trial");
+            if best.is_none_or(|(least, _)| value < least) {
+                best = Some((value, trial.number));
+            }
+            steps.push(report.step);
+        }
+        match trial.state {
+            TrialState::Completed => {
+                let all: Vec<u64> = (1..=training::steps(params)).collect();
+                assert_eq!(steps, all, "trial {} completed without its steps, or with some twice", trial.number);
+            }
+            TrialState::Stopped if stops => {}
+            other => panic!("trial {} of sweep {} is {other:?}", trial.number, sweep.id),
+        }
+    }
+    let told = sweep.best().and_then(|trial| trial.best.map(|best| (best.value, trial.number)));
+    assert_eq!(
+        told.map(|(value, _)| value),
+        best.map(|(value, _)| value),
+        "S2 is broken: {told:?} is called the best, {best:?} is"
+    );
+}

@@ -1,0 +1,167 @@
+//! A user of the simulation: submits a sweep, looks at it, pauses it, asks for more trials of it. Asks again with the same
+//! request where no answer comes, as the real client does.
+
+use std::time::Duration;
+
+use heats_wire::v1;
+
+use crate::chance::Dice;
+use crate::check::{Call, Ordered, Promised};
+use crate::net::{Net, Parcel, Place, Reply, Request};
+
+/// How long a client waits for an answer before it asks somebody else.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+struct Asked {
+    call: u64,
+    request: Request,
+    /// When it was asked for the first time, and the last.
+    begun: Duration,
+    last: Duration,
+}
+
+pub struct Client {
+    number: usize,
+    coordinators: u64,
+    dice: Dice,
+    net: Net,
+    leader: Option<u64>,
+    asked: Option<Asked>,
+    next_at: Duration,
+    /// Its own request, the sweep that it became, its budget.
+    request: u64,
+    spec: String,
+    sweep: Option<u64>,
+    trials: u32,
+    /// Another budget that was asked for, and may have come to be or not: the sweep ended before an answer came.
+    maybe_trials: Option<u32>,
+    paused: bool,
+    pub calls: Vec<Call>,
+}
+
+impl Client {
+    pub fn new(number: usize, coordinators: u64, trials: u32, spec: String, mut dice: Dice, net: Net) -> Self {
+        let request = dice.between(1, u64::MAX);
+        let next_at = Duration::from_millis(dice.between(0, 20_000));
+        Self {
+            number,
+            coordinators,
+            dice,
+            net,
+            leader: None,
+            asked: None,
+            next_at,
+            request,
+            spec,
+            sweep: None,
+            trials,
+            maybe_trials: None,
+            paused: false,
+            calls: Vec::new(),
+        }
+    }
+
+    const fn place(&self) -> Place {
+        Place::Client(self.number)
+    }
+
+    /// Adds what it was promised.
+    pub fn tell(&self, ordered: &mut Ordered) {
+        ordered.requests.insert(self.request);
+        if !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#) {
+            ordered.stopping.insert(self.request);
+        }
+        let trials = [self.trials].into_iter().chain(self.maybe_trials).collect();
+        ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request: self.request, sweep, trials }));
+    }
+
+    /// Its sweep is submitted, and nothing is left to ask but to resume.
+    pub fn is_done(&self) -> bool {
+        self.sweep.is_some() && !self.paused && self.asked.is_none()
+    }
+
+    fn ask(&mut self, now: Duration, request: Request) {
+        self.asked = Some(Asked { call: 0, request, begun: now, last: now });
+        self.send(now);
+    }
+
+    fn send(&mut self, now: Duration) {
+        let target = self.leader.unwrap_or_else(|| self.dice.between(1, self.coordinators));
+        let (place, call) = (self.place(), self.net.number());
+        let Some(asked) = &mut self.asked else { return };
+        (asked.call, asked.last) = (call, now);
+        let parcel = Parcel::Request { call, request: asked.request.clone() };
+        self.net.send(place, Place::Node { id: target, life: 0 }, parcel);
+    }
+
+    /// Does what is due; in the end, `settle`, only what has to be done still.
+    pub fn step(&mut self, now: Duration, settle: bool) {
+        if let Some(asked) = &self.asked {
+            if now >= asked.last + PATIENCE {
+                self.leader = None;
+                self.send(now);
+            }
+            return;
+        }
+        if now < self.next_at {
+            return;
+        }
+        self.next_at = now + Duration::from_millis(self.dice.between(100, 10_000));
+        let Some(sweep) = self.sweep else {
+            let submit = v1::SubmitRequest {
+                request: self.request,
+                spec: self.spec.clone(),
+                base_dir: "/".to_owned(),
+                name: String::new(),
+                provenance: "{}".to_owned(),
+            };
+            return self.ask(now, Request::Submit(submit));
+        };
+        let request = match self.dice.between(0, 9) {
+            _ if self.paused && settle => Request::Control { sweep, pause: false },
+            0 if !settle => Request::Control { sweep, pause: !self.paused },
+            1 if !settle => Request::Grow { sweep, trials: self.trials + self.dice.between(1, 3) as u32 },
+            _ => Request::Read(sweep),
+        };
+        self.ask(now, request);
+    }
+
+    pub fn receive(&mut self, now: Duration, parcel: &Parcel) {
+        let (call, reply) = match parcel {
+            Parcel::Reply { call, reply } => (*call, reply),
+            Parcel::Refused { call } => (*call, &Reply::No { leader: None, for_good: false }),
+            _ => return,
+        };
+        // The answer to an earlier try is an answer all the same, but its question is not known any more.
+        let Some(asked) = self.asked.take_if(|asked| asked.call == call) else { return };
+        let mut answered = |index| self.calls.push(Call { begun: asked.begun, answered: now, index });
+        match (&asked.request, reply) {
+            (_, Reply::No { leader, for_good: false }) => {
+                self.leader = *leader;
+                self.asked = Some(Asked { last: now.saturating_sub(PATIENCE - Duration::from_millis(200)), ..asked });
+            }
+            (Request::Submit(_), Reply::Submitted { sweep, existed: _ }) => self.sweep = Some(*sweep),
+            (Request::Read(_), Reply::Sweep { log_index, created, trials }) => {
+                answered(*log_index);
+                assert!(created <= trials, "S1 is broken: {created} of {trials} trials");
+                assert!(
+                    *trials >= self.trials,
+                    "a budget that was promised is not there: {trials}, not {}",
+                    self.trials
+                );
+            }
+            (Request::Control { pause, .. }, Reply::Done { log_index }) => {
+                answered(*log_index);
+                self.paused = *pause;
+            }
+            (Request::Grow { trials, .. }, Reply::Done { log_index }) => {
+                answered(*log_index);
+                self.trials = *trials;
+            }
+            // It has ended meanwhile.
+            (Request::Control { .. }, Reply::No { for_good: true, .. }) => self.paused = false,
+            (Request::Grow { trials, .. }, Reply::No { for_good: true, .. }) => self.maybe_trials = Some(*trials),
+            (request, reply) => panic!("a client asked {request:?} and was told {reply:?}"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What trials of the simulation do: a curve over the configuration and the step, and now and then a failure. The same
+//! attempt does the same whoever runs it.
+
+use std::time::Duration;
+
+use heats_core::ops::attempts::Key;
+use heats_domain::Params;
+use heats_wire::v1;
+
+/// What the process of one attempt is.
+#[derive(Clone, Debug)]
+pub struct Training {
+    key: Key,
+    params: Params,
+    seed: u64,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    Measured(f64),
+    Exited(i32),
+}
+
+fn number(params: &Params, name: &str) -> f64 {
+    params
+        .get(name)
+        .and_then(heats_domain::Value::as_f64)
+        .unwrap_or_else(|| panic!("the configuration has no `{name}`"))
+}
+
+/// The curve: better with every step, best at `x` = 0.3.
+pub fn loss(params: &Params, step: u64) -> f64 {
+    let x = number(params, "x");
+    (x - 0.3).powi(2) + 1.0 / step as f64
+}
+
+/// How many steps a trial takes.
+pub fn steps(params: &Params) -> u64 {
+    number(params, "steps") as u64
+}
+
+impl Training {
+    pub fn of(key: Key, run: &v1::Run) -> Self {
+        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed }
+    }
+
+    /// How long a step takes: some configurations are slower than others.
+    pub fn step_time(&self) -> Duration {
+        Duration::from_millis(number(&self.params, "step_ms") as u64 * (1 + self.seed % 3))
+    }
+
+    pub fn step(&self, step: u64) -> Step {
+        // One attempt in eight fails, in its second step; a trial's third attempt never does.
+        let mixed = (self.seed ^ (u64::from(self.key.attempt) << 7)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        if mixed == 0 && self.key.attempt < 3 && step == 2 {
+            return Step::Exited(1);
+        }
+        if step > steps(&self.params) {
+            return Step::Exited(0);
+        }
+        Step::Measured(loss(&self.params, step))
+    }
+}
+
+fn finished(key: Key, kind: v1::end::Kind, code: i32, ran: Duration) -> v1::Finished {
+    v1::Finished {
+        key: Some(key.into()),
+        end: Some(v1::End { kind: kind.into(), code, signal: 0 }),
+        ran_ms: ran.as_millis() as u64,
+        ..v1::Finished::default()
+    }
+}
+
+/// The process exited by itself.
+pub fn exited(key: Key, code: i32, ran: Duration) -> v1::Finished {
+    finished(key, v1::end::Kind::Exited, code, ran)
+}
+
+/// The process was told to end.
+pub fn stopped(key: Key, ran: Duration) -> v1::Finished {
+    finished(key, v1::end::Kind::Stopped, 0, ran)
+}
