@@ -96,7 +96,8 @@ class Trial:
             self._published.remove(self.resume.path)
             self._published.append(self.resume.path)
         self._unannounced: Optional[dict[str, Any]] = None
-        self._stop = threading.Event()
+        # Not an event: a signal may arrive while the main thread sets it, and an event has a lock.
+        self._stop = False
         self._checkpoints_lock = threading.Lock()
         self._local_root = Path("heats-local", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         self._previous_handler: _Handler = None
@@ -132,26 +133,26 @@ class Trial:
         if self.local:
             _say(f"step {number}: " + " ".join(f"{name}={value:g}" for name, value in values.items()))
         elif self._reports.send(number, values, self._wait):
-            self._stop.set()
-        return Verdict(self._stop.is_set())
+            self._stop = True
+        return Verdict(self._stop)
 
     @property
     def should_stop(self) -> bool:
         """Whether any answer so far, or SIGTERM with ``on_stop="flag"``, said to stop. Asks nobody."""
-        return self._stop.is_set()
+        return self._stop
 
     def poll_stop(self, wait_s: float = 0.0) -> bool:
         """Asks the agent whether to stop, for epochs that take long; returns after ``wait_s`` seconds at the latest.
 
         Other threads' reports are not held up. An agent that is away means: go on.
         """
-        if self._agent is not None and not self._stop.is_set():
+        if self._agent is not None and not self._stop:
             milliseconds = max(0, round(wait_s * 1000))
             with contextlib.suppress(AwayError):
                 answer = self._agent.get_apart(f"/v1/stop?wait={milliseconds}ms", timeout_s=wait_s + PATIENCE_S)
                 if answer.get("action") == "stop":
-                    self._stop.set()
-        return self._stop.is_set()
+                    self._stop = True
+        return self._stop
 
     @contextlib.contextmanager
     def checkpoint(self, step: int) -> Iterator[Path]:
@@ -241,7 +242,7 @@ class Trial:
         return {**defaults, **given}
 
     def _on_sigterm(self, _signal: int, _frame: Optional[FrameType]) -> None:
-        self._stop.set()
+        self._stop = True
 
 
 def trial(

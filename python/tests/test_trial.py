@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import faulthandler
 import os
 import pickle
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from conftest import World
@@ -132,6 +135,24 @@ def test_sigterm_is_a_flag_for_those_who_ask() -> None:
         assert t.should_stop
         assert t.report(1, loss=0.5).should_stop
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("world", "impatient")
+def test_a_signal_that_comes_while_an_answer_says_stop_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_every_line(frame: FrameType, event: str, _arg: Any) -> Any:
+        if event == "line" and Path(frame.f_code.co_filename).name in ("_trial.py", "threading.py"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return at_every_line
+
+    # Python code cannot end a thread that waits for itself.
+    faulthandler.dump_traceback_later(60, exit=True)
+    with heats.trial(on_stop="flag") as t:
+        monkeypatch.setattr(t._reports, "send", lambda *_: True)
+        sys.settrace(at_every_line)
+        verdict = t.report(1, loss=0.5)
+        sys.settrace(None)
+        assert verdict.should_stop
+    faulthandler.cancel_dump_traceback_later()
 
 
 def test_options_that_mean_nothing_are_refused() -> None:

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use heats_testkit::{Expected, Heats, SmallDisk, Workspace, eventually};
+use heats_testkit::{Cluster, Expected, Heats, SmallDisk, Workspace, eventually};
+use heats_tests::WAITS_FOR_GO;
 
 const MIB: u64 = 1 << 20;
 /// What the agent says when it starts nothing any more.
@@ -15,6 +16,7 @@ const FULL: &str = "is full, no trial starts";
 fn main() -> ExitCode {
     heats_testkit::apart::main(&heats_testkit::tests![
         trials_wait_for_room_and_each_runs_once,
+        what_an_agent_with_a_full_disk_cannot_start_is_started_by_another,
         a_trial_whose_files_fill_the_disk_fails_with_that_reason_and_the_others_wait,
         a_trial_whose_output_fills_the_disk_fails_with_that_reason_and_the_others_wait,
         a_coordinator_that_cannot_write_its_log_stops_and_goes_on_when_there_is_room,
@@ -94,7 +96,37 @@ fn trials_wait_for_room_and_each_runs_once() {
     assert!(freed >= 2 && run.stderr.contains("free some space"), "{run}");
     assert!(run.stderr.contains("there is room on the disk again"), "{run}");
     let audit = workspace.audit(&Expected::trials(12));
-    assert!(audit.trials.iter().all(|trial| trial.state == "completed" && trial.attempts == 1), "{:?}", audit.trials);
+    // What was given back for want of room was not begun, and the audit knows that nothing was measured twice.
+    assert!(audit.trials.iter().all(|trial| trial.state == "completed"), "{:?}", audit.trials);
+    let ended = audit.events.iter().filter(|event| event.kind == "attempt_ended");
+    let failures: Vec<_> = ended.filter_map(|event| event.fact["failure"].as_str()).collect();
+    assert!(failures.iter().all(|failure| *failure == "preempted"), "{failures:?}");
+}
+
+/// Two agents, and the disk of one is full: the other one gets its trials, and everybody is told.
+fn what_an_agent_with_a_full_disk_cannot_start_is_started_by_another() {
+    let sweep = LARGE.replace("parallel: 2", "parallel: 4");
+    let workspace = Workspace::with(&sweep, WAITS_FOR_GO);
+    let disk = SmallDisk::mount(&workspace.file("a1"), 48 * MIB);
+    let cluster = Cluster::start(workspace, 1, 2);
+    disk.fill(4 * MIB);
+    cluster.agent_process(0).wait_line(FULL);
+    let workspace = cluster.workspace();
+    let show = || workspace.ok(&["agent", "show", "a1", "-o", "json"]).json()["agent"].clone();
+    let unable = eventually("that the cluster knows", || Some(show()).filter(|agent| agent["state"] == "unable"));
+    assert!(unable["unable"].as_str().is_some_and(|why| why.contains("MiB free")), "{unable}");
+    workspace.ok(&["submit", "sweep.yaml"]);
+    cluster.measure(2);
+    let why = workspace.ok(&["explain", "last"]).stdout;
+    assert!(why.contains("besides, a1 can start nothing: the disk of"), "{why}");
+    assert_eq!(show()["leases"], 0);
+    disk.relieve();
+    // Two on each.
+    cluster.measure(2);
+    assert_eq!(show()["state"], "attached");
+    workspace.write("go", "");
+    let (_workspace, audit) = cluster.audit(&Expected::trials(12));
+    assert!(audit.trials.iter().all(|trial| trial.state == "completed"), "{:?}", audit.trials);
 }
 
 /// One trial takes all that there is; the other three need next to nothing.

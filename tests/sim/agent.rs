@@ -252,7 +252,10 @@ impl Agent {
                     }
                 }
             }
-            to_agent::Message::Welcome(_) | to_agent::Message::LogRequest(_) | to_agent::Message::LogCancel(_) => {}
+            to_agent::Message::Welcome(_)
+            | to_agent::Message::LogRequest(_)
+            | to_agent::Message::LogCancel(_)
+            | to_agent::Message::Coordinators(_) => {}
         }
     }
 
@@ -294,6 +297,9 @@ impl Agent {
             inventory: Some(inventory),
             holding,
             version: "sim".to_owned(),
+            session: 0,
+            condition: None,
+            lineage: 0,
         }
     }
 
@@ -312,7 +318,7 @@ impl Agent {
             *next_beat = now + *beat;
         }
         if now >= *next_beat {
-            say(Message::Heartbeat(v1::Heartbeat {}));
+            say(Message::Heartbeat(v1::Heartbeat { condition: None }));
             *next_beat = now + beat.mul_f64(self.dice.between(80, 120) as f64 / 100.0);
         }
     }

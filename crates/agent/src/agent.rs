@@ -23,6 +23,7 @@ use crate::forkserver::ForkServer;
 use crate::held::{Order, Outbox};
 use crate::journal::{Journal, JournalError};
 use crate::key::Key;
+use crate::lineage::Lineage;
 use crate::paths::{Paths, PathsError};
 use crate::slots::Slots;
 use crate::supervisor::Origin;
@@ -143,6 +144,7 @@ impl Agent {
         let io = |path: PathBuf| move |source| StartError::Io { path, source };
         let id_file = paths.own("id");
         let id = inventory::id(&id_file, mint).map_err(io(id_file))?;
+        let lineage_file = paths.own("lineage");
         let wallet = Wallet::new(paths.own("tls"));
         let security = wallet.admit(id, &coordinators, security, join.as_ref()).await?;
         let python = package::unpack(&paths.python()).map_err(io(paths.python()))?;
@@ -174,7 +176,9 @@ impl Agent {
             context.take(key, Origin::Left(context.slots.seize(cpus)));
         }
         let (closing, is_closing) = watch::channel(false);
-        let identity = Identity { id, name, inventory };
+        let session = rand::random::<u64>().max(1);
+        let lineage = Lineage::read(lineage_file.clone()).map_err(io(lineage_file))?;
+        let identity = Identity { id, name, inventory, session, lineage };
         let attach = Attach::new(
             context.clone(),
             identity,

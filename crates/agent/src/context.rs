@@ -99,6 +99,20 @@ impl Context {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).tasks.abort_all();
     }
 
+    /// Waits for the end of every attempt, and removes what is left of all: of those that were kept as well.
+    pub async fn forget(&self) {
+        let attempts = || self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = std::mem::take(&mut attempts().tasks);
+        while tasks.join_next().await.is_some() {}
+        let kept = std::mem::take(&mut attempts().kept);
+        let paths = self.paths.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            kept.into_iter().for_each(|key| Old { key, last_of_trial: true }.remove(&paths));
+        });
+        // It panics nowhere.
+        let _removed = removed.await;
+    }
+
     /// The attempts in `over` are over, the oldest first: the last of them keep their folders. What is returned
     /// is to be removed.
     pub fn keep(&self, over: impl IntoIterator<Item = Key>) -> Vec<Old> {

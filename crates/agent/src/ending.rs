@@ -47,6 +47,7 @@ pub fn conclude(evidence: &Evidence<'_>) -> (v1::End, String) {
         let kind = match ending.cause {
             Cause::Stopped => Kind::Stopped,
             Cause::TimedOut => Kind::TimedOut,
+            Cause::Preempted => Kind::Preempted,
             Cause::Shutdown | Cause::Orphaned | Cause::Fenced => Kind::Lost,
         };
         return (end(kind, code, signal), clip(ending.why.clone()));

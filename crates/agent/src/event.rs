@@ -46,6 +46,16 @@ pub enum AgentEvent {
         /// The coordinator's address.
         address: String,
     },
+    /// The cluster does not take the agent.
+    Refused {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The cluster was made from a backup of the one that the agent comes from: it has begun anew.
+    OtherCluster {
+        /// How many attempts it has ended for that.
+        ended: usize,
+    },
     /// A coordinator does not let the agent in, or is not who it should be; the agent tries again.
     NotLetIn {
         /// Why, and what to do.

@@ -1,6 +1,7 @@
 //! One attempt that the agent holds, as everything around it sees it: what was ordered, what was taken over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use heats_wire::v1::from_agent::Message;
@@ -33,6 +34,7 @@ pub struct Held {
     order: watch::Sender<Option<Order>>,
     durable_step: watch::Sender<Option<u64>>,
     over: watch::Sender<bool>,
+    begun: AtomicBool,
 }
 
 impl Held {
@@ -44,7 +46,18 @@ impl Held {
             order: watch::Sender::new(None),
             durable_step: watch::Sender::new(None),
             over: watch::Sender::new(false),
+            begun: AtomicBool::new(false),
         }
+    }
+
+    /// Its process is about to be started, or was found.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Held::begin`] was called.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Orders the attempt to end. The first cause stands, unless the trial has gone to somebody else; the

@@ -27,6 +27,7 @@ pub mod inventory;
 mod journal;
 mod key;
 mod launch;
+mod lineage;
 mod lines;
 mod logs;
 mod package;

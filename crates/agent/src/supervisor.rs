@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::attempt::{Cause, End, Ending, Live, Record};
 use crate::collector::{Collector, Summary};
 use crate::context::Context;
+use crate::disk::Disk;
 use crate::door::Door;
 use crate::ending::{self, Evidence};
 use crate::executors::{EXECUTORS, StartError};
@@ -62,7 +63,10 @@ pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
         Origin::Left(slot) => adopt(&held, slot).await,
     };
     let finished = match begun {
-        Ok(begun) => run(&context, &held, begun).await,
+        Ok(begun) => {
+            held.begin();
+            run(&context, &held, begun).await
+        }
         Err(finished) => finished,
     };
     // Nothing may be said about a trial that has gone to somebody else.
@@ -91,14 +95,11 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         conclude(held, Some(&End::not_started(why)), None)
     };
     let order = LaunchOrder::of(held.key, run).map_err(|error| failed(error.to_string()))?;
-    tokio::select! {
-        biased;
-        () = context.disk.has_room() => {}
-        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
-    }
+    context.disk.look();
     let environment = tokio::select! {
+        biased;
+        ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
         environment = context.environments.prepare(order.spec.env.as_ref(), &order.base_dir) => environment,
-        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
     };
     let environment = environment.map_err(|error| failed(error.to_string()))?;
     let socket = context.paths.socket(held.key);
@@ -125,9 +126,10 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     // Last: whoever gets processors uses them at once, and the coordinator may have leased this one ahead.
     let slot = tokio::select! {
         biased;
-        ending = not_begun(held) => return Err(conclude(held, None, Some(&ending))),
+        ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
         slot = context.slots.take(record.cpus) => slot,
     };
+    held.begin();
     let (dir, shims) = (held.dir.clone(), context.shims.clone());
     let [executor] = EXECUTORS;
     tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
@@ -142,12 +144,17 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     }
 }
 
-/// Returns, with the reason, once the attempt is ordered to end.
-async fn not_begun(held: &Held) -> Ending {
+/// Returns, with the reason, once the attempt is ordered to end, or has to be given back for want of room on the disk.
+async fn not_begun(held: &Held, disk: &Disk) -> Ending {
     let mut orders = held.orders();
     orders.mark_changed();
-    let Order { cause, why, .. } = next_order(&mut orders).await;
-    Ending { cause, why }
+    tokio::select! {
+        biased;
+        Order { cause, why, .. } = next_order(&mut orders) => Ending { cause, why },
+        () = disk.gets_full() => {
+            Ending { cause: Cause::Preempted, why: format!("it was not started: {}", disk.unable()) }
+        }
+    }
 }
 
 /// Finds an attempt that an earlier agent left: alive, over, lost, or never started.

@@ -182,7 +182,7 @@ impl Cli {
             Command::Verb(command) | Command::Sweep(command) => command.run(&context),
             Command::Trial(command) => commands::trial::run(&command),
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),
-            Command::Cluster(command) => context.block_on(commands::cluster::run(&context, &command)),
+            Command::Cluster(command) => commands::cluster::run(&context, &command),
             Command::Agent(command) => commands::agent::run(&context, &command),
             Command::Token(command) => context.block_on(commands::token::run(&context, &command)),
             Command::Tls(command) => commands::tls::run(&command),

@@ -7,7 +7,7 @@ use heats_domain::{Inventory, SweepSpec};
 use heats_wire::v1;
 
 use crate::exit::{Exit, Failure};
-use crate::words;
+use crate::{view, words};
 
 /// Why no further trial starts now; `None` where one could.
 pub fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]) -> Option<String> {
@@ -15,10 +15,36 @@ pub fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]) -> Op
         return Some(format!("`budget.parallel` allows {parallel} at once, and {live} hold a place"));
     }
     let needs = Room::of(&spec.resources);
-    let attached: Vec<&v1::AgentStatus> = agents.iter().filter(|agent| agent.attached).collect();
-    if attached.is_empty() {
+    let attached = || agents.iter().filter(|agent| agent.attached);
+    if attached().next().is_none() {
         return Some("no agent is attached: there is no machine to run on".into());
     }
+    let barred: Vec<String> = attached().filter_map(|agent| Some((agent, view::barred(agent)?))).map(named).collect();
+    let attached: Vec<&v1::AgentStatus> = attached().filter(|agent| view::barred(agent).is_none()).collect();
+    if attached.is_empty() {
+        return Some(format!("nothing starts on any agent: {}", some_of(&barred)));
+    }
+    let why = why(&needs, &attached)?;
+    // The others may have what it needs.
+    let others = if barred.is_empty() { String::new() } else { format!("; besides, {}", some_of(&barred)) };
+    Some(why + &others)
+}
+
+/// `a1 is drained (new disk)`
+fn named((agent, why): (&v1::AgentStatus, String)) -> String {
+    format!("{} {why}", agent.name)
+}
+
+/// The first few of what may be many.
+fn some_of(fragments: &[String]) -> String {
+    const SOME: usize = 4;
+    let more = fragments.len().saturating_sub(SOME);
+    let more = if more > 0 { format!(", and {more} more are like that") } else { String::new() };
+    format!("{}{more}", fragments.iter().take(SOME).cloned().collect::<Vec<_>>().join(", "))
+}
+
+/// Why none of the agents that start trials has room.
+fn why(needs: &Room, attached: &[&v1::AgentStatus]) -> Option<String> {
     if !attached.iter().any(|agent| needs.fit(&Room::whole(agent))) {
         let largest =
             attached.iter().map(|agent| Room::whole(agent)).max_by_key(|whole| (whole.gpus, whole.cpus, whole.memory));

@@ -9,6 +9,7 @@ use crate::client::{Client, Repeat};
 use crate::credentials::Bearer;
 use crate::error::ClientError;
 use crate::pool::Node;
+use crate::stream::{self, Resumed};
 
 const REDIRECTS: u32 = 4;
 
@@ -71,6 +72,40 @@ impl Client {
         self.ask(Repeat::Safe, request, |node, request| {
             let mut to = cluster(node);
             async move { to.snapshot(request).await }
+        })
+        .await
+    }
+
+    /// A backup, piece by piece. After a cut it is another one, from its beginning: a piece at offset 0 begins anew.
+    pub fn backup(&self) -> Resumed<v1::BackupChunk> {
+        stream::backup(self.clone(), v1::BackupRequest { stale: self.options().stale })
+    }
+
+    /// One agent, by id or by name, with what it holds.
+    pub async fn agent(&self, agent: impl Into<String>) -> Result<v1::AgentResponse, ClientError> {
+        let request = v1::AgentRequest { agent: agent.into() };
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.agent(request).await }
+        })
+        .await
+    }
+
+    /// Has an agent leased nothing more. Twice is as good as once.
+    pub async fn drain_agent(&self, request: v1::DrainAgentRequest) -> Result<v1::DrainAgentResponse, ClientError> {
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.drain_agent(request).await }
+        })
+        .await
+    }
+
+    /// Takes an agent's drain back. Twice is as good as once.
+    pub async fn undrain_agent(&self, agent: impl Into<String>) -> Result<v1::UndrainAgentResponse, ClientError> {
+        let request = v1::UndrainAgentRequest { agent: agent.into() };
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.undrain_agent(request).await }
         })
         .await
     }

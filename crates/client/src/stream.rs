@@ -9,8 +9,10 @@ use heats_wire::{series, v1};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
-use crate::client::{Client, Sweeps, Tries, answered};
+use crate::client::{Client, Tries, answered};
+use crate::cluster::cluster;
 use crate::error::ClientError;
+use crate::pool::Node;
 
 /// A stream that resumes by itself for as long as the client's patience allows. Ends after the first error.
 pub struct Resumed<T> {
@@ -38,7 +40,7 @@ trait Kind: Send + 'static {
     /// Whether an open stream that says nothing may be well: nothing happened.
     const MAY_BE_SILENT: bool = true;
 
-    fn open(&self, client: Sweeps) -> impl Future<Output = Result<Streaming<Self::Item>, Status>> + Send;
+    fn open(&self, client: &Client, node: &Node) -> impl Future<Output = Result<Streaming<Self::Item>, Status>> + Send;
 
     /// Begins from the start of the answer to a new request.
     fn reopened(&mut self) {}
@@ -96,7 +98,7 @@ impl<K: Kind> Run<K> {
         let deadline = self.client.options().deadline;
         let Some(open) = &mut self.open else {
             let node = self.client.living(&mut self.tries).await?;
-            match answered(deadline, self.kind.open(self.client.sweeps(&node))).await {
+            match answered(deadline, self.kind.open(&self.client, &node)).await {
                 Ok(stream) => {
                     self.kind.reopened();
                     self.open = Some(Open { stream, address: node.address, since: Instant::now() });
@@ -139,8 +141,8 @@ struct Events(v1::EventsRequest);
 impl Kind for Events {
     type Item = v1::EventBatch;
 
-    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::EventBatch>, Status> {
-        Ok(client.events(Request::new(self.0.clone())).await?.into_inner())
+    async fn open(&self, client: &Client, node: &Node) -> Result<Streaming<v1::EventBatch>, Status> {
+        Ok(client.sweeps(node).events(Request::new(self.0.clone())).await?.into_inner())
     }
 
     fn take(&mut self, mut batch: v1::EventBatch) -> Option<v1::EventBatch> {
@@ -164,8 +166,8 @@ impl Kind for Series {
 
     const MAY_BE_SILENT: bool = false;
 
-    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::SeriesChunk>, Status> {
-        Ok(client.series(Request::new(self.request.clone())).await?.into_inner())
+    async fn open(&self, client: &Client, node: &Node) -> Result<Streaming<v1::SeriesChunk>, Status> {
+        Ok(client.sweeps(node).series(Request::new(self.request.clone())).await?.into_inner())
     }
 
     fn take(&mut self, chunk: v1::SeriesChunk) -> Option<v1::SeriesChunk> {
@@ -183,13 +185,52 @@ pub(crate) fn series(client: Client, request: v1::SeriesRequest) -> Resumed<v1::
     resumed(client, Series { request, whole: false })
 }
 
+struct Backup {
+    request: v1::BackupRequest,
+    /// Bytes of the present one that were received, and its length.
+    received: u64,
+    length: Option<u64>,
+}
+
+impl Kind for Backup {
+    type Item = v1::BackupChunk;
+
+    const MAY_BE_SILENT: bool = false;
+
+    async fn open(&self, _: &Client, node: &Node) -> Result<Streaming<v1::BackupChunk>, Status> {
+        let mut to = cluster(node).max_decoding_message_size(BACKUP_CHUNK_MAX);
+        Ok(to.backup(Request::new(self.request)).await?.into_inner())
+    }
+
+    fn reopened(&mut self) {
+        (self.received, self.length) = (0, None);
+    }
+
+    fn take(&mut self, chunk: v1::BackupChunk) -> Option<v1::BackupChunk> {
+        self.received += chunk.data.len() as u64;
+        self.length = Some(chunk.length);
+        Some(chunk)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.length == Some(self.received)
+    }
+}
+
+/// A piece of 1 MiB and what is around it.
+const BACKUP_CHUNK_MAX: usize = 2 << 20;
+
+pub(crate) fn backup(client: Client, request: v1::BackupRequest) -> Resumed<v1::BackupChunk> {
+    resumed(client, Backup { request, received: 0, length: None })
+}
+
 struct Watch(v1::WatchRequest);
 
 impl Kind for Watch {
     type Item = v1::GetResponse;
 
-    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::GetResponse>, Status> {
-        Ok(client.watch(Request::new(self.0.clone())).await?.into_inner())
+    async fn open(&self, client: &Client, node: &Node) -> Result<Streaming<v1::GetResponse>, Status> {
+        Ok(client.sweeps(node).watch(Request::new(self.0.clone())).await?.into_inner())
     }
 
     fn take(&mut self, summary: v1::GetResponse) -> Option<v1::GetResponse> {
@@ -214,8 +255,8 @@ struct Logs {
 impl Kind for Logs {
     type Item = v1::LogLine;
 
-    async fn open(&self, mut client: Sweeps) -> Result<Streaming<v1::LogLine>, Status> {
-        Ok(client.logs(Request::new(self.request.clone())).await?.into_inner())
+    async fn open(&self, client: &Client, node: &Node) -> Result<Streaming<v1::LogLine>, Status> {
+        Ok(client.sweeps(node).logs(Request::new(self.request.clone())).await?.into_inner())
     }
 
     fn reopened(&mut self) {

@@ -65,6 +65,8 @@ enum Request {
     /// Decided in this reign only, where one is named.
     Op(Box<Op>, Option<u64>, Answered),
     Detach(AgentId, Parting),
+    /// Said on this stream of the agent's.
+    Able(AgentId, u64, bool),
 }
 
 /// Why an agent gets no leases any more.
@@ -132,6 +134,12 @@ impl Decider {
         // A decider that is gone has no agents.
         let _ = self.mailbox.send(Request::Detach(agent, parting)).await;
     }
+
+    /// Says whether an agent can start anything now, as it said on its stream of this number.
+    pub async fn able(&self, agent: AgentId, stream: u64, able: bool) {
+        // As above.
+        let _ = self.mailbox.send(Request::Able(agent, stream, able)).await;
+    }
 }
 
 struct Task {
@@ -178,7 +186,7 @@ impl Task {
                         changed = self.leadership.changed() => if changed.is_err() { return },
                         request = self.requests.recv() => match request {
                             Some(Request::Op(_, _, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
-                            Some(Request::Detach(..)) => {}
+                            Some(Request::Detach(..) | Request::Able(..)) => {}
                             None => return,
                         },
                     }
@@ -277,8 +285,10 @@ impl Task {
         match request {
             Request::Op(_, only_in, _) => only_in.is_none_or(|only| only == self.reign),
             // The agent may have another stream by now.
-            Request::Detach(agent, Parting::Gone) => !self.streams.is_attached(*agent),
+            Request::Detach(agent, Parting::Gone) => self.streams.number(*agent).is_none(),
             Request::Detach(_, Parting::Leaving) => true,
+            // What it said on a newer stream counts.
+            Request::Able(agent, stream, _) => self.streams.number(*agent) == Some(*stream),
         }
     }
 
@@ -318,6 +328,7 @@ fn take_turn(
         match request {
             Request::Op(op, _, answered) => waiting.push((leading.decide(*op)?, answered)),
             Request::Detach(agent, _) => leading.detach(agent),
+            Request::Able(agent, _, able) => leading.set_able(agent, able),
         }
     }
     for (agent, silent) in expired {

@@ -24,13 +24,15 @@ pub struct Leases {
 #[derive(Debug)]
 struct Inner {
     deadlines: BTreeMap<AgentId, Instant>,
+    /// When each was last heard of, for people: those that are gone as well.
+    heard: BTreeMap<AgentId, Instant>,
     last_tick: Instant,
 }
 
 impl Leases {
     /// No agent is known yet.
     pub fn new(ttl: Duration, now: Instant) -> Self {
-        let inner = Inner { deadlines: BTreeMap::new(), last_tick: now };
+        let inner = Inner { deadlines: BTreeMap::new(), heard: BTreeMap::new(), last_tick: now };
         Self { inner: Arc::new(Mutex::new(inner)), ttl }
     }
 
@@ -45,9 +47,15 @@ impl Leases {
     pub fn renew(&self, agent: AgentId, now: Instant) {
         let deadline = now + self.ttl;
         let mut inner = self.lock();
+        inner.heard.insert(agent, now);
         // A deadline never comes closer: a grace that was granted stays.
         let entry = inner.deadlines.entry(agent).or_insert(deadline);
         *entry = (*entry).max(deadline);
+    }
+
+    /// How long the agent has been silent; `None` where this process never heard of it.
+    pub fn silent(&self, agent: AgentId, now: Instant) -> Option<Duration> {
+        self.lock().heard.get(&agent).map(|heard| now.saturating_duration_since(*heard))
     }
 
     /// The agents whose deadline is over, with how long each was silent. Called regularly, every

@@ -37,6 +37,7 @@ use tracing::error;
 
 pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText};
 pub use edge::clock::{Clock, SystemClock};
+pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
 pub use rpc::sweeps::SweepsService;
 

@@ -13,14 +13,18 @@ use crate::decider::AskError;
 /// A refusal as a status.
 pub fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
-        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchToken(_) => Code::NotFound,
+        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchAgent(_) | Refusal::NoSuchToken(_) => {
+            Code::NotFound
+        }
         Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
         Refusal::Ended(_)
         | Refusal::NotEnded(_)
         | Refusal::Stale { .. }
         | Refusal::BelowCreated { .. }
         | Refusal::BudgetUsed { .. }
-        | Refusal::NothingFailed(_) => Code::Aborted,
+        | Refusal::NothingFailed(_)
+        | Refusal::AmbiguousAgent { .. }
+        | Refusal::OtherLineage { .. } => Code::Aborted,
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument
         }
@@ -30,6 +34,9 @@ pub fn refused(refusal: &Refusal) -> Status {
     let mut status = Status::new(code, refusal.to_string());
     annotate(&mut status, "heats-code", refusal.code());
     annotate(&mut status, "heats-hint", refusal.hint());
+    if let Refusal::OtherLineage { lineage } = refusal {
+        annotate(&mut status, heats_wire::LINEAGE_KEY, &lineage.to_string());
+    }
     status
 }
 

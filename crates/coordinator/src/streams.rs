@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heats_core::history::trial_seed;
+use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
 use heats_core::{Entry, Fact, State};
 use heats_domain::AgentId;
 use heats_wire::v1;
+use heats_wire::v1::stop::Purpose;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
@@ -36,9 +38,34 @@ struct Inner {
 #[derive(Debug)]
 struct Way {
     number: u64,
+    opening: Opening,
     outbox: Outbox,
     /// Dropped with the entry, which tells the stream's session to end.
     _alive: oneshot::Sender<()>,
+}
+
+/// What an agent says of itself when it attaches.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Opening {
+    /// Which process it is: drawn anew by each. 0 where it does not say.
+    pub session: u64,
+    /// When it attached, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Whether it can start anything, and what its disk has left; the latest that it said.
+    pub condition: v1::Condition,
+}
+
+/// Another process with the agent's id is attached and lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken;
+
+/// Whether the agent's present stream is one that something came by lately.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Present {
+    /// It lives.
+    Heard,
+    /// It may be a machine that is gone: a newcomer takes its place.
+    Silent,
 }
 
 /// One stream's side of its way.
@@ -55,15 +82,37 @@ pub struct Attached {
 
 impl Streams {
     /// A new stream of `agent`, in place of the one it had.
-    pub fn attach(&self, agent: AgentId) -> Attached {
+    ///
+    /// # Errors
+    /// The one that it has is another process's, and lives.
+    pub fn attach(&self, agent: AgentId, opening: Opening, present: Present) -> Result<Attached, Taken> {
         let (outbox, inbox) = mpsc::channel(OUTBOX);
         let (alive, cut) = oneshot::channel();
         let mut inner = self.lock();
+        let other = |way: &&Way| {
+            let (old, new) = (way.opening.session, opening.session);
+            old != 0 && new != 0 && old != new
+        };
+        if present == Present::Heard && inner.by_agent.get(&agent).filter(other).is_some() {
+            return Err(Taken);
+        }
         inner.next += 1;
         let number = inner.next;
-        inner.by_agent.insert(agent, Way { number, outbox: outbox.clone(), _alive: alive });
+        inner.by_agent.insert(agent, Way { number, opening, outbox: outbox.clone(), _alive: alive });
         self.changed.send_replace(());
-        Attached { number, outbox, inbox, cut }
+        Ok(Attached { number, outbox, inbox, cut })
+    }
+
+    /// What the agent says of itself now.
+    pub fn describe(&self, agent: AgentId, number: u64, condition: v1::Condition) {
+        if let Some(way) = self.lock().by_agent.get_mut(&agent).filter(|way| way.number == number) {
+            way.opening.condition = condition;
+        }
+    }
+
+    /// What the agent last said of itself, where it is attached.
+    pub fn opening(&self, agent: AgentId) -> Option<Opening> {
+        self.lock().by_agent.get(&agent).map(|way| way.opening.clone())
     }
 
     /// The stream ended. Whether it was the agent's newest.
@@ -89,11 +138,6 @@ impl Streams {
         self.changed.send_replace(());
     }
 
-    /// Whether the agent is attached.
-    pub fn is_attached(&self, agent: AgentId) -> bool {
-        self.lock().by_agent.contains_key(&agent)
-    }
-
     /// The number of the agent's stream, as soon as it has one.
     pub async fn attached(&self, agent: AgentId) -> u64 {
         let mut changed = self.changed.subscribe();
@@ -113,7 +157,8 @@ impl Streams {
         }
     }
 
-    fn number(&self, agent: AgentId) -> Option<u64> {
+    /// The number of the agent's stream, where it has one.
+    pub fn number(&self, agent: AgentId) -> Option<u64> {
         self.lock().by_agent.get(&agent).map(|way| way.number)
     }
 
@@ -153,6 +198,12 @@ impl Streams {
                     let why = fact.reason.as_ref().map_or_else(|| fact.why.clone(), ToString::to_string);
                     self.send(lease.agent, v1::to_agent::Message::Stop(stop(state, key, why)));
                 }
+                Fact::AgentDrained(fact) => {
+                    // Where `state` is past this entry, and the drain is taken back, there is nothing to ask for.
+                    for leaving in agent_drain::leaving(state, fact.agent) {
+                        self.send(fact.agent, v1::to_agent::Message::Stop(leave(state, fact.agent, leaving)));
+                    }
+                }
                 Fact::SweepSubmitted(_)
                 | Fact::SweepPaused(_)
                 | Fact::SweepResumed(_)
@@ -167,6 +218,8 @@ impl Streams {
                 | Fact::TrialReported(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
+                | Fact::AgentUndrained(_)
+                | Fact::ClusterRestored(_)
                 | Fact::TrialPlaced(_)
                 | Fact::TokenCreated(_)
                 | Fact::TokenUsed(_)
@@ -211,5 +264,16 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
 /// The order to end an attempt.
 pub fn stop(state: &State, key: Key, why: String) -> v1::Stop {
     let grace_ms = state.sweeps.get(&key.sweep).map_or(0, |sweep| sweep.spec.run.stop_grace.ms);
-    v1::Stop { key: Some(key.into()), grace_ms, why }
+    v1::Stop { key: Some(key.into()), grace_ms, why, purpose: Purpose::End.into() }
+}
+
+/// The order to give an attempt back, for the agent is drained.
+pub fn leave(state: &State, agent: AgentId, leaving: Leaving) -> v1::Stop {
+    let (key, purpose) = match leaving {
+        Leaving::Whole(key) => (key, Purpose::Preempt),
+        Leaving::Unstarted(key) => (key, Purpose::GiveBack),
+    };
+    let reason = state.drain(agent).map(|(drain, _)| drain.reason.as_str()).filter(|reason| !reason.is_empty());
+    let why = reason.map_or_else(|| "its agent is drained".to_owned(), |why| format!("its agent is drained: {why}"));
+    v1::Stop { purpose: purpose.into(), ..stop(state, key, why) }
 }

@@ -9,6 +9,8 @@ use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::{AgentId, Inventory, SweepId};
 use heats_wire::series::{Point, points};
 use heats_wire::v1::agents_client::AgentsClient;
+use heats_wire::v1::cluster_client::ClusterClient;
+use heats_wire::v1::stop::Purpose;
 use heats_wire::v1::sweeps_client::SweepsClient;
 use heats_wire::v1::{self, from_agent, to_agent};
 use tempfile::TempDir;
@@ -114,6 +116,11 @@ impl House {
     }
 
     async fn agent(&self, cpus: u32, holding: &[v1::AttemptKey]) -> Agent {
+        self.process(cpus, holding, 0).await.unwrap()
+    }
+
+    /// The agent, as the process that drew `session`.
+    async fn process(&self, cpus: u32, holding: &[v1::AttemptKey], session: u64) -> Result<Agent, tonic::Status> {
         let (outbox, inbox) = mpsc::channel(64);
         let hello = v1::Hello {
             agent: Some(AgentId { bits: 7 }),
@@ -121,12 +128,28 @@ impl House {
             inventory: Some(Inventory { cpus, memory: 1 << 30, gpus: vec![] }),
             holding: holding.iter().map(|key| v1::Holding { key: Some(*key) }).collect(),
             version: "test".into(),
+            session,
+            condition: None,
+            lineage: 0,
         };
         let mut agent = Agent { outbox, stream: None, seq: 0 };
         agent.say(from_agent::Message::Hello(hello)).await;
-        let answer = AgentsClient::new(self.channel.clone()).attach(ReceiverStream::new(inbox)).await.unwrap();
+        let answer = AgentsClient::new(self.channel.clone()).attach(ReceiverStream::new(inbox)).await?;
         agent.stream = Some(answer.into_inner());
-        agent
+        Ok(agent)
+    }
+
+    fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel.clone())
+    }
+
+    async fn shown(&self) -> v1::AgentResponse {
+        self.cluster().agent(v1::AgentRequest { agent: "test".into() }).await.unwrap().into_inner()
+    }
+
+    async fn drain(&self, now: bool) {
+        let (agent, reason, by) = ("test".into(), "fans".into(), "ann@desk".into());
+        self.cluster().drain_agent(v1::DrainAgentRequest { agent, reason, by, now }).await.unwrap();
     }
 }
 
@@ -282,6 +305,99 @@ async fn a_newer_stream_of_an_agent_ends_the_older_one() {
     assert_eq!(older.hear().await, None);
     newer.report(key, 1, 0.5).await;
     newer.acknowledged(2).await;
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_second_process_with_the_id_of_one_that_lives_is_refused_and_told_what_to_do() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut first = house.process(1, &[], 11).await.unwrap();
+    first.welcome().await;
+    let key = first.run().await;
+    let Err(refused) = house.process(1, &[], 12).await else { panic!("it is taken for the first") };
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().contains("works on a copy of its data directory"), "{}", refused.message());
+    first.report(key, 1, 0.5).await;
+    first.acknowledged(2).await;
+    // The same process, on another stream; and another one once the first is gone.
+    let mut again = house.process(1, &[key], 11).await.unwrap();
+    again.welcome().await;
+    drop((first, again));
+    let next = async {
+        loop {
+            if let Ok(agent) = house.process(1, &[key], 12).await {
+                return agent;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.unwrap().welcome().await;
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_drained_agent_is_asked_for_what_it_holds_and_so_it_is_by_the_next_leader() {
+    let mut house = House::open().await;
+    house.submit(1, 3).await;
+    let mut agent = house.agent(2, &[]).await;
+    agent.welcome().await;
+    let (running, waiting) = (agent.run().await, agent.run().await);
+    agent.report(running, 1, 0.5).await;
+    agent.acknowledged(2).await;
+    let asked = async |agent: &mut Agent| match agent.hear().await {
+        Some(to_agent::Message::Stop(stop)) => (stop.key.unwrap(), stop.purpose(), stop.why),
+        other => panic!("not an order to stop: {other:?}"),
+    };
+    house.drain(false).await;
+    let why = "its agent is drained: fans".to_owned();
+    assert_eq!(asked(&mut agent).await, (waiting, Purpose::GiveBack, why.clone()));
+    let end = Some(v1::End { kind: v1::end::Kind::Preempted.into(), code: 0, signal: 0 });
+    agent.say(from_agent::Message::Finished(v1::Finished { key: Some(waiting), end, ..Default::default() })).await;
+    agent.acknowledged(3).await;
+    let shown = house.shown().await;
+    let status = shown.agent.unwrap();
+    assert_eq!((status.leases, status.attached, shown.holds[0].key), (1, true, Some(running)));
+    let drain = status.drain.unwrap();
+    assert_eq!((drain.by.as_str(), drain.reason.as_str(), drain.now), ("ann@desk", "fans", false));
+
+    house.drain(true).await;
+    assert_eq!(asked(&mut agent).await, (running, Purpose::Preempt, why.clone()));
+    // It is killed before it hears that, and so is the coordinator.
+    drop(agent);
+    let mut house = house.reopen().await;
+    let mut agent = house.agent(2, &[running]).await;
+    agent.welcome().await;
+    assert_eq!(asked(&mut agent).await, (running, Purpose::Preempt, why));
+    agent.finish(running).await;
+    agent.acknowledged(2).await;
+    assert_eq!(house.sweep().await.counts.unwrap().waiting, 1, "nothing is leased to it");
+    house.cluster().undrain_agent(v1::UndrainAgentRequest { agent: "test".into() }).await.unwrap();
+    assert_eq!(agent.run().await, v1::AttemptKey { attempt: 2, ..waiting });
+    house.coordinator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_says_that_it_can_start_nothing_gets_nothing_until_it_can() {
+    let mut house = House::open().await;
+    house.submit(1, 1).await;
+    let mut agent = house.agent(1, &[]).await;
+    agent.welcome().await;
+    let key = agent.run().await;
+    let full = v1::Condition { unable: "its disk is full".into(), disk_free: 1, disk_total: 2 };
+    let beat = |condition| from_agent::Message::Heartbeat(v1::Heartbeat { condition: Some(condition) });
+    agent.say(beat(full.clone())).await;
+    agent.acknowledged(2).await;
+    let end = Some(v1::End { kind: v1::end::Kind::Preempted.into(), code: 0, signal: 0 });
+    agent.say(from_agent::Message::Finished(v1::Finished { key: Some(key), end, ..Default::default() })).await;
+    agent.acknowledged(3).await;
+    assert_eq!(house.shown().await.agent.unwrap().condition, Some(full));
+    assert_eq!(house.sweep().await.counts.unwrap().waiting, 1);
+    agent.say(beat(v1::Condition::default())).await;
+    // Acknowledged as soon as it is heard, leased in the next turn: either may come first.
+    let heard = [agent.hear().await, agent.hear().await];
+    let again = Some(v1::AttemptKey { attempt: 2, ..key });
+    let leased = |message: &Option<_>| matches!(message, Some(to_agent::Message::Run(run)) if run.key == again);
+    assert!(heard.iter().any(leased), "{heard:?}");
     house.coordinator.shutdown().await;
 }
 
@@ -514,7 +630,8 @@ async fn a_refusal_carries_its_code_and_hint() {
 #[tokio::test]
 async fn a_stream_that_does_not_begin_with_hello_is_refused() {
     let house = House::open().await;
-    let heartbeat = v1::FromAgent { seq: 1, message: Some(from_agent::Message::Heartbeat(v1::Heartbeat {})) };
+    let heartbeat =
+        v1::FromAgent { seq: 1, message: Some(from_agent::Message::Heartbeat(v1::Heartbeat { condition: None })) };
     let answer = AgentsClient::new(house.channel.clone()).attach(tokio_stream::once(heartbeat)).await;
     assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
     house.coordinator.shutdown().await;

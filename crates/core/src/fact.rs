@@ -31,7 +31,10 @@ pub struct Entry {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FactCell {
     /// The fact.
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    #[prost(
+        oneof = "Fact",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+    )]
     pub fact: Option<Fact>,
 }
 
@@ -101,6 +104,15 @@ pub enum Fact {
     /// An agent is known by this key from now on.
     #[prost(message, tag = "21")]
     AgentJoined(AgentJoined),
+    /// An operator drained an agent: nothing more is leased to it.
+    #[prost(message, tag = "22")]
+    AgentDrained(AgentDrained),
+    /// An operator took the drain back.
+    #[prost(message, tag = "23")]
+    AgentUndrained(AgentUndrained),
+    /// The cluster was made anew from a backup.
+    #[prost(message, tag = "24")]
+    ClusterRestored(ClusterRestored),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -485,6 +497,42 @@ pub struct AgentJoined {
     pub key: Vec<u8>,
 }
 
+/// See [`Fact::AgentDrained`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AgentDrained {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// Why, in the operator's words; may be empty.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    /// Who did it, as their command says.
+    #[prost(string, tag = "3")]
+    pub by: String,
+    /// What runs there is ended and waits for another agent; otherwise it runs to its end.
+    #[prost(bool, tag = "4")]
+    pub now: bool,
+}
+
+/// See [`Fact::AgentUndrained`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct AgentUndrained {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+}
+
+/// See [`Fact::ClusterRestored`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ClusterRestored {
+    /// Drawn anew by each restore. What an agent holds of another lineage is not this cluster's, whatever it is called.
+    #[prost(fixed64, tag = "1")]
+    pub lineage: u64,
+    /// The last entry that the backup covers.
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+
 impl Fact {
     /// The sweep that the fact is about, where it is about one.
     pub const fn sweep(&self) -> Option<SweepId> {
@@ -509,7 +557,10 @@ impl Fact {
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
             | Self::TokenRevoked(_)
-            | Self::AgentJoined(_) => return None,
+            | Self::AgentJoined(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => return None,
         })
     }
 
@@ -536,7 +587,10 @@ impl Fact {
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
             | Self::TokenRevoked(_)
-            | Self::AgentJoined(_) => None,
+            | Self::AgentJoined(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => None,
         }
     }
 
@@ -563,7 +617,10 @@ impl Fact {
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
             | Self::TokenRevoked(_)
-            | Self::AgentJoined(_) => None,
+            | Self::AgentJoined(_)
+            | Self::AgentDrained(_)
+            | Self::AgentUndrained(_)
+            | Self::ClusterRestored(_) => None,
         }
     }
 
@@ -591,6 +648,9 @@ impl Fact {
             Self::TokenUsed(_) => "token_used",
             Self::TokenRevoked(_) => "token_revoked",
             Self::AgentJoined(_) => "agent_joined",
+            Self::AgentDrained(_) => "agent_drained",
+            Self::AgentUndrained(_) => "agent_undrained",
+            Self::ClusterRestored(_) => "cluster_restored",
         }
     }
 }

@@ -176,6 +176,13 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
         .map(|(_, lease)| lease)
         .filter(|lease| !lease.ahead)
         .collect();
+    if let Some((_, drained_ms)) = state.drain(agent) {
+        let since = held.into_iter().flatten().filter(|((sweep, number), _)| {
+            let trial = state.sweeps.get(sweep).and_then(|sweep| sweep.trial(*number));
+            trial.and_then(Trial::live).is_some_and(|(_, attempt)| attempt.leased_ms > drained_ms)
+        });
+        violation(found, since.count() == 0, "A3", "nothing is leased to an agent that is drained", place);
+    }
     let Inventory { cpus, memory, gpus } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
     let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);

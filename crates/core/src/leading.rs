@@ -14,10 +14,12 @@ use crate::dispatch::{self, Offer, Place, Suggestions};
 use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
+use crate::ops::agent_drain::{self, Drain};
 use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain::{self, Running};
+use crate::ops::restore;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
 use crate::refusal::Refusal;
@@ -63,6 +65,12 @@ pub enum Op {
     RevokeToken(String),
     /// Let an agent join.
     Join(Join),
+    /// Lease an agent nothing more.
+    Drain(Drain),
+    /// Lease to a drained agent again.
+    Undrain(AgentId),
+    /// The state is from a backup, and begins a new cluster of this lineage.
+    Restore(u64),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
 }
@@ -95,7 +103,11 @@ pub struct Leading {
     stoppers: BTreeMap<SweepId, Option<Box<dyn Stopper>>>,
     /// The sweeps that have not ended.
     active: BTreeSet<SweepId>,
-    /// The agents that are attached to this leader, with what no lease holds.
+    /// The agents that are attached to this leader.
+    attached: BTreeSet<AgentId>,
+    /// Those of them that say that they can start nothing now.
+    unable: BTreeSet<AgentId>,
+    /// Those that may be given something, with what no lease holds.
     free: BTreeMap<AgentId, Inventory>,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
@@ -116,6 +128,8 @@ impl Leading {
             facts: Vec::new(),
             stoppers: BTreeMap::new(),
             active,
+            attached: BTreeSet::new(),
+            unable: BTreeSet::new(),
             free: BTreeMap::new(),
             vacated: BTreeSet::new(),
         }
@@ -158,9 +172,12 @@ impl Leading {
             Op::Enqueue(sweep, params) => self.record(control::enqueue(&self.draft, sweep, params), Reply::Enqueued),
             Op::Retry(sweep, trials) => self.record(control::retry(&self.draft, sweep, &trials), Reply::Retried),
             Op::Attach(attach) => {
-                let agent = attach.agent;
+                let (agent, able) = (attach.agent, attach.able);
                 let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
-                self.free.insert(agent, self.draft.free(agent));
+                if let Ok(Ok(_)) = decided {
+                    self.attached.insert(agent);
+                    self.set_able(agent, able);
+                }
                 decided
             }
             Op::Start(key, environment) => {
@@ -180,8 +197,16 @@ impl Leading {
             Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
             Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
             Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
+            Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
+            Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
+            Op::Restore(lineage) => {
+                for agent in std::mem::take(&mut self.attached) {
+                    self.detach(agent);
+                }
+                self.record(Ok((restore::restore(&self.draft, self.now_ms, lineage), ())), |()| Reply::Done)
+            }
             Op::Expire(agent, silent_ms) => {
-                self.free.remove(&agent);
+                self.detach(agent);
                 let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
                 self.record(Ok((facts, ())), |()| Reply::Done)
             }
@@ -190,7 +215,28 @@ impl Leading {
 
     /// An agent's stream was cut: nothing new is leased to it, and its leases stay until they expire.
     pub fn detach(&mut self, agent: AgentId) {
-        self.free.remove(&agent);
+        self.attached.remove(&agent);
+        self.reconsider(agent);
+    }
+
+    /// An agent says whether it can start anything now: where it cannot, nothing new is leased to it.
+    pub fn set_able(&mut self, agent: AgentId, able: bool) {
+        if able {
+            self.unable.remove(&agent);
+        } else {
+            self.unable.insert(agent);
+        }
+        self.reconsider(agent);
+    }
+
+    /// Whether the agent may be given something may have changed.
+    fn reconsider(&mut self, agent: AgentId) {
+        let drained = self.draft.drains.contains_key(&agent);
+        if self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained {
+            self.free.insert(agent, self.draft.free(agent));
+        } else {
+            self.free.remove(&agent);
+        }
     }
 
     /// Ends the sweeps whose time or GPU-hours are over.
@@ -390,6 +436,8 @@ impl Leading {
                     self.recount(agent);
                 }
             }
+            Fact::AgentDrained(fact) => self.reconsider(fact.agent),
+            Fact::AgentUndrained(fact) => self.reconsider(fact.agent),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
@@ -401,6 +449,7 @@ impl Leading {
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
             | Fact::AgentAttached(_)
+            | Fact::ClusterRestored(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)

@@ -109,6 +109,27 @@ pub enum Refusal {
     /// An id was minted twice; the caller mints another.
     #[error("the id `{0}` is taken")]
     IdTaken(SweepId),
+    /// No agent has this name or id.
+    #[error("there is no agent `{0}`")]
+    NoSuchAgent(String),
+    /// Several agents have the name.
+    #[error("agents {} are all named `{name}`", ids(agents))]
+    AmbiguousAgent {
+        /// The name.
+        name: String,
+        /// Who has it; the first of them, where they are many.
+        agents: Vec<AgentId>,
+    },
+    /// The agent comes from another cluster.
+    #[error("this cluster was made from a backup, and what the agent holds is another cluster's")]
+    OtherLineage {
+        /// This cluster's lineage.
+        lineage: u64,
+    },
+}
+
+fn ids(agents: &[AgentId]) -> String {
+    agents.iter().map(|agent| format!("`{agent}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Refusal {
@@ -134,6 +155,9 @@ impl Refusal {
             Self::TokenSpent { .. } => "H0017",
             Self::TokensFull(_) => "H0018",
             Self::OtherKey(_) => "H0019",
+            Self::NoSuchAgent(_) => "H0020",
+            Self::AmbiguousAgent { .. } => "H0021",
+            Self::OtherLineage { .. } => "H0022",
         }
     }
 
@@ -163,6 +187,11 @@ impl Refusal {
             Self::OtherKey(_) => {
                 "its data directory lost its key, or was copied: start the agent with an empty data directory"
             }
+            Self::NoSuchAgent(_) => "`heats agent ls -o wide` lists every agent with its id",
+            Self::OtherLineage { .. } => {
+                "an agent of this version ends what it holds and comes again by itself; upgrade it"
+            }
+            Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
         }
     }
 }

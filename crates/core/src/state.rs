@@ -11,8 +11,8 @@ use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
-    AgentAttached, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted, TokenCreated,
-    TokenRole, TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
+    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::token::Token;
@@ -93,6 +93,10 @@ pub struct State {
     pub sweeps: OrdMap<SweepId, Arc<Sweep>>,
     /// The agents that ever attached: the record of each one's last inventory.
     pub agents: OrdMap<AgentId, Arc<Record>>,
+    /// The agents that are drained: the record of each one's drain.
+    pub drains: OrdMap<AgentId, Arc<Record>>,
+    /// The record of the last restore, where the cluster was made from a backup.
+    pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
     /// The tokens that nobody has revoked.
@@ -160,6 +164,13 @@ impl State {
             Fact::AgentJoined(fact) => {
                 self.joined.insert(fact.agent, Arc::clone(&record));
             }
+            Fact::AgentDrained(fact) => {
+                self.drains.insert(fact.agent, Arc::clone(&record));
+            }
+            Fact::AgentUndrained(fact) => {
+                self.drains.remove(&fact.agent);
+            }
+            Fact::ClusterRestored(_) => self.restored = Some(Arc::clone(&record)),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
@@ -271,6 +282,23 @@ impl State {
         }
     }
 
+    /// An agent's drain and when it was, milliseconds since the Unix epoch; `None` where it is not drained.
+    pub fn drain(&self, agent: AgentId) -> Option<(&AgentDrained, u64)> {
+        let record = self.drains.get(&agent)?;
+        match record.cell.fact.as_ref()? {
+            Fact::AgentDrained(fact) => Some((fact, record.at_ms)),
+            _ => None,
+        }
+    }
+
+    /// Which cluster this is, among those that were made from each other's backups; 0 where it was made from none.
+    pub fn lineage(&self) -> u64 {
+        match self.restored.as_ref().and_then(|record| record.cell.fact.as_ref()) {
+            Some(Fact::ClusterRestored(fact)) => fact.lineage,
+            _ => 0,
+        }
+    }
+
     /// The hash of the key by which an agent joined, where it did.
     pub fn agent_key(&self, agent: AgentId) -> Option<&[u8]> {
         match self.joined.get(&agent)?.cell.fact.as_ref()? {
@@ -291,13 +319,14 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents, then tokens. A snapshot is this list.
+    /// sweeps with their journals, then agents and their drains, then tokens, then the last restore. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
-        self.sweeps.values().flat_map(|sweep| sweep.journal.iter()).chain(self.agents.values()).chain(tokens)
+        journals.chain(self.agents.values()).chain(self.drains.values()).chain(tokens).chain(&self.restored)
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
@@ -362,6 +391,9 @@ impl Sweep {
             Fact::SweepSubmitted(_)
             | Fact::SweepRemoved(_)
             | Fact::AgentAttached(_)
+            | Fact::AgentDrained(_)
+            | Fact::AgentUndrained(_)
+            | Fact::ClusterRestored(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)

@@ -302,5 +302,7 @@ pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
         inventory: Inventory { cpus, memory: 1 << 30, gpus },
         version: "1".into(),
         holding: Default::default(),
+        able: true,
+        lineage: 0,
     }
 }

@@ -3,9 +3,10 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AgentJoined, AttemptEnded, Ending, Entry, Fact, FactCell, PointEnqueued, SweepDrained, SweepEdited,
-    SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked,
-    TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialSettled, TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
+    FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
+    SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased,
+    TrialPlaced, TrialReported, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -18,7 +19,6 @@ use prost::Message;
 const V1: &[u8] = include_bytes!("golden/entry-v1.bin");
 /// What came after: trials that are leased ahead.
 const V2: &[u8] = include_bytes!("golden/entry-v2.bin");
-
 /// And tokens, and agents that join by them.
 const V3: &[u8] = include_bytes!("golden/entry-v3.bin");
 
@@ -46,6 +46,27 @@ fn token_facts() -> Vec<Fact> {
         Fact::TokenRevoked(TokenRevoked { token, why: "an admin revoked it".into() }),
         Fact::AgentJoined(AgentJoined { agent, key: vec![0xcd; 32] }),
     ]
+}
+
+/// And agents that are drained.
+const V4: &[u8] = include_bytes!("golden/entry-v4.bin");
+
+/// The kinds of facts that version 3 did not have.
+fn drain_facts() -> Vec<Fact> {
+    let agent = AgentId { bits: 6 };
+    vec![
+        Fact::AgentDrained(AgentDrained { agent, reason: "new disk".into(), by: "ann@desk".into(), now: true }),
+        Fact::AgentDrained(AgentDrained { agent, reason: String::new(), by: String::new(), now: false }),
+        Fact::AgentUndrained(AgentUndrained { agent }),
+    ]
+}
+
+/// And clusters that are made from a backup.
+const V5: &[u8] = include_bytes!("golden/entry-v5.bin");
+
+/// The kind of fact that version 4 did not have.
+fn restored() -> Vec<Fact> {
+    vec![Fact::ClusterRestored(ClusterRestored { lineage: 0x0123_4567_89ab_cdef, index: 300 })]
 }
 
 /// The kinds of facts and the fields that version 1 did not have.
@@ -159,7 +180,8 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    for (bytes, facts) in [(V1, facts()), (V2, later_facts()), (V3, token_facts())] {
+    let versions = [(V1, facts()), (V2, later_facts()), (V3, token_facts()), (V4, drain_facts()), (V5, restored())];
+    for (bytes, facts) in versions {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }
@@ -167,10 +189,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let mut names: Vec<&str> = facts().iter().chain(&later_facts()).chain(&token_facts()).map(Fact::name).collect();
+    let later = [later_facts(), token_facts(), drain_facts(), restored()].concat();
+    let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 21);
+    assert_eq!(names.len(), 24);
 }
 
 #[test]

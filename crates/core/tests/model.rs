@@ -51,9 +51,17 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (sweep(), proptest::bool::weighted(0.8)).prop_map(|(id, fits)| Happening::Enqueue(id, fits)),
         2 => (sweep(), vec(0..5u32, 0..3)).prop_map(|(id, numbers)| Happening::Retry(id, numbers)),
         1 => sweep().prop_map(Happening::Remove),
-        5 => (agent(), 1..5u32, 0..4u32, any::<u8>(), any::<bool>()).prop_map(|(agent, cpus, gpus, forgets, bogus)| {
-            Happening::Attach { agent, cpus, gpus, forgets: forgets & 5, bogus }
+        5 => (agent(), 1..5u32, 0..4u32, any::<u8>(), any::<bool>(), proptest::bool::weighted(0.9)).prop_map(
+            |(agent, cpus, gpus, forgets, bogus, able)| {
+                Happening::Attach { agent, cpus, gpus, forgets: forgets & 5, bogus, able }
+            }
+        ),
+        1 => (agent(), proptest::bool::weighted(0.7)).prop_map(|(agent, able)| Happening::Able(agent, able)),
+        1 => (agent(), any::<u8>(), any::<bool>()).prop_map(|(agent, reason, now)| {
+            Happening::Drain { agent, reason, now }
         }),
+        2 => agent().prop_map(Happening::Undrain),
+        1 => (1..9u64).prop_map(Happening::Restore),
         1 => agent().prop_map(Happening::Detach),
         1 => agent().prop_map(Happening::Expire),
         6 => any::<u16>().prop_map(Happening::Start),

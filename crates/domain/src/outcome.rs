@@ -92,7 +92,7 @@ pub enum FailureKind {
     NoMetric = 4,
     /// The agent was not heard of within its lease, or it lost the process.
     NodeLost = 5,
-    /// A trial of a higher priority took the resources.
+    /// Its agent gave it back: its place was asked for, or it could not be started there now.
     Preempted = 6,
     /// The process could not be started at all.
     StartFailed = 7,

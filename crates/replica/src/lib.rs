@@ -4,6 +4,7 @@
 //! `heats-core`. What is on disk and on the wire is encoded by types of this crate, never by a library's own.
 //! It decides nothing about sweeps, and it opens no port: peers are reached through a [`Transport`].
 
+mod backup;
 mod catalogue;
 mod codec;
 mod config;
@@ -24,6 +25,7 @@ mod snapshot;
 mod types;
 mod watcher;
 
+pub use backup::{Backup, BackupError, FirstNode, Summary, examine, restore};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use config::ReplicaConfig;
 pub use error::{

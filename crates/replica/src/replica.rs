@@ -334,6 +334,10 @@ impl Replica {
         self.shared.raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)
     }
 
+    pub(crate) fn snapshots(&self) -> &SnapshotStore {
+        &self.shared.receiver.store
+    }
+
     pub(crate) fn raft(&self) -> &Raft<Types, Machine> {
         &self.shared.raft
     }
@@ -460,7 +464,7 @@ fn read_node(dir: &Path) -> Result<Option<u64>, StorageError> {
 }
 
 /// Written after the log was made: from now on a directory without a log is one that lost it.
-fn write_node(dir: &Path, node: u64) -> Result<(), StorageError> {
+pub(crate) fn write_node(dir: &Path, node: u64) -> Result<(), StorageError> {
     let (path, aside) = (dir.join("node"), dir.join("node.new"));
     std::fs::write(&aside, format!("{node}\n"))
         .and_then(|()| std::fs::File::open(&aside)?.sync_all())

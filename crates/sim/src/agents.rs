@@ -65,7 +65,7 @@ impl Agent {
     pub(crate) fn attach(&self, agent: AgentId, inventory: Inventory) -> Attach {
         let ended = self.outbox.iter().filter(|op| matches!(op, Op::Finish(_))).filter_map(about);
         let holding: BTreeSet<Key> = self.processes.keys().copied().chain(ended).collect();
-        Attach { agent, name: agent.to_string(), inventory, version: String::new(), holding }
+        Attach { agent, name: agent.to_string(), inventory, version: String::new(), holding, able: true, lineage: 0 }
     }
 }
 
@@ -82,6 +82,9 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Enqueue(..)
         | Op::Retry(..)
         | Op::Attach(_)
+        | Op::Drain(_)
+        | Op::Undrain(_)
+        | Op::Restore(_)
         | Op::CreateToken(_)
         | Op::RevokeToken(_)
         | Op::Join(_)

@@ -24,6 +24,8 @@ enum Wire {
 pub struct Cluster {
     workspace: Workspace,
     wire: Wire,
+    /// Where each coordinator listens.
+    addresses: Vec<String>,
     coordinators: Vec<Option<Heats>>,
     agents: Vec<Option<Heats>>,
 }
@@ -60,13 +62,13 @@ impl Cluster {
         }
         std::fs::create_dir_all(workspace.file(".heats")).expect("a folder");
         workspace.write(".heats/config.toml", config);
-        let mut cluster = Self { workspace, wire, coordinators: Vec::new(), agents: Vec::new() };
+        let mut cluster = Self { workspace, wire, addresses, coordinators: Vec::new(), agents: Vec::new() };
         for number in 0..coordinators {
             let started = cluster.coordinator(number);
             cluster.coordinators.push(Some(started));
         }
         let mut init = vec!["cluster", "init"];
-        init.extend(addresses.iter().map(String::as_str));
+        init.extend(cluster.addresses.iter().map(String::as_str));
         cluster.workspace.ok(&init);
         for number in 0..agents {
             let started = cluster.agent(number);
@@ -87,7 +89,7 @@ impl Cluster {
 
     /// Where a coordinator listens.
     pub fn address(&self, number: usize) -> String {
-        address(number)
+        self.addresses[number].clone()
     }
 
     /// What every coordinator says of itself: the items of `heats cluster status`.
@@ -149,13 +151,33 @@ impl Cluster {
 
     /// Starts one coordinator more, and lets it join; its number.
     pub fn join(&mut self) -> usize {
+        let number = self.begin(address(self.size()));
+        self.workspace.ok(&["cluster", "add", &self.addresses[number]]);
+        number
+    }
+
+    /// Makes a new cluster of a backup, of one coordinator at the first one's address: its number. The others are gone for
+    /// good; the agents know nothing of it yet.
+    ///
+    /// # Panics
+    /// Where one of the others still runs, or the backup is refused.
+    pub fn restore(&mut self, backup: &str) -> usize {
+        assert!(self.coordinators.iter().all(Option::is_none), "the old cluster is gone");
+        let (first, data) = (self.addresses[0].clone(), format!("c{}", self.size() + 1));
+        self.workspace.ok(&["cluster", "restore", backup, "--data", &data, "--advertise", &first]);
+        self.begin(first)
+    }
+
+    /// Starts one coordinator more, which listens at `address`; its number.
+    fn begin(&mut self, address: String) -> usize {
         let number = self.size();
         if self.wire == Wire::Tls {
-            self.workspace.ok(&["tls", "issue", "--coordinator", &format!("{}={}", number + 1, host(number))]);
+            let host = address.trim_end_matches(&format!(":{PORT}"));
+            self.workspace.ok(&["tls", "issue", "--coordinator", &format!("{}={host}", number + 1)]);
         }
+        self.addresses.push(address);
         let started = self.coordinator(number);
         self.coordinators.push(Some(started));
-        self.workspace.ok(&["cluster", "add", &address(number)]);
         number
     }
 
@@ -210,8 +232,8 @@ impl Cluster {
 
     fn coordinator(&self, number: usize) -> Heats {
         let (id, data) = ((number + 1).to_string(), format!("c{}", number + 1));
-        let (address, tls) = (address(number), format!("tls/coordinator-{id}"));
-        let mut command = vec!["coordinator", "start", "--id", &id, "--listen", &address, "--data", &data];
+        let (address, tls) = (&self.addresses[number], format!("tls/coordinator-{id}"));
+        let mut command = vec!["coordinator", "start", "--id", &id, "--listen", address, "--data", &data];
         if self.wire == Wire::Tls {
             command.extend(["--tls", &tls]);
         }

@@ -71,6 +71,7 @@ impl TryFrom<v1::End> for End {
             Kind::Lost => Self::Lost,
             Kind::Stopped => Self::Stopped,
             Kind::Infeasible => Self::Infeasible,
+            Kind::Preempted => Self::Preempted,
         })
     }
 }

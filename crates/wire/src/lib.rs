@@ -22,5 +22,8 @@ pub const READ_KEY: &str = "heats-read";
 /// Its value for: from what the node that is asked has applied, which may be behind.
 pub const READ_STALE: &str = "stale";
 
+/// The metadata key by which an agent of another cluster is told this one's lineage.
+pub const LINEAGE_KEY: &str = "heats-lineage";
+
 /// The encoded file descriptors of `proto/heats/v1`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/heats.v1.bin"));

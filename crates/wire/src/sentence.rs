@@ -47,6 +47,14 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::TokenUsed(f) => format!("agent `{}` joined by token `{}`", f.agent, f.token),
         Fact::TokenRevoked(f) => format!("token `{}` is good for nothing any more: {}", f.token, f.why),
         Fact::AgentJoined(f) => format!("agent `{}` is known by its key", f.agent),
+        Fact::AgentDrained(f) => {
+            let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
+            format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
+        }
+        Fact::ClusterRestored(f) => {
+            format!("the cluster was made from a backup of everything up to log index {}", f.index)
+        }
+        Fact::AgentUndrained(f) => format!("agent `{}` is not drained any more", f.agent),
     }
 }
 
@@ -104,5 +112,8 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::AgentAttached(f) => {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }
+        Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
+        Fact::AgentUndrained(f) => json!({"agent": f.agent}),
+        Fact::ClusterRestored(f) => json!({"index": f.index}),
     }
 }

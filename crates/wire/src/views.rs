@@ -2,7 +2,7 @@
 
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Ending, Fact, Record, State, Status, Sweep};
-use heats_domain::TrialState;
+use heats_domain::{AgentId, Grant, TrialState};
 
 use crate::v1;
 
@@ -147,6 +147,53 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         }
     }
     message
+}
+
+/// An agent that ever attached, as far as the state knows it: not whether it is attached now.
+pub fn agent(state: &State, agent: AgentId) -> Option<v1::AgentStatus> {
+    let attached = state.agent(agent)?;
+    let held = state.leases.get(&agent);
+    let mut sum = Grant::default();
+    // What was leased ahead takes nothing yet.
+    for lease in held.into_iter().flat_map(|held| held.values()).filter(|lease| !lease.ahead) {
+        sum.cpus += lease.grant.cpus;
+        sum.memory += lease.grant.memory;
+        sum.gpus.extend(&lease.grant.gpus);
+    }
+    let drain = state.drain(agent).map(|(drain, at_ms)| {
+        let (reason, by) = (drain.reason.clone(), drain.by.clone());
+        v1::AgentDrain { reason, by, at_ms, now: drain.now }
+    });
+    Some(v1::AgentStatus {
+        agent: Some(agent),
+        name: attached.name.clone(),
+        inventory: Some(attached.inventory.clone()),
+        leases: held.map_or(0, |held| held.len() as u32),
+        held: Some(sum),
+        version: attached.version.clone(),
+        recorded_ms: state.agents.get(&agent).map_or(0, |record| record.at_ms),
+        drain,
+        ..Default::default()
+    })
+}
+
+/// What an agent has leases of, at most `limit`.
+pub fn held(state: &State, agent: AgentId, limit: usize) -> Vec<v1::HeldTrial> {
+    let leases = state.leases.get(&agent).into_iter().flatten();
+    let held = leases.filter_map(|(&(sweep, number), lease)| {
+        let whole = state.sweeps.get(&sweep)?;
+        let trial = whole.trial(number)?;
+        let (_, attempt) = trial.live()?;
+        Some(v1::HeldTrial {
+            key: Some(v1::AttemptKey { sweep: Some(sweep), trial: number, attempt: lease.attempt }),
+            sweep_name: whole.name.clone(),
+            state: trial.state.into(),
+            leased_ms: attempt.leased_ms,
+            started_ms: attempt.started_ms,
+            ahead: lease.ahead,
+        })
+    });
+    held.take(limit).collect()
 }
 
 /// A fact as an event: a sentence for people, the fields for programs.

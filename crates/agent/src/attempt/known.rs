@@ -91,6 +91,8 @@ pub enum Cause {
     Shutdown,
     /// No coordinator was heard of for too long.
     Orphaned,
+    /// The trial is to go on elsewhere: its place was asked for, or it could not begin here.
+    Preempted,
     /// The coordinator gave the trial to somebody else: nothing about it may be reported.
     Fenced,
 }

@@ -16,7 +16,12 @@ async fn the_python_package_reports_and_is_told_to_stop_by_the_very_report() {
     let house = House::new().await;
     house.fake.reply(|message| match message {
         Message::Report(v1::Report { key, step: 2, .. }) => {
-            vec![to_agent::Message::Stop(v1::Stop { key: *key, grace_ms: 3_600_000, why: "rung".into() })]
+            vec![to_agent::Message::Stop(v1::Stop {
+                key: *key,
+                grace_ms: 3_600_000,
+                why: "rung".into(),
+                ..Default::default()
+            })]
         }
         _ => Vec::new(),
     });

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use heats_agent::{AgentConfig, OnEvent};
 use heats_domain::{Grant, Inventory, Params, SweepId, Value};
+use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_server::{Agents, AgentsServer};
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::{self, to_agent};
@@ -38,6 +39,7 @@ struct Mind {
     acknowledges: bool,
     kill: Vec<v1::AttemptKey>,
     redirect: Option<String>,
+    lineage: u64,
     reply: Option<Reply>,
     stream: Option<mpsc::Sender<Result<v1::ToAgent, Status>>>,
 }
@@ -81,9 +83,20 @@ impl Agents for Service {
                 status.metadata_mut().insert("heats-leader", leader.parse().expect("ascii"));
                 return Err(status);
             }
+            if hello.lineage != mind.lineage {
+                let mut status = Status::aborted("another cluster");
+                status.metadata_mut().insert(LINEAGE_KEY, mind.lineage.to_string().parse().expect("ascii"));
+                return Err(status);
+            }
             mind.seen.hellos.push(hello);
             mind.stream = Some(sender.clone());
-            v1::Welcome { term: 1, lease_ttl_ms: 15_000, heartbeat_ms: 1_000, kill: mind.kill.clone() }
+            v1::Welcome {
+                term: 1,
+                lease_ttl_ms: 15_000,
+                heartbeat_ms: 1_000,
+                kill: mind.kill.clone(),
+                coordinators: None,
+            }
         };
         sender.send(wrap(to_agent::Message::Welcome(welcome))).await.expect("is open");
         self.changed.send_modify(|n| *n += 1);
@@ -151,6 +164,7 @@ impl Fake {
             acknowledges: true,
             kill: Vec::new(),
             redirect: None,
+            lineage: 0,
             reply: None,
             stream: None,
         };
@@ -203,6 +217,11 @@ impl Fake {
 
     pub fn redirect_to(&self, leader: Option<SocketAddr>) {
         self.mind(|mind| mind.redirect = leader.map(|leader| leader.to_string()));
+    }
+
+    /// From now on it is another cluster, made from a backup of this one: it knows nothing of what it has seen.
+    pub fn restored(&self, lineage: u64) {
+        self.mind(|mind| (mind.lineage, mind.seen) = (lineage, Seen::default()));
     }
 
     pub fn kill_on_hello(&self, trial: u32) {

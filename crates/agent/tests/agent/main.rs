@@ -2,7 +2,9 @@
 
 mod doors;
 mod fake;
+mod given_back;
 mod house;
+mod lineage;
 mod restarts;
 mod slots;
 mod trials;

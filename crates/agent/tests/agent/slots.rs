@@ -37,7 +37,7 @@ fn started_in_journal(house: &House, trial: u32) -> bool {
 }
 
 async fn stop(house: &House, trial: u32) -> v1::Finished {
-    let stop = v1::Stop { key: Some(key(trial)), grace_ms: 3_600_000, why: "enough".into() };
+    let stop = v1::Stop { key: Some(key(trial)), grace_ms: 3_600_000, why: "enough".into(), ..Default::default() };
     house.fake.tell(to_agent::Message::Stop(stop)).await;
     house.fake.finished(trial).await
 }

@@ -140,7 +140,12 @@ fn stop_at_the_first_report(house: &House, grace: Duration) {
     house.fake.reply(move |message| match message {
         Message::Report(report) => {
             let grace_ms = grace.as_millis() as u64;
-            vec![to_agent::Message::Stop(v1::Stop { key: report.key, grace_ms, why: "enough".into() })]
+            vec![to_agent::Message::Stop(v1::Stop {
+                key: report.key,
+                grace_ms,
+                why: "enough".into(),
+                ..Default::default()
+            })]
         }
         _ => Vec::new(),
     });

@@ -1,5 +1,8 @@
 //! `heats agent`
 
+mod drain;
+pub mod show;
+
 use heats_agent::{JoinToken, Shutdown};
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -18,6 +21,12 @@ pub enum AgentCommand {
     Start(StartArgs),
     /// List the agents that are or were attached
     Ls(LsArgs),
+    /// Show an agent: what it offers, what it holds, since when, and whether it can start anything
+    Show(show::Args),
+    /// Start nothing more on an agent; what runs there goes on to its end
+    Drain(drain::Args),
+    /// Start trials on a drained agent again
+    Undrain(drain::UndrainArgs),
 }
 
 /// `heats agent start`
@@ -56,6 +65,9 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
             runtime.block_on(start(context, args))
         }
         AgentCommand::Ls(args) => context.block_on(ls(context, args)),
+        AgentCommand::Show(args) => context.block_on(show::run(context, args)),
+        AgentCommand::Drain(args) => context.block_on(drain::run(context, args)),
+        AgentCommand::Undrain(args) => context.block_on(drain::undrain(context, args)),
     }
 }
 
@@ -129,6 +141,9 @@ async fn ls(context: &Context, args: &LsArgs) -> Outcome {
             Column::new("GPUS", "gpu_count", Kind::Number),
             Column::new("TRIALS", "leases", Kind::Number),
             Column::wide("ID", "id", Kind::Text),
+            Column::wide("VERSION", "version", Kind::Text),
+            Column::wide("DISK FREE", "disk_free", Kind::Number),
+            Column::wide("WHY", "why", Kind::Text),
         ],
         now_ms: 0,
     };

@@ -1,5 +1,8 @@
 //! `heats cluster`
 
+mod backup;
+mod restore;
+
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -34,6 +37,10 @@ pub enum ClusterCommand {
     TransferLeader(TransferArgs),
     /// Have a coordinator write a snapshot now
     Snapshot,
+    /// Write everything that the cluster knows to a file
+    Backup(backup::Args),
+    /// Make a new cluster's first coordinator of a backup, in the empty directory --data
+    Restore(restore::Args),
 }
 
 /// `heats cluster init`
@@ -79,7 +86,14 @@ pub struct TransferArgs {
 }
 
 /// Does what the verb says.
-pub async fn run(context: &Context, command: &ClusterCommand) -> Outcome {
+pub fn run(context: &Context, command: &ClusterCommand) -> Outcome {
+    match command {
+        ClusterCommand::Restore(args) => restore::run(context, args),
+        other => context.block_on(asked(context, other)),
+    }
+}
+
+async fn asked(context: &Context, command: &ClusterCommand) -> Outcome {
     match command {
         ClusterCommand::Init(args) => init(context, args).await,
         ClusterCommand::Status(args) => status(context, args).await,
@@ -92,6 +106,8 @@ pub async fn run(context: &Context, command: &ClusterCommand) -> Outcome {
             hints::note(&format!("the snapshot covers everything up to entry {index}"));
             Ok(Exit::Ok)
         }
+        ClusterCommand::Backup(args) => backup::run(context, args).await,
+        ClusterCommand::Restore(args) => restore::run(context, args),
     }
 }
 

@@ -245,4 +245,12 @@ mod tests {
         std::fs::write(&path, "idd = 2\n").expect("writes");
         assert!(configured(&with_file, "d".into()).is_err());
     }
+
+    #[test]
+    fn the_sample_that_operators_begin_with_is_a_coordinator_of_three() {
+        let sample = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/coordinator.toml"));
+        let with_sample = StartArgs { config: Some(sample), ..args(None, &[]) };
+        let config = configured(&with_sample, "d".into()).map_err(|failure| failure.message).expect("reads");
+        assert!(matches!(config.founding, Founding::With(members) if members.len() == 3));
+    }
 }

@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let printer = context.printer(output)?;
     let client = context.client()?;
     if id.starts_with(AgentId::PREFIX) {
-        return agent(&client, &printer, id).await;
+        return super::agent::show::one(&client, &printer, id).await;
     }
     let selector = Selector::from_str(id).map_err(|error| Failure::usage(error.to_string()))?;
     match (super::named::one(&client, &selector).await?, selector.attempt) {
@@ -190,23 +190,4 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item) -> io::Result<()> {
         writeln!(out, "    {}", text("detail").replace('\n', "\n    "))?;
     }
     Ok(())
-}
-
-async fn agent(client: &Client, printer: &Printer, id: &str) -> Outcome {
-    let id: AgentId = id.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    let status = client.leader_status().await?;
-    let found = status.agents.iter().find(|agent| agent.agent == Some(id));
-    let agent = found.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no agent `{id}`")))?;
-    let inventory = agent.inventory.clone().unwrap_or_default();
-    let held = agent.held.clone().unwrap_or_default();
-    let item = view::agent(agent);
-    printer.one("agent", &Fields::new().done(), &item, |out| {
-        let state = if agent.attached { "attached" } else { "away" };
-        writeln!(out, "\x1b[1m{}\x1b[0m {state} ({id})", agent.name)?;
-        writeln!(out, "  trials    {}", agent.leases)?;
-        writeln!(out, "  cpus      {} of {} held", held.cpus, inventory.cpus)?;
-        writeln!(out, "  memory    {} of {} held", words::bytes(held.memory), words::bytes(inventory.memory))?;
-        writeln!(out, "  gpus      {} of {} held", held.gpus.len(), inventory.gpus.len())
-    })?;
-    Ok(Exit::Ok)
 }

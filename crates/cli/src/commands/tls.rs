@@ -1,7 +1,7 @@
 //! `heats tls`: the certificates of a cluster, made offline in a folder.
 //!
 //! The folder's `ca.key` makes coordinators and admins; it need not be on any machine of the cluster. See
-//! docs/adr/0006 for who signs what.
+//! docs/adr/0007 for who signs what.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;

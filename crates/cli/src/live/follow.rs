@@ -94,6 +94,12 @@ pub fn said_by_agent(event: &AgentEvent) -> Option<String> {
             words::bytes(*room),
         )),
         AgentEvent::DiskHasRoom => Some("there is room on the disk again, and trials start".to_owned()),
+        AgentEvent::Refused { why } => Some(format!("the cluster does not take this agent: {why}")),
+        AgentEvent::OtherCluster { ended: 0 } => None,
+        AgentEvent::OtherCluster { ended } => Some(format!(
+            "the cluster was made from a backup, and knows nothing of what ran here: {} ended",
+            words::count(*ended as u64, "attempt")
+        )),
         AgentEvent::NotLetIn { why } => Some(format!("the agent is not let in: {why}")),
         AgentEvent::Detached { why } => Some(format!("the agent has lost its coordinator: {why}")),
         AgentEvent::EnvProgress { .. } | AgentEvent::Attached { .. } => None,

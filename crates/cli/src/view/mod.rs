@@ -6,7 +6,7 @@ mod sweep;
 mod token;
 mod trial;
 
-pub use agent::agent;
+pub use agent::{agent, barred, held, held_address};
 pub use member::{member, member_columns};
 pub use sweep::{is_over, objective, spec, status, sweep, sweep_columns};
 pub use token::token;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
+use heats_core::ops::agent_drain::leaving;
 use heats_core::ops::agents::{self, Attach};
 use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::{Op, Refusal, Reply};
@@ -25,7 +26,7 @@ use crate::decider::{Answer, AskError, Parting};
 use crate::node::{Node, ToAgents};
 use crate::rpc::reading::Reading;
 use crate::status::{impostor, malformed, unanswered};
-use crate::streams::{Attached, Outbox, run, stop};
+use crate::streams::{Attached, Opening, Outbox, Present, Taken, leave, run, stop};
 
 /// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
 const WINDOW: usize = 1_024;
@@ -69,14 +70,20 @@ where
     let Some(from_agent::Message::Hello(hello)) = first else {
         return Err(Status::invalid_argument("the first message of an agent's stream is Hello"));
     };
-    let (agent, attach) = attach_of(hello).map_err(|error| malformed(&error))?;
+    let (attach, opening) = attach_of(hello, node.clock.now_ms()).map_err(|error| malformed(&error))?;
+    let agent = attach.agent;
     if !caller.is_agent(agent) {
         return Err(impostor(agent));
     }
     // What the agent holds may be news from another leader: to call it lost, this one must be sure of its own.
     Reading::Fresh.state(&node).await?;
+    let silent = node.leases.silent(agent, Instant::now());
+    // A process that lives is heard of once in a heartbeat, or nearly so.
+    let lives = silent.is_some_and(|silent| silent < node.config.heartbeat * 2);
+    let present = if lives { Present::Heard } else { Present::Silent };
     // The outbox exists before the agent is known to the leader, so that no order to it is lost.
-    let Attached { number, outbox, inbox, cut } = node.streams.attach(agent);
+    let Attached { number, outbox, inbox, cut } =
+        node.streams.attach(agent, opening, present).map_err(|Taken| taken(agent, &attach.name))?;
     node.leases.renew(agent, Instant::now());
     let answer = match node.decider.ask(Op::Attach(attach)).await {
         Ok(answer) => answer,
@@ -86,7 +93,7 @@ where
         }
     };
     let first = match answer.reply {
-        Reply::Attached(attached) => welcome(&node, attached),
+        Reply::Attached(attached) => welcome(&node, agent, attached),
         Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Token(_) => Vec::new(),
     };
     info!(agent_id = %agent, "agent attached");
@@ -97,17 +104,29 @@ where
     Ok(Box::pin(answers.map(Ok)))
 }
 
-fn attach_of(hello: v1::Hello) -> Result<(AgentId, Attach), ConvertError> {
-    let v1::Hello { agent, name, inventory, holding, version } = hello;
+/// That two processes say that they are the same agent.
+fn taken(agent: AgentId, name: &str) -> Status {
+    let why = format!(
+        "another process with the id of agent `{agent}` is attached: `{name}` works on a copy of its data directory; \
+         remove `agent*/id` in one of the two, while it is stopped"
+    );
+    Status::already_exists(why)
+}
+
+fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), ConvertError> {
+    let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
     let holding =
         holding.into_iter().map(|h| required(h.key, "key")?.try_into()).collect::<Result<BTreeSet<Key>, _>>()?;
-    Ok((agent, Attach { agent, name, inventory, version, holding }))
+    let condition = condition.unwrap_or_default();
+    let able = condition.unable.is_empty();
+    let opening = Opening { session, since_ms: now_ms, condition };
+    Ok((Attach { agent, name, inventory, version, holding, able, lineage }, opening))
 }
 
 /// What the agent is told first: who leads, and what became of its attempts.
-fn welcome(node: &Node, attached: agents::Attached) -> Vec<v1::ToAgent> {
+fn welcome(node: &Node, agent: AgentId, attached: agents::Attached) -> Vec<v1::ToAgent> {
     let state = node.replica.state();
     let agents::Attached { kill, stop: stops, run: runs } = attached;
     let welcome = v1::Welcome {
@@ -115,11 +134,20 @@ fn welcome(node: &Node, attached: agents::Attached) -> Vec<v1::ToAgent> {
         lease_ttl_ms: node.config.lease_ttl.as_millis() as u64,
         heartbeat_ms: node.config.heartbeat.as_millis() as u64,
         kill: kill.into_iter().map(Into::into).collect(),
+        coordinators: Some(coordinators(node)),
     };
     let stops = stops.into_iter().map(|key| to_agent::Message::Stop(stop(&state, key, "the trial has ended".into())));
     let runs = runs.into_iter().filter_map(|key| run(&state, key)).map(to_agent::Message::Run);
-    let messages = std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs);
+    // Last, for among them is what it has only just been told to run.
+    let leaves =
+        leaving(&state, agent).into_iter().map(|leaving| to_agent::Message::Stop(leave(&state, agent, leaving)));
+    let messages = std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs).chain(leaves);
     messages.map(|message| v1::ToAgent { message: Some(message) }).collect()
+}
+
+/// The members of the cluster, for an agent that has to find the next leader.
+fn coordinators(node: &Node) -> v1::Coordinators {
+    v1::Coordinators { addresses: node.replica.members().into_iter().map(|member| member.address).collect() }
 }
 
 /// One stream, from its Welcome to its end.
@@ -140,6 +168,7 @@ impl Session {
     where
         M: Stream<Item = Result<v1::FromAgent, Status>> + Send + Unpin + 'static,
     {
+        let mut told = coordinators(&self.node);
         let mut pending: FuturesOrdered<Pending> = FuturesOrdered::new();
         loop {
             tokio::select! {
@@ -154,6 +183,11 @@ impl Session {
                 message = messages.next(), if pending.len() < WINDOW => match message {
                     Some(Ok(message)) => {
                         self.node.leases.renew(self.agent, Instant::now());
+                        if matches!(message.message, Some(from_agent::Message::Heartbeat(_)))
+                            && self.tell_coordinators(&mut told).await.is_err()
+                        {
+                            break;
+                        }
                         match self.take(message).await {
                             Ok(Some(next)) => pending.push_back(next),
                             Ok(None) => {}
@@ -182,7 +216,10 @@ impl Session {
         let v1::FromAgent { seq, message } = message;
         let (key, op) = match required(message, "message")? {
             from_agent::Message::Hello(_) => return Err(TakeError::SecondHello),
-            from_agent::Message::Heartbeat(v1::Heartbeat {}) => {
+            from_agent::Message::Heartbeat(v1::Heartbeat { condition }) => {
+                if let Some(condition) = condition {
+                    self.describe(condition).await;
+                }
                 return Ok(Some(Box::pin(async move { (seq, None, Ok(())) })));
             }
             from_agent::Message::Leaving(v1::Leaving {}) => {
@@ -220,13 +257,37 @@ impl Session {
         })))
     }
 
+    /// Tells the agent of coordinators that have joined or left since it was told last.
+    async fn tell_coordinators(&self, told: &mut v1::Coordinators) -> Result<(), ()> {
+        let now = coordinators(&self.node);
+        if now == *told {
+            return Ok(());
+        }
+        told.clone_from(&now);
+        self.send(to_agent::Message::Coordinators(now)).await
+    }
+
+    /// What the agent says of itself; the leader is told before anything that it says afterwards.
+    async fn describe(&self, condition: v1::Condition) {
+        let Some(before) = self.node.streams.opening(self.agent) else { return };
+        let (could, can) = (before.condition.unable.is_empty(), condition.unable.is_empty());
+        if could != can {
+            info!(agent_id = %self.agent, unable = condition.unable, "agent can start something, or no longer");
+            self.node.decider.able(self.agent, self.number, can).await;
+        }
+        self.node.streams.describe(self.agent, self.number, condition);
+    }
+
     /// Acknowledges a message, or says why the attempt is not the agent's; an error ends the stream.
     async fn answer(&self, seq: u64, key: Option<Key>, outcome: Result<(), AskError>) -> Result<(), ()> {
         match (outcome, key) {
             (Ok(()), _) => {}
             (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(key)) => {
-                let stop =
-                    v1::Stop { key: Some(key.into()), grace_ms: 0, why: format!("{refusal}: {}", refusal.hint()) };
+                let stop = v1::Stop {
+                    key: Some(key.into()),
+                    why: format!("{refusal}: {}", refusal.hint()),
+                    ..Default::default()
+                };
                 self.send(to_agent::Message::Stop(stop)).await?;
             }
             (Err(AskError::Refused(refusal)), _) => {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use heats_replica::{BootstrapError, Leadership, Member, MembersError, ProposeError, SnapshotError};
+use heats_replica::{BootstrapError, Leadership, Member, MembersError, ProposeError};
 use heats_wire::v1;
 use heats_wire::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
+use super::lookup::Answers;
+use super::{backup, fleet};
 use crate::decider::AskError;
 use crate::node::Node;
 use crate::status::unanswered;
@@ -104,11 +106,32 @@ impl Cluster for ClusterService {
     }
 
     async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Result<Response<v1::SnapshotResponse>, Status> {
-        match self.node.replica.snapshot().await {
-            Ok(index) => Ok(Response::new(v1::SnapshotResponse { index })),
-            Err(error @ SnapshotError::Empty) => Err(Status::failed_precondition(error.to_string())),
-            Err(SnapshotError::Stopped) => Err(unanswered(&AskError::Stopped)),
-        }
+        let index = self.node.replica.snapshot().await.map_err(|error| backup::untaken(&error))?;
+        Ok(Response::new(v1::SnapshotResponse { index }))
+    }
+
+    type BackupStream = Answers<v1::BackupChunk>;
+
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        backup::backup(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn agent(&self, request: Request<v1::AgentRequest>) -> Result<Response<v1::AgentResponse>, Status> {
+        fleet::agent(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn drain_agent(
+        &self,
+        request: Request<v1::DrainAgentRequest>,
+    ) -> Result<Response<v1::DrainAgentResponse>, Status> {
+        fleet::drain(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn undrain_agent(
+        &self,
+        request: Request<v1::UndrainAgentRequest>,
+    ) -> Result<Response<v1::UndrainAgentResponse>, Status> {
+        fleet::undrain(&self.node, request.into_inner()).await.map(Response::new)
     }
 }
 

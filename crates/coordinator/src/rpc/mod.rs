@@ -1,8 +1,10 @@
 //! The gRPC services. They convert and ask; nothing is decided here.
 
 pub mod agents;
+mod backup;
 pub mod cluster;
 pub mod events;
+mod fleet;
 mod join;
 pub mod logs;
 mod lookup;

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{events, logs, series};
+use super::{events, fleet, logs, series};
 use crate::decider::Answer;
 use crate::edge::entropy;
 use crate::node::Node;
@@ -260,24 +260,7 @@ impl Sweeps for SweepsService {
             Leadership::Follower { leader: Some((id, address)), .. } => (Some(id), address),
             Leadership::Follower { leader: None, .. } => (None, String::new()),
         };
-        let agents = state.agents.keys().filter_map(|&agent| {
-            let attached = state.agent(agent)?;
-            let held = state.leases.get(&agent);
-            let mut sum = heats_domain::Grant::default();
-            for lease in held.into_iter().flat_map(|held| held.values()) {
-                sum.cpus += lease.grant.cpus;
-                sum.memory += lease.grant.memory;
-                sum.gpus.extend(&lease.grant.gpus);
-            }
-            Some(v1::AgentStatus {
-                agent: Some(agent),
-                name: attached.name.clone(),
-                inventory: Some(attached.inventory.clone()),
-                attached: node.streams.is_attached(agent),
-                leases: held.map_or(0, |held| held.len() as u32),
-                held: Some(sum),
-            })
-        });
+        let agents = state.agents.keys().filter_map(|&agent| fleet::status(node, &state, agent));
         Ok(Response::new(v1::StatusResponse {
             node: node.config.node_id,
             term: status.term,

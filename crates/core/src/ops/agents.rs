@@ -7,6 +7,7 @@ use heats_domain::{AgentId, Inventory, TrialState};
 use super::Decision;
 use super::attempts::{Key, lose};
 use crate::fact::{AgentAttached, Fact};
+use crate::refusal::Refusal;
 use crate::state::State;
 
 /// An agent that attaches.
@@ -22,6 +23,10 @@ pub struct Attach {
     pub version: String,
     /// Every attempt that it holds.
     pub holding: BTreeSet<Key>,
+    /// Whether it can start anything now: its disk may be full.
+    pub able: bool,
+    /// The cluster that `holding` is of: see [`State::lineage`].
+    pub lineage: u64,
 }
 
 /// What an agent is told about its attempts.
@@ -36,9 +41,13 @@ pub struct Attached {
 }
 
 impl Attach {
-    /// Sorts the attempts that the agent holds from those that it should hold.
+    /// Sorts the attempts that the agent holds from those that it should hold. Those of another cluster may have the same
+    /// names and be others: an agent that comes from there has to end them first.
     pub fn decide(self, state: &State, now_ms: u64) -> Decision<Attached> {
-        let Self { agent, name, mut inventory, version, holding } = self;
+        let Self { agent, name, mut inventory, version, holding, able: _, lineage } = self;
+        if lineage != state.lineage() {
+            return Err(Refusal::OtherLineage { lineage: state.lineage() });
+        }
         // A GPU that is listed twice is still one GPU.
         inventory.gpus.sort_by_key(|gpu| gpu.index);
         inventory.gpus.dedup_by_key(|gpu| gpu.index);

@@ -10,7 +10,7 @@ use crate::fact::{AttemptEnded, Ending, Fact, TrialReported, TrialSettled, Trial
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep};
-use crate::trial::Trial;
+use crate::trial::{Attempt, Trial};
 
 /// The most metrics in one report.
 pub const METRICS_MAX: usize = 64;
@@ -51,6 +51,8 @@ pub enum End {
     Lost,
     /// It was ended because the coordinator or the agent's operator said so.
     Stopped,
+    /// Its agent gave it back: it could not start it, or its place was asked for.
+    Preempted,
     /// It said that its configuration cannot be run.
     Infeasible,
 }
@@ -244,18 +246,23 @@ fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
         End::TimedOut => Meaning::Failed(FailureKind::Timeout),
         End::StartFailed => Meaning::Failed(FailureKind::StartFailed),
         End::Lost | End::Stopped => Meaning::Failed(FailureKind::NodeLost),
+        End::Preempted => Meaning::Failed(FailureKind::Preempted),
         End::Infeasible => Meaning::Infeasible,
     }
 }
 
 fn settle(sweep: &Sweep, trial: &Trial, meaning: Meaning) -> Fact {
     let draining = matches!(sweep.status, Status::Draining(..));
-    // Every attempt beyond the first is a retry of its own or a requeue.
-    let requeues = trial.attempt().saturating_sub(1).saturating_sub(trial.retries_used);
+    // Every attempt beyond the first is a retry of its own or a requeue. Those that were given back are counted by
+    // nobody: an operator may drain one agent after the other.
+    let counts = |attempt: &&Attempt| attempt.end.is_some_and(|end| end.failure != Some(FailureKind::Preempted));
+    let ended = trial.attempts.iter().filter(counts).count() as u32;
+    let requeues = ended.saturating_sub(trial.retries_used);
     let (state, retry_used) = match meaning {
         Meaning::Completed => (TrialState::Completed, false),
         Meaning::Infeasible => (TrialState::Infeasible, false),
         Meaning::Final(_) => (TrialState::Failed, false),
+        Meaning::Failed(FailureKind::Preempted) if !draining => (TrialState::Waiting, false),
         Meaning::Requeue(_) | Meaning::Failed(FailureKind::NodeLost | FailureKind::Preempted) => {
             match (draining, requeues) {
                 (true, _) => (TrialState::Cancelled, false),

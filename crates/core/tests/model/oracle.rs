@@ -45,6 +45,7 @@ pub struct Attempt {
     pub gpus: BTreeSet<u32>,
     pub started: Option<u64>,
     pub ran: Option<u64>,
+    pub given_back: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -182,16 +183,20 @@ impl Sweep {
     fn end(&mut self, number: u32, ran: u64, outcome: Outcome) {
         let (draining, retries) = (self.draining(), self.kind.retries);
         let trial = self.trials.get_mut(&number).expect("is there");
-        trial.attempts.last_mut().expect("is live").ran = Some(ran);
+        let attempt = trial.attempts.last_mut().expect("is live");
+        attempt.ran = Some(ran);
+        attempt.given_back = matches!(outcome, Outcome::GivenBack) && !trial.state.is_some_and(TrialState::is_terminal);
         if trial.ended() {
             return;
         }
         let mut retried = false;
         let state = match outcome {
             Outcome::Is(state) => state,
-            Outcome::NotItsFault if draining => TrialState::Cancelled,
+            Outcome::NotItsFault | Outcome::GivenBack if draining => TrialState::Cancelled,
+            Outcome::GivenBack => TrialState::Waiting,
             Outcome::NotItsFault => {
-                let requeues = trial.attempts.len() as u32 - 1 - trial.retries;
+                let counted = trial.attempts.iter().filter(|attempt| !attempt.given_back).count() as u32;
+                let requeues = counted - 1 - trial.retries;
                 if requeues < 20 { TrialState::Waiting } else { TrialState::Failed }
             }
             Outcome::Failed if !draining && trial.retries < retries => {
@@ -209,6 +214,7 @@ impl Sweep {
 enum Outcome {
     Is(TrialState),
     NotItsFault,
+    GivenBack,
     Failed,
 }
 
@@ -217,6 +223,9 @@ pub struct Agent {
     pub cpus: u32,
     pub gpus: u32,
     pub attached: bool,
+    pub able: bool,
+    /// Why it is drained, and whether what runs there is to be ended.
+    pub drained: Option<(String, bool)>,
 }
 
 /// What an operation is answered with; a refusal by its code.
@@ -257,6 +266,7 @@ pub struct Oracle {
     pub sweeps: BTreeMap<u64, Sweep>,
     pub agents: BTreeMap<u64, Agent>,
     pub tokens: Tokens,
+    pub lineage: u64,
 }
 
 impl Oracle {
@@ -431,8 +441,9 @@ impl Oracle {
         }
     }
 
-    pub fn attach(&mut self, agent: u64, cpus: u32, gpus: u32, holding: &BTreeSet<Key>) -> Answer {
-        self.agents.insert(agent, Agent { cpus, gpus, attached: true });
+    pub fn attach(&mut self, agent: u64, cpus: u32, gpus: u32, able: bool, holding: &BTreeSet<Key>) -> Answer {
+        let drained = self.agents.remove(&agent).and_then(|agent| agent.drained);
+        self.agents.insert(agent, Agent { cpus, gpus, attached: true, able, drained });
         let held = self.held(agent);
         let (mut stop, mut run, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for key in &held {
@@ -451,6 +462,35 @@ impl Oracle {
     pub fn expire(&mut self, agent: u64) -> Answer {
         self.detach(agent);
         self.lose(&self.held(agent));
+        Answer::Done
+    }
+
+    /// What ran until the backup is lost, and nobody is attached. No time has passed since it was taken.
+    pub fn restore(&mut self, lineage: u64) -> Answer {
+        self.lineage = lineage;
+        self.agents.values_mut().for_each(|agent| agent.attached = false);
+        let held: Vec<Key> = self.agents.keys().flat_map(|agent| self.held(*agent)).collect();
+        self.lose(&held);
+        Answer::Done
+    }
+
+    pub fn able(&mut self, agent: u64, able: bool) {
+        if let Some(agent) = self.agents.get_mut(&agent) {
+            agent.able = able;
+        }
+    }
+
+    pub fn drain(&mut self, agent: u64, reason: &str, now: bool) -> Answer {
+        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
+        let (old, ending) = agent.drained.clone().unwrap_or_default();
+        let reason = if reason.is_empty() { old } else { reason.to_owned() };
+        agent.drained = Some((reason, now || ending));
+        Answer::Done
+    }
+
+    pub fn undrain(&mut self, agent: u64) -> Answer {
+        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
+        agent.drained = None;
         Answer::Done
     }
 
@@ -510,6 +550,7 @@ impl Oracle {
             End::Exited(0) => Outcome::Is(TrialState::Completed),
             End::Exited(65) | End::Infeasible => Outcome::Is(TrialState::Infeasible),
             End::Exited(75) | End::Lost | End::Stopped => Outcome::NotItsFault,
+            End::Preempted => Outcome::GivenBack,
             End::Exited(_) | End::Signaled(_) | End::OutOfMemory | End::TimedOut | End::StartFailed => Outcome::Failed,
         };
         sweep.end(key.trial, ran, outcome);
@@ -532,9 +573,10 @@ impl Oracle {
         }
     }
 
-    /// The lowest agent that is attached and has room, and the GPUs that it gives.
+    /// The lowest agent that is attached, not drained, can start something and has room, and the GPUs that it gives.
     fn place(&self, gpus: u32) -> Option<(u64, BTreeSet<u32>)> {
-        self.agents.iter().filter(|(_, agent)| agent.attached).find_map(|(id, agent)| {
+        let may = |agent: &Agent| agent.attached && agent.able && agent.drained.is_none();
+        self.agents.iter().filter(|(_, agent)| may(agent)).find_map(|(id, agent)| {
             let held = self.held(*id);
             let taken: BTreeSet<u32> = held
                 .iter()
@@ -560,7 +602,7 @@ impl Oracle {
                 continue;
             };
             let sweep = self.sweeps.get_mut(&id).expect("is there");
-            let lease = Attempt { agent, gpus, started: None, ran: None };
+            let lease = Attempt { agent, gpus, started: None, ran: None, given_back: false };
             if let Some(number) = sweep.waiting() {
                 let trial = sweep.trials.get_mut(&number).expect("is there");
                 trial.attempts.push(lease);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::dispatch::{Offer, Suggestions};
 use heats_core::invariants::violations;
+use heats_core::ops::agent_drain::Drain;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
@@ -27,7 +28,11 @@ pub enum Happening {
     Enqueue(u64, bool),
     Retry(u64, Vec<u32>),
     Remove(u64),
-    Attach { agent: u64, cpus: u32, gpus: u32, forgets: u8, bogus: bool },
+    Attach { agent: u64, cpus: u32, gpus: u32, forgets: u8, bogus: bool, able: bool },
+    Able(u64, bool),
+    Drain { agent: u64, reason: u8, now: bool },
+    Undrain(u64),
+    Restore(u64),
     Detach(u64),
     Expire(u64),
     Start(u16),
@@ -130,15 +135,34 @@ impl Run {
                 let expected = self.oracle.remove(id);
                 self.expect(Op::Remove(SweepId { bits: id }), expected);
             }
-            Happening::Attach { agent, cpus, gpus, forgets, bogus } => {
+            Happening::Attach { agent, cpus, gpus, forgets, bogus, able } => {
                 let mut holding: BTreeSet<Key> = self.oracle.held(agent).into_iter().collect();
                 holding.retain(|key| (key.trial as u8 + 1) & forgets == 0);
                 if bogus {
                     holding.insert(Key { sweep: SweepId { bits: 1 }, trial: 0, attempt: 77 });
                 }
-                let expected = self.oracle.attach(agent, cpus, gpus, &holding);
-                let attach = Attach { holding, ..testing::attach(agent, cpus, gpus) };
+                let expected = self.oracle.attach(agent, cpus, gpus, able, &holding);
+                let lineage = self.oracle.lineage;
+                let attach = Attach { holding, able, lineage, ..testing::attach(agent, cpus, gpus) };
                 self.expect(Op::Attach(attach), expected);
+            }
+            Happening::Restore(lineage) => {
+                let expected = self.oracle.restore(lineage);
+                self.expect(Op::Restore(lineage), expected);
+            }
+            Happening::Able(agent, able) => {
+                self.oracle.able(agent, able);
+                self.leading.set_able(AgentId { bits: agent }, able);
+            }
+            Happening::Drain { agent, reason, now } => {
+                let reason = ["", "disk", "fans"][usize::from(reason) % 3];
+                let expected = self.oracle.drain(agent, reason, now);
+                let (agent, by) = (AgentId { bits: agent }, "ann".to_owned());
+                self.expect(Op::Drain(Drain { agent, reason: reason.to_owned(), by, now }), expected);
+            }
+            Happening::Undrain(agent) => {
+                let expected = self.oracle.undrain(agent);
+                self.expect(Op::Undrain(AgentId { bits: agent }), expected);
             }
             Happening::Detach(agent) => {
                 self.oracle.detach(agent);
@@ -295,8 +319,9 @@ impl Run {
 
     /// Heals everything, and lets every sweep come to its end.
     pub fn settle(&mut self) {
-        let mut rest = vec![Happening::Attach { agent: 1, cpus: 64, gpus: 64, forgets: 0, bogus: false }];
-        rest.extend([2, 3].map(|agent| Happening::Attach { agent, cpus: 64, gpus: 64, forgets: 0, bogus: false }));
+        let attach = |agent| Happening::Attach { agent, cpus: 64, gpus: 64, forgets: 0, bogus: false, able: true };
+        let mut rest: Vec<Happening> = [1, 2, 3].map(attach).into();
+        rest.extend([1, 2, 3].map(Happening::Undrain));
         rest.extend(self.oracle.sweeps.keys().map(|id| Happening::Control(*id, 1)));
         self.play(&rest);
         for _ in 0..400 {
@@ -356,10 +381,11 @@ fn values() -> [Option<f64>; 10] {
     all
 }
 
-fn ends() -> [End; 11] {
+fn ends() -> [End; 12] {
     let codes = [0, 0, 1, 65, 75].map(End::Exited);
     let [a, b, c, d, e] = codes;
-    [a, b, c, d, e, End::Signaled(9), End::OutOfMemory, End::TimedOut, End::StartFailed, End::Lost, End::Stopped]
+    let [f, g] = [End::Signaled(9), End::OutOfMemory];
+    [a, b, c, d, e, f, g, End::TimedOut, End::StartFailed, End::Lost, End::Stopped, End::Preempted]
 }
 
 /// Everything that the oracle knows must be what the state says.
@@ -388,6 +414,7 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         assert_eq!(best, expected.best(), "the best of sweep {id} after {after}");
         compare_trials(sweep, expected, after);
     }
+    assert_eq!(state.lineage(), oracle.lineage, "the lineage after {after}");
     let tokens = state.tokens.iter().map(|(id, token)| (id.bits, token.role(), token.uses() as usize));
     let expected = oracle.tokens.good.iter().map(|(id, token)| (*id, Some(token.role), token.users.len()));
     assert_eq!(tokens.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the tokens after {after}");
@@ -401,6 +428,9 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
             attempt: lease.attempt,
         });
         assert_eq!(held.collect::<Vec<_>>(), oracle.held(agent), "what agent {agent} holds after {after}");
+        let drained = state.drain(AgentId { bits: agent }).map(|(drain, _)| (drain.reason.clone(), drain.now));
+        let expected = oracle.agents.get(&agent).and_then(|agent| agent.drained.clone());
+        assert_eq!(drained, expected, "whether agent {agent} is drained after {after}");
     }
 }
 
@@ -446,7 +476,7 @@ fn compare_all(a: &State, b: &State) {
             .map(|all| format!("{all:?}"))
             .collect();
         let held: Vec<_> = state.leases.iter().filter(|(_, held)| !held.is_empty()).collect();
-        format!("{sweeps:?} {held:?} {:?} {:?}", state.agents, state.tokens)
+        format!("{sweeps:?} {held:?} {:?} {:?} {:?} {:?}", state.agents, state.drains, state.tokens, state.restored)
     };
     assert_eq!(describe(a), describe(b));
 }

@@ -19,7 +19,7 @@ pub(crate) use disk::sync_dir;
 pub use disk::{Disk, RealDisk};
 #[cfg(test)]
 pub(crate) use faults::{Fault, FaultyDisk};
-pub(crate) use open::LogSettings;
+pub(crate) use open::{FORMAT, LogSettings, create};
 #[cfg(any(test, feature = "testing"))]
 pub use power::PowerDisk;
 pub(crate) use store::Log;

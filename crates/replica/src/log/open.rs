@@ -159,15 +159,24 @@ pub(crate) fn create_segment(
     Ok(Active { file, path, number, offset, length, highest: None })
 }
 
+/// Makes a log that begins with `begin`, of one file without entries. There must be none.
+pub(crate) fn create(settings: &LogSettings, disk: impl Disk, begin: pb::Begin) -> Result<(), StorageError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    create_segment(settings, &disk, (salt(), 0), begin, 0).map(drop)
+}
+
 fn fresh(settings: &LogSettings, disk: &Arc<dyn Disk>) -> Result<Opened, StorageError> {
-    // Only has to differ from other logs'; the standard library's hasher keys are random per process.
-    let salt = {
-        use std::hash::{BuildHasher, Hasher};
-        std::hash::RandomState::new().build_hasher().finish() as u32
-    };
+    let salt = salt();
     let begin = pb::Begin { format: FORMAT, node: settings.node, segment: 1, ..Default::default() };
     let active = create_segment(settings, disk, (salt, 0), begin, 0)?;
     Ok(Opened { contents: Contents::default(), full: VecDeque::new(), active, salt, sequence: 1, torn: 0 })
+}
+
+/// What tells a log's bytes from another log's.
+fn salt() -> u32 {
+    // Only has to differ from other logs'; the standard library's hasher keys are random per process.
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() as u32
 }
 
 fn preamble(path: &Path, file: &[u8]) -> Result<u32, StorageError> {

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use heats_core::{Record, State, Turn};
+use heats_core::{ApplyError, Record, State, Turn};
 use prost::Message;
 
 use crate::error::{OpenError, StorageError};
@@ -67,6 +67,18 @@ fn put(out: &mut impl Write, bytes: &mut Vec<u8>, message: &impl Message) -> io:
 
 /// Reads the snapshot and makes its state.
 pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
+    let (header, mut state) = scan(path, |records| State::from_records(0, Turn::default(), records))?;
+    state.applied = header.last.map_or(0, |last| last.index);
+    state.turn = Turn { term: header.turn_term, number: header.turn_number };
+    state.at_ms = state.at_ms.max(header.at_ms);
+    Ok((header, state))
+}
+
+/// Reads the snapshot to its end, and makes of its records what `make` makes of them, one by one.
+pub(crate) fn scan<T>(
+    path: &Path,
+    make: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Result<T, ApplyError>,
+) -> Result<(SnapshotHeader, T), OpenError> {
     let file = File::open(path).map_err(|e| StorageError::io("open", path, e))?;
     let input = Hashing { inner: BufReader::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };
     let mut reader = Reader { path, input, offset: 0 };
@@ -83,7 +95,7 @@ pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
         reader.message()?.ok_or_else(|| StorageError::damaged(path, reader.offset, "it has no header"))?;
     let mut failed = None;
     let mut count = 0u64;
-    let records = std::iter::from_fn(|| match reader.message::<Record>() {
+    let mut records = std::iter::from_fn(|| match reader.message::<Record>() {
         Ok(record) => {
             count += u64::from(record.is_some());
             record
@@ -93,16 +105,13 @@ pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
             None
         }
     });
-    let applied = header.last.map_or(0, |last| last.index);
-    let turn = Turn { term: header.turn_term, number: header.turn_number };
-    let state = State::from_records(applied, turn, records);
+    let made = make(&mut records);
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let mut state = state?;
-    state.at_ms = state.at_ms.max(header.at_ms);
+    let made = made?;
     reader.end(count)?;
-    Ok((header, state))
+    Ok((header, made))
 }
 
 /// The digest at the end of a snapshot, and its length in bytes: which snapshot it is. Not verified.

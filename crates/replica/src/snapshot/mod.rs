@@ -3,5 +3,5 @@
 mod file;
 mod store;
 
-pub(crate) use file::{digest_of, read};
+pub(crate) use file::{digest_of, read, scan};
 pub(crate) use store::{Loaded, SnapshotFile, SnapshotStore};

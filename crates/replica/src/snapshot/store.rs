@@ -36,7 +36,7 @@ pub(crate) struct SnapshotStore {
 impl SnapshotStore {
     /// Reads the newest snapshot that reads; says of each newer one why it does not.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
-        let store = Self { dir: dir.to_owned(), current: Arc::default() };
+        let store = Self::empty(dir);
         // Half written when the process ended; one that a peer sends is kept, it goes on where it was.
         files(dir, "new")?.iter().try_for_each(|path| remove(path))?;
         let mut bad = Vec::new();
@@ -56,6 +56,11 @@ impl SnapshotStore {
             }
         }
         Ok((store, None, bad))
+    }
+
+    /// A directory without any.
+    pub(crate) fn empty(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), current: Arc::default() }
     }
 
     /// The newest snapshot.

@@ -88,6 +88,15 @@ mod tests {
             why(&[agent(1, 0)])
         );
         assert!(why(&[agent(4, 3), agent(2, 2)]).contains("every place is taken"));
+        let drain = v1::AgentDrain { reason: "new disk".into(), ..Default::default() };
+        let drained = v1::AgentStatus { name: "a1".into(), drain: Some(drain), ..agent(8, 0) };
+        assert_eq!(why(std::slice::from_ref(&drained)), "nothing starts on any agent: a1 is drained (new disk)");
+        let besides = why(&[agent(2, 2), drained.clone()]);
+        assert!(besides.ends_with("no agent has free now; besides, a1 is drained (new disk)"), "{besides}");
+        assert!(why(&[agent(4, 2), drained]).contains("nothing holds it"));
+        let condition = v1::Condition { unable: "its disk is full".into(), ..Default::default() };
+        let unable = v1::AgentStatus { name: "a2".into(), condition: Some(condition), ..agent(8, 0) };
+        assert_eq!(why(&[unable]), "nothing starts on any agent: a2 can start nothing: its disk is full");
         assert!(why(&[agent(4, 2)]).contains("nothing holds it"));
         let parallel = r#"{"command":["a"],"budget":{"trials":10,"parallel":2}}"#;
         let narrow = sentences(&sweep(parallel, v1::SweepStatus::Running), &[agent(8, 2)]);
