@@ -248,9 +248,18 @@ mod tests {
 
     #[test]
     fn the_sample_that_operators_begin_with_is_a_coordinator_of_three() {
-        let sample = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/coordinator.toml"));
-        let with_sample = StartArgs { config: Some(sample), ..args(None, &[]) };
-        let config = configured(&with_sample, "d".into()).map_err(|failure| failure.message).expect("reads");
+        let sample = include_str!("../../../../deploy/coordinator.toml");
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("coordinator.toml");
+        let with_sample = StartArgs { config: Some(path.clone()), ..args(None, &[]) };
+        let configured = || configured(&with_sample, "d".into()).map_err(|failure| failure.message);
+        // Its certificates are somebody's own: where they are looked for is what it says.
+        std::fs::write(&path, sample.replace("/etc/heats/tls", "tls")).expect("writes");
+        let missing = dir.path().join("tls/ca.pem").display().to_string();
+        assert!(configured().is_err_and(|why| why.contains(&missing)));
+        let (settings, _tls) = sample.split_once("[tls]").expect("it has certificates");
+        std::fs::write(&path, settings).expect("writes");
+        let config = configured().expect("reads");
         assert!(matches!(config.founding, Founding::With(members) if members.len() == 3));
     }
 }
