@@ -245,10 +245,10 @@ impl Agent {
                     self.window.pop_front_if(|(_, _, sent)| sent.is_some_and(|sent| sent <= seq))
                 {
                     witness.acknowledged(key, &message);
-                    if matches!(message, Message::Finished(_)) {
-                        if let Some(attempt) = self.attempts.remove(&key) {
-                            self.done.insert(key, attempt.said);
-                        }
+                    if matches!(message, Message::Finished(_))
+                        && let Some(attempt) = self.attempts.remove(&key)
+                    {
+                        self.done.insert(key, attempt.said);
                     }
                 }
             }
