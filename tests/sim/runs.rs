@@ -56,7 +56,7 @@ fn number(report: &str, before: &str) -> u64 {
 
 /// Runs the seeds that the environment says, or a few, on all processors.
 pub fn many() {
-    let range = std::env::var(SEEDS).unwrap_or_else(|_| "1-24".to_owned());
+    let range = std::env::var(SEEDS).unwrap_or_else(|_| "1-60".to_owned());
     let (first, last) = range.split_once('-').unwrap_or((&range, &range));
     let bound =
         |text: &str| text.trim().parse::<u64>().unwrap_or_else(|_| panic!("{SEEDS} is FIRST-LAST, not `{range}`"));
