@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use heats_testkit::{Expected, Workspace};
+use heats_testkit::{Expected, Workspace, eventually};
 
 const SWEEP: &str = "
 version: 1
@@ -155,8 +155,12 @@ fn a_submitted_sweep_that_fits_nowhere_says_why_it_waits() {
     let dev = workspace.dev(&["--gpus", "fake:3"]);
     workspace.ok(&["submit", "sweep.yaml", "--set", "resources.gpus=4"]);
     let why = "no agent is large enough: a trial needs 1 processor, 4 GPUs";
-    let explained = workspace.ok(&["explain", "gpus"]);
-    assert!(explained.stdout.contains(why) && explained.stdout.contains("3 GPUs"), "{explained}");
+    // Once its agent is there.
+    let explained = eventually("the reason", || {
+        let explained = workspace.ok(&["explain", "gpus"]);
+        explained.stdout.contains(why).then_some(explained)
+    });
+    assert!(explained.stdout.contains("3 GPUs"), "{explained}");
     // Whoever watches need not ask.
     let watch = workspace.start(&["watch", "gpus"]);
     watch.wait_line(why);
