@@ -51,16 +51,18 @@ async fn run(
     states.mark_changed();
     // The state machine goes before the catalogue is closed; what it applied last is still to be written then.
     let mut more = true;
+    let mut closed = None;
     loop {
-        let mut closed = None;
         let mut doubted = false;
-        tokio::select! {
-            changed = states.changed(), if more => more = changed.is_ok(),
-            () = shared.doubt.notified() => doubted = true,
-            close = closing.recv() => match close {
-                Some(done) => closed = Some(done),
-                None => return,
-            },
+        if closed.is_none() {
+            tokio::select! {
+                changed = states.changed(), if more => more = changed.is_ok(),
+                () = shared.doubt.notified() => doubted = true,
+                close = closing.recv() => match close {
+                    Some(done) => closed = Some(done),
+                    None => return,
+                },
+            }
         }
         let state = Arc::clone(&states.borrow_and_update());
         let last = closed.is_some();
@@ -79,11 +81,18 @@ async fn run(
             // sled asserts what it believes about its files; the state has it all.
             Err(error) => return give_up(&shared, &error.to_string()),
         };
-        if let Some(done) = closed {
+        if let Some(done) = closed.take() {
             let _ = done.send(());
             return;
         }
-        tokio::time::sleep(GATHER).await;
+        // Nobody who shuts the node down waits for what gathers.
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            close = closing.recv() => match close {
+                Some(done) => closed = Some(done),
+                None => return,
+            },
+        }
     }
 }
 
