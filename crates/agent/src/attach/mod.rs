@@ -4,24 +4,27 @@
 //! window again, in order, so that a reconnect loses nothing and an attempt's reports come before its end.
 //! Knows nothing about processes and files.
 
-use std::collections::VecDeque;
+mod dial;
+mod lost;
+mod way;
+mod window;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use heats_domain::{AgentId, Inventory};
-use heats_tls::{Dialer, Distrust, Expect, Security, distrust};
-use heats_wire::LINEAGE_KEY;
-use heats_wire::v1::agents_client::AgentsClient;
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::stop::Purpose;
 use heats_wire::v1::{self, to_agent};
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
 
+use self::dial::{Attached, attach};
+use self::lost::Lost;
+pub use self::way::Way;
+use self::way::{back_off, learn, next_turn};
+use self::window::Window;
 use crate::attempt::Cause;
 use crate::context::Context;
 use crate::event::{AgentEvent, OnEvent};
@@ -31,32 +34,14 @@ use crate::lineage::Lineage;
 use crate::logs::Logs;
 use crate::supervisor::Origin;
 
-/// How many messages may be on their way.
-const WINDOW: usize = 4096;
-/// How many of them the stream's own queue holds.
-const STREAM_QUEUE: usize = 256;
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 /// The wait while a leader is being elected, which takes about a second, is no longer than after so many tries: 400 ms.
 const ELECTION_TRIES: u32 = 3;
-const BACK_OFF_LAST: Duration = Duration::from_secs(2);
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long a coordinator may take to answer Hello.
-const WELCOME_WAIT: Duration = Duration::from_secs(10);
 /// So many redirections in a row are followed without a pause.
 const REDIRECTS: u32 = 3;
-/// The key of the metadata that says where the leader is.
-const LEADER: &str = "heats-leader";
 /// How long after a bad tick the next may come, so that a machine that slept does not beat in bursts.
 const HEARTBEAT_LEAST: Duration = Duration::from_millis(10);
-/// More coordinators than any cluster has.
-const COORDINATORS_MAX: usize = 32;
 /// How often the disk is looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// After a connection was silent for so long its peer is asked for a sign of life, which it has to give within as long.
-/// Where there is another coordinator to go to, a leader that stands still is left soon: it is replaced after about a
-/// second. Where there is none, nothing is won by leaving it.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-const SIGN_OF_LIFE_ALONE: Duration = Duration::from_secs(5);
 
 /// Who the agent says it is.
 #[derive(Clone, Debug)]
@@ -73,15 +58,6 @@ pub struct Identity {
     pub lineage: Lineage,
 }
 
-/// Where coordinators are, and how they are reached.
-#[derive(Clone, Debug)]
-pub struct Way {
-    /// Their addresses, as far as they are known.
-    pub coordinators: Vec<String>,
-    /// Plain text or TLS.
-    pub security: Security,
-}
-
 /// Keeps the agent attached.
 #[derive(Debug)]
 pub struct Attach {
@@ -96,93 +72,6 @@ pub struct Attach {
     window: Window,
     /// Once it is true, the agent is about to leave and takes no new attempts.
     closing: watch::Receiver<bool>,
-}
-
-/// Why a stream ended.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
-    #[error("`{address}` is not an address: {source}; write for example 127.0.0.1:7100")]
-    Address { address: String, source: tonic::transport::Error },
-    #[error("no connection to {address}: {source}")]
-    Connect { address: String, source: tonic::transport::Error },
-    #[error("no connection to {address}: {fault}; {}", hint(.fault))]
-    Distrusted { address: String, fault: Distrust },
-    #[error("{}: {}", .0.code(), .0.message())]
-    Refused(Box<Status>),
-    #[error("the coordinator did not answer within {} s", WELCOME_WAIT.as_secs())]
-    Silent,
-    #[error("the coordinator's first answer was not Welcome")]
-    NoWelcome,
-    #[error("the coordinator ended the stream")]
-    Ended,
-    #[error("the coordinator acknowledges nothing")]
-    Stalled,
-}
-
-/// What to do about distrust, for whoever runs an agent.
-const fn hint(fault: &Distrust) -> &'static str {
-    match fault {
-        Distrust::SpeaksTls | Distrust::Refused(_) => {
-            "let the agent join with `--join TOKEN`, which `heats token create --role agent` prints for an admin"
-        }
-        Distrust::SpeaksPlainText
-        | Distrust::Other(_)
-        | Distrust::Stranger
-        | Distrust::UnknownAuthority
-        | Distrust::Expired
-        | Distrust::OtherHost
-        | Distrust::Tls(_) => fault.hint(),
-    }
-}
-
-impl Lost {
-    /// Where the leader is, if whoever answered said so.
-    fn leader(&self) -> Option<String> {
-        let Self::Refused(status) = self else { return None };
-        let leader = status.metadata().get(LEADER)?.to_str().ok()?;
-        (status.code() == Code::FailedPrecondition && !leader.is_empty()).then(|| leader.to_owned())
-    }
-
-    /// The cluster's lineage, if whoever answered said that the agent's is another.
-    fn lineage(&self) -> Option<u64> {
-        let Self::Refused(status) = self else { return None };
-        status.metadata().get(LINEAGE_KEY)?.to_str().ok()?.parse().ok()
-    }
-
-    /// Why the cluster does not take this agent, whichever coordinator it asks.
-    fn refusal(&self) -> Option<String> {
-        let Self::Refused(status) = self else { return None };
-        (status.code() == Code::AlreadyExists).then(|| status.message().to_owned())
-    }
-
-    /// Why waiting does not help, where it does not: somebody has to do something about a certificate.
-    fn distrust(&self) -> Option<String> {
-        match self {
-            Self::Distrusted { fault, .. } => Some(fault.to_string()),
-            Self::Refused(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
-                Some(status.message().to_owned())
-            }
-            Self::Refused(_)
-            | Self::Address { .. }
-            | Self::Connect { .. }
-            | Self::Silent
-            | Self::NoWelcome
-            | Self::Ended
-            | Self::Stalled => None,
-        }
-    }
-
-    /// Whether a coordinator answered that is well and does not lead: soon one does.
-    fn is_of_an_election(&self) -> bool {
-        let Self::Refused(status) = self else { return false };
-        status.code() == Code::FailedPrecondition && status.metadata().contains_key(LEADER)
-    }
-}
-
-impl From<Status> for Lost {
-    fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
-    }
 }
 
 impl Attach {
@@ -444,100 +333,6 @@ fn heartbeat_message(seq: u64, condition: v1::Condition) -> v1::FromAgent {
     v1::FromAgent { seq, message: Some(Message::Heartbeat(v1::Heartbeat { condition: Some(condition) })) }
 }
 
-/// A stream that was welcomed.
-struct Attached {
-    to_leader: mpsc::Sender<v1::FromAgent>,
-    from_leader: Streaming<v1::ToAgent>,
-    welcome: v1::Welcome,
-    /// The number of the last message that was sent.
-    sent: u64,
-    /// Whether the coordinator was told that nothing can begin here now.
-    told_unable: bool,
-}
-
-async fn attach(address: &str, way: &Way, identity: &Identity, context: &Context) -> Result<Attached, Lost> {
-    let dialer = Dialer::new(way.security.clone(), Expect::AnyCoordinator);
-    let channel = connect(address, sign_of_life(&way.coordinators), dialer.clone()).await?;
-    let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
-    let Identity { id, name, inventory, session, lineage } = identity.clone();
-    context.disk.look();
-    let condition = context.disk.condition();
-    let told_unable = !condition.unable.is_empty();
-    let hello = v1::Hello {
-        agent: Some(id),
-        name,
-        inventory: Some(inventory),
-        holding: context.held().iter().map(|held| v1::Holding { key: Some(held.key.to_wire()) }).collect(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        session,
-        condition: Some(condition),
-        lineage: lineage.number(),
-    };
-    let first = v1::FromAgent { seq: 1, message: Some(Message::Hello(hello)) };
-    // The receiver is right here: the queue is neither full nor closed.
-    let _never_full = to_leader.try_send(first);
-    let welcomed = async {
-        let answer = AgentsClient::new(channel).attach(ReceiverStream::new(queue)).await?;
-        let mut from_leader = answer.into_inner();
-        match from_leader.message().await?.and_then(|message| message.message) {
-            Some(to_agent::Message::Welcome(welcome)) => {
-                Ok(Attached { to_leader, from_leader, welcome, sent: 1, told_unable })
-            }
-            Some(_) => Err(Lost::NoWelcome),
-            None => Err(Lost::Ended),
-        }
-    };
-    let attached = tokio::time::timeout(WELCOME_WAIT, welcomed).await.unwrap_or(Err(Lost::Silent));
-    // A call in plain text to whoever speaks TLS ends in any of several ways.
-    attached.map_err(|lost| match dialer.met_tls() {
-        true => Lost::Distrusted { address: address.to_owned(), fault: Distrust::SpeaksTls },
-        false => lost,
-    })
-}
-
-async fn connect(address: &str, sign_of_life: Duration, dialer: Dialer) -> Result<Channel, Lost> {
-    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url)
-        .map_err(|source| Lost::Address { address: address.to_owned(), source })?
-        .connect_timeout(CONNECT_WAIT)
-        .http2_keep_alive_interval(sign_of_life)
-        .keep_alive_timeout(sign_of_life)
-        .keep_alive_while_idle(true);
-    endpoint.connect_with_connector(dialer).await.map_err(|source| match distrust(&source) {
-        Some(fault) => Lost::Distrusted { address: address.to_owned(), fault },
-        None => Lost::Connect { address: address.to_owned(), source },
-    })
-}
-
-/// Takes note of the coordinators that a leader names, in place of those that the one before it named.
-fn learn(coordinators: &mut Vec<String>, told_at_start: usize, named: &[String]) {
-    coordinators.truncate(told_at_start);
-    for address in named.iter().take(COORDINATORS_MAX) {
-        if !coordinators.contains(address) {
-            coordinators.push(address.clone());
-        }
-    }
-}
-
-/// After how long a silence a connection's peer is asked for a sign of life.
-const fn sign_of_life(coordinators: &[String]) -> Duration {
-    if coordinators.len() > 1 { SIGN_OF_LIFE } else { SIGN_OF_LIFE_ALONE }
-}
-
-/// Which of `coordinators` is asked after the one at `turn`. Not the one that has just failed, where there is another: it
-/// may stand still, and whoever asks it waits.
-fn next_turn(coordinators: &[String], turn: usize, failed: Option<&str>) -> usize {
-    let after = |turn: usize| (turn + 1) % coordinators.len().max(1);
-    let next = after(turn);
-    if coordinators.get(next).map(String::as_str) == failed { after(next) } else { next }
-}
-
-/// Anything from nothing to the cap, which doubles with every try: agents that lost the same leader come back spread out.
-fn back_off(tries: u32) -> Duration {
-    let cap = BACK_OFF_FIRST.saturating_mul(2_u32.saturating_pow(tries.min(16))).min(BACK_OFF_LAST);
-    cap.mul_f64(rand::rng().random_range(0.0..1.0))
-}
-
 /// Within a fifth of `beat`.
 fn jitter(beat: Duration) -> Duration {
     beat.mul_f64(rand::rng().random_range(0.8..1.2)).max(HEARTBEAT_LEAST)
@@ -554,102 +349,5 @@ async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Messages in order, from the first that is not durable: some sent on this stream, the rest not yet.
-#[derive(Debug)]
-struct Window {
-    messages: VecDeque<Outgoing>,
-    /// The numbers under which the first of them were sent on this stream.
-    sent: VecDeque<u64>,
-}
-
-impl Window {
-    const fn new() -> Self {
-        Self { messages: VecDeque::new(), sent: VecDeque::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    fn has_room(&self) -> bool {
-        self.messages.len() < WINDOW
-    }
-
-    fn has_unsent(&self) -> bool {
-        self.sent.len() < self.messages.len()
-    }
-
-    fn push(&mut self, outgoing: Outgoing) {
-        self.messages.push_back(outgoing);
-    }
-
-    /// A new stream: nothing is sent on it yet.
-    fn rewind(&mut self) {
-        self.sent.clear();
-    }
-
-    /// The first unsent message, which is sent as `seq`.
-    fn next(&mut self, seq: u64) -> Option<Message> {
-        let message = self.messages.get(self.sent.len())?.message().clone();
-        self.sent.push_back(seq);
-        Some(message)
-    }
-
-    /// Everything up to `seq` is durable.
-    fn acknowledged(&mut self, seq: u64) {
-        while self.sent.front().is_some_and(|&sent| sent <= seq) {
-            self.sent.pop_front();
-            if let Some(outgoing) = self.messages.pop_front() {
-                outgoing.durable();
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn coordinators(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn coordinators_that_joined_are_known_and_those_that_were_told_at_the_start_stay_so() {
-        let mut known = coordinators(&["a", "b"]);
-        learn(&mut known, 2, &coordinators(&["b", "c"]));
-        assert_eq!(known, ["a", "b", "c"]);
-        learn(&mut known, 2, &coordinators(&["d"]));
-        assert_eq!(known, ["a", "b", "d"]);
-        learn(&mut known, 2, &(0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
-        assert_eq!(known.len(), 2 + COORDINATORS_MAX);
-    }
-
-    #[test]
-    fn a_coordinator_that_failed_is_asked_again_only_after_another() {
-        let (one, three) = (coordinators(&["a"]), coordinators(&["a", "b", "c"]));
-        assert_eq!([next_turn(&three, 0, None), next_turn(&three, 2, None)], [1, 0]);
-        assert_eq!([next_turn(&three, 0, Some("b")), next_turn(&three, 1, Some("c"))], [2, 0]);
-        assert_eq!(next_turn(&three, 0, Some("x")), 1, "one that was named by another");
-        assert_eq!([next_turn(&one, 0, Some("a")), next_turn(&[], 0, None)], [0, 0]);
-    }
-
-    #[test]
-    fn a_leader_that_stands_still_is_left_soon_where_there_is_somebody_else_to_ask() {
-        assert!(sign_of_life(&coordinators(&["a", "b"])) < sign_of_life(&coordinators(&["a"])));
-        // A leader is replaced after one second: to be there much earlier is of no use, much later is a loss.
-        assert_eq!(sign_of_life(&coordinators(&["a", "b"])), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn the_back_off_grows_to_its_cap_and_is_spread() {
-        for tries in 0..100 {
-            assert!(back_off(tries) <= BACK_OFF_LAST);
-        }
-        let longest = (0..200).map(|_| back_off(3)).max().unwrap_or_default();
-        assert!(longest > BACK_OFF_FIRST * 4 && longest <= BACK_OFF_FIRST * 8, "{longest:?}");
     }
 }
