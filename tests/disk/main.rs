@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use heats_testkit::apart::{self, Own};
 use heats_testkit::{Cluster, Expected, Heats, SmallDisk, Workspace, eventually};
 use heats_tests::WAITS_FOR_GO;
 
@@ -14,14 +15,17 @@ const MIB: u64 = 1 << 20;
 const FULL: &str = "is full, no trial starts";
 
 fn main() -> ExitCode {
-    heats_testkit::apart::main(&heats_testkit::tests![
-        trials_wait_for_room_and_each_runs_once,
-        what_an_agent_with_a_full_disk_cannot_start_is_started_by_another,
-        a_trial_whose_files_fill_the_disk_fails_with_that_reason_and_the_others_wait,
-        a_trial_whose_output_fills_the_disk_fails_with_that_reason_and_the_others_wait,
-        a_coordinator_that_cannot_write_its_log_stops_and_goes_on_when_there_is_room,
-        a_run_that_finds_no_room_at_its_start_says_what_to_do,
-    ])
+    apart::main(
+        Own::Mounts,
+        &heats_testkit::tests![
+            trials_wait_for_room_and_each_runs_once,
+            what_an_agent_with_a_full_disk_cannot_start_is_started_by_another,
+            a_trial_whose_files_fill_the_disk_fails_with_that_reason_and_the_others_wait,
+            a_trial_whose_output_fills_the_disk_fails_with_that_reason_and_the_others_wait,
+            a_coordinator_that_cannot_write_its_log_stops_and_goes_on_when_there_is_room,
+            a_run_that_finds_no_room_at_its_start_says_what_to_do,
+        ],
+    )
 }
 
 /// A workspace whose data directory is a disk of so many bytes.

@@ -2,9 +2,9 @@
 //! its trials, every measurement is recorded once, and nothing is left running.
 
 use heats_testkit::{Cluster, Expected, Workspace};
-use heats_tests::PARABOLA;
+use heats_tests::{PARABOLA, expect_the_same, sweep, undisturbed};
 
-use crate::{expect_the_same, setting, sweep, undisturbed};
+use crate::setting;
 
 /// Trials of a sweep for each disturbance: so many that the sweep cannot end before the last.
 const EACH: u64 = 120;

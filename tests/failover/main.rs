@@ -4,34 +4,20 @@
 //! `TESTKIT_KILLS=100` kills that often (for minutes instead of seconds); `TESTKIT_SEED` chooses when.
 
 mod cluster;
+mod history;
 mod operating;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use heats_testkit::{Audit, Expected, Heats, Workspace, eventually};
-use heats_tests::PARABOLA;
+use heats_testkit::{Expected, Heats, Workspace, eventually};
+use heats_tests::{PARABOLA, expect_the_same, sweep, undisturbed};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const TRIALS: u64 = 40;
 /// Measurements of a whole sweep: three for each trial.
 const MEASUREMENTS: u64 = 3 * TRIALS;
-
-fn sweep(trials: u64) -> String {
-    format!(
-        "
-version: 1
-name: killed
-command: [./trial.sh]
-space: {{ x: {{ int: [0, 1000] }}, y: {{ float: [0.001, 1.0], log: true }} }}
-objective: {{ minimize: loss }}
-search: {{ algorithm: random, seed: 11 }}
-budget: {{ trials: {trials} }}
-run: {{ stop_grace: 2s }}
-"
-    )
-}
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -73,21 +59,6 @@ fn disturb(workspace: &Workspace, kills: u64, mut harm: impl FnMut(&Heats, u64))
 fn complete(workspace: &Workspace) {
     let last = workspace.ok(&["run", "sweep.yaml"]);
     assert!(last.stderr.contains("going on with `killed`"), "{last}");
-}
-
-/// What the sweep's searcher proposes and the scripts measure, when nobody disturbs.
-fn undisturbed(trials: u64) -> Audit {
-    let workspace = Workspace::with(&sweep(trials), &PARABOLA.replace("sleep 0.04", ""));
-    workspace.ok(&["run", "sweep.yaml"]);
-    workspace.audit(&Expected::trials(trials))
-}
-
-/// For a searcher without history, trial n is the same whatever happened.
-fn expect_the_same(disturbed: &Audit, undisturbed: &Audit) {
-    let params = |audit: &Audit| audit.trials.iter().map(|trial| trial.json["params"].clone()).collect::<Vec<_>>();
-    assert_eq!(params(disturbed), params(undisturbed));
-    assert_eq!(disturbed.best(), undisturbed.best());
-    assert!(disturbed.trials.iter().all(|trial| trial.state == "completed"), "{:?}", disturbed.trials);
 }
 
 #[test]

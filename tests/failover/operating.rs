@@ -2,10 +2,8 @@
 //! exactly its trials all the same.
 
 use heats_testkit::{Cluster, Expected, Workspace, eventually};
-use heats_tests::PARABOLA;
+use heats_tests::{PARABOLA, expect_the_same, sweep, undisturbed};
 use serde_json::Value;
-
-use crate::{expect_the_same, sweep, undisturbed};
 
 const TRIALS: u64 = 240;
 

@@ -45,12 +45,11 @@ enum Link {
     /// Not before then.
     Waiting(Duration),
     /// Said Hello on this stream, at that time.
-    Greeting {
-        stream: u64,
-        since: Duration,
-    },
+    Greeting { stream: u64, since: Duration },
     Attached {
         stream: u64,
+        /// When it said Hello.
+        since: Duration,
         sent: u64,
         heard: Duration,
         beat: Duration,
@@ -159,17 +158,17 @@ impl Agent {
         }
         match parcel {
             Parcel::Down { stream: on, message: v1::ToAgent { message: Some(message) } } => match self.link {
-                Link::Greeting { stream, .. } if stream == on => {
+                Link::Greeting { stream, since } if stream == on => {
                     if let to_agent::Message::Welcome(welcome) = message {
-                        self.welcomed(now, stream, &welcome, witness);
+                        self.welcomed(now, stream, since, &welcome, witness);
                     } else {
                         self.hang_up(now);
                     }
                 }
-                Link::Attached { stream, ref mut heard, .. } if stream == on => {
+                Link::Attached { stream, since, ref mut heard, .. } if stream == on => {
                     *heard = now;
                     self.last_heard = now;
-                    self.obey(now, message, witness);
+                    self.obey(now, since, message, witness);
                 }
                 Link::Waiting(_) | Link::Greeting { .. } | Link::Attached { .. } => {}
             },
@@ -184,12 +183,12 @@ impl Agent {
         }
     }
 
-    fn welcomed(&mut self, now: Duration, stream: u64, welcome: &v1::Welcome, witness: &mut Witness) {
+    fn welcomed(&mut self, now: Duration, stream: u64, since: Duration, welcome: &v1::Welcome, witness: &mut Witness) {
         self.tries = 0;
         self.last_heard = now;
         let beat = Duration::from_millis(welcome.heartbeat_ms.max(1));
         let ttl = Duration::from_millis(welcome.lease_ttl_ms).max(beat * 2);
-        self.link = Link::Attached { stream, sent: 1, heard: now, beat, next_beat: now + beat, ttl };
+        self.link = Link::Attached { stream, since, sent: 1, heard: now, beat, next_beat: now + beat, ttl };
         for key in welcome.kill.iter().filter_map(|key| Key::try_from(*key).ok()) {
             self.fence(key, witness);
         }
@@ -204,10 +203,12 @@ impl Agent {
         self.window.retain(|(about, _, _)| *about != key);
     }
 
-    fn obey(&mut self, now: Duration, message: to_agent::Message, witness: &mut Witness) {
+    /// Does what it is told on a stream that it said Hello on at `since`.
+    fn obey(&mut self, now: Duration, since: Duration, message: to_agent::Message, witness: &mut Witness) {
         match message {
             to_agent::Message::Run(run) => {
                 let Some(Ok(key)) = run.key.map(Key::try_from) else { panic!("told to run what has no name") };
+                witness.leased(since, now, key);
                 if !self.attempts.contains_key(&key) {
                     let mut attempt = Attempt {
                         training: Training::of(key, &run),
@@ -221,6 +222,7 @@ impl Agent {
                     // One that is over is not run again: what became of it is told again.
                     if let Some(mut said) = self.done.remove(&key) {
                         if !matches!(said.last(), Some(Message::Finished(_))) {
+                            witness.finished(now, key, false);
                             said.push(Message::Finished(training::lost(key)));
                         }
                         self.window.extend(said.iter().map(|message| (key, message.clone(), None)));
@@ -244,7 +246,7 @@ impl Agent {
                 while let Some((key, message, _)) =
                     self.window.pop_front_if(|(_, _, sent)| sent.is_some_and(|sent| sent <= seq))
                 {
-                    witness.acknowledged(key, &message);
+                    witness.acknowledged(now, key, &message);
                     if matches!(message, Message::Finished(_))
                         && let Some(attempt) = self.attempts.remove(&key)
                     {
@@ -339,6 +341,7 @@ impl Agent {
             let mut said = Vec::new();
             if attempt.started.is_none() {
                 if attempt.stops_at.is_some() {
+                    witness.finished(now, *key, false);
                     said.push(Message::Finished(training::stopped(*key, Duration::ZERO)));
                     attempt.over = true;
                 } else if free > 0 && is_up {
@@ -349,6 +352,7 @@ impl Agent {
                 }
             } else if let Some(started) = attempt.started {
                 if attempt.stops_at.is_some_and(|at| now >= at) {
+                    witness.finished(now, *key, false);
                     said.push(Message::Finished(training::stopped(*key, now - started)));
                     attempt.over = true;
                 } else if now >= attempt.next_at {
@@ -356,13 +360,14 @@ impl Agent {
                         training::Step::Measured(value) => {
                             let step = attempt.next_step;
                             let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value }] };
-                            witness.measured(*key, step, value);
+                            witness.measured(now, *key, step, value);
                             let report = v1::Report { key: Some((*key).into()), step, metrics: Some(metrics) };
                             said.push(Message::Report(report));
                             attempt.next_step += 1;
                             attempt.next_at = now + attempt.training.step_time();
                         }
                         training::Step::Exited(code) => {
+                            witness.finished(now, *key, code == 0);
                             said.push(Message::Finished(training::exited(*key, code, now - started)));
                             attempt.over = true;
                         }

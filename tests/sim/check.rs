@@ -8,6 +8,7 @@ use std::time::Duration;
 use heats_core::ops::attempts::Key;
 use heats_core::{Ending, Fact, State, Status, Sweep, invariants};
 use heats_domain::{AgentId, SweepId, TrialState};
+use heats_testkit::{Attempt, CallId, History};
 use heats_wire::v1::from_agent::Message;
 
 use crate::training;
@@ -25,11 +26,29 @@ pub struct Witness {
     stopped: BTreeSet<Key>,
     /// When each agent last said something that a leader was shown to have heard.
     heard: BTreeMap<AgentId, Duration>,
+    /// What agents said and clients asked, with the answers.
+    pub history: History,
+    leased: BTreeSet<Key>,
+    reports: BTreeMap<(Key, u64), CallId>,
+    ends: BTreeMap<Key, CallId>,
 }
 
 impl Witness {
-    pub fn measured(&mut self, key: Key, step: u64, value: f64) {
+    /// An agent that had offered itself by `begun` was told to run an attempt, for the first time or again.
+    pub fn leased(&mut self, begun: Duration, now: Duration, key: Key) {
+        if self.leased.insert(key) {
+            self.history.leased(begun, now, attempt(key));
+        }
+    }
+
+    pub fn measured(&mut self, now: Duration, key: Key, step: u64, value: f64) {
         self.measured.insert((key.sweep.bits, key.trial, step), value);
+        self.reports.insert((key, step), self.history.report(now, attempt(key), step));
+    }
+
+    /// The process of an attempt ended; `over` where that ends its trial.
+    pub fn finished(&mut self, now: Duration, key: Key, over: bool) {
+        self.ends.insert(key, self.history.finish(now, attempt(key), over));
     }
 
     pub fn stopped(&mut self, key: Key) {
@@ -40,15 +59,20 @@ impl Witness {
         self.stopped.insert(key);
     }
 
-    pub fn acknowledged(&mut self, key: Key, message: &Message) {
-        match message {
+    pub fn acknowledged(&mut self, now: Duration, key: Key, message: &Message) {
+        let call = match message {
             Message::Report(report) if !self.stopped.contains(&key) => {
                 self.promised.insert((key.sweep.bits, key.trial, report.step));
+                self.reports.get(&(key, report.step))
             }
             Message::Finished(_) if !self.stopped.contains(&key) => {
                 self.ended.insert(key);
+                self.ends.get(&key)
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(call) = call {
+            self.history.acknowledged(*call, now);
         }
     }
 
@@ -62,6 +86,10 @@ impl Witness {
     pub fn promises(&self) -> usize {
         self.promised.len()
     }
+}
+
+const fn attempt(key: Key) -> Attempt {
+    Attempt { sweep: key.sweep.bits, trial: key.trial, attempt: key.attempt }
 }
 
 /// What coordinators showed, across all of their lives.
@@ -116,7 +144,10 @@ pub struct Call {
 
 /// Answers carry the log index that they hold at, so that the order is known: an answer that was given before a question
 /// was asked is never newer than the answer to that question.
-pub fn linearizable(calls: &[Call]) {
+///
+/// That is true of everything at once. What one trial or one submit shows, call by call, is searched for an order by the
+/// checker of [`History`], which knows nothing of indices.
+pub fn in_order(calls: &[Call]) {
     let mut by_answer: Vec<&Call> = calls.iter().collect();
     by_answer.sort_by_key(|call| call.answered);
     let mut by_begin: Vec<&Call> = calls.iter().collect();

@@ -1,12 +1,14 @@
-//! A user of the simulation: submits a sweep, looks at it, pauses it, asks for more trials of it. Asks again with the same
-//! request where no answer comes, as the real client does.
+//! A user of the simulation: submits a sweep, looks at it and at those of others, pauses it, asks for more trials of it.
+//! Asks again with the same request where no answer comes, as the real client does.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use heats_wire::v1;
 
 use crate::chance::Dice;
-use crate::check::{Call, Ordered, Promised};
+use crate::check::{Call, Ordered, Promised, Witness};
 use crate::net::{Net, Parcel, Place, Reply, Request};
 
 /// How long a client waits for an answer before it asks somebody else.
@@ -20,6 +22,10 @@ struct Asked {
     last: Duration,
 }
 
+/// Sweeps that users tell each other of, whose trials are looked at one by one: those that stop no trial early, so that
+/// every trial's end is its agent's word.
+pub type Known = Rc<RefCell<Vec<u64>>>;
+
 pub struct Client {
     number: usize,
     coordinators: u64,
@@ -31,6 +37,7 @@ pub struct Client {
     /// Its own request, the sweep that it became, its budget.
     request: u64,
     spec: String,
+    known: Known,
     sweep: Option<u64>,
     trials: u32,
     /// Budgets that were asked for, and may have come to be or not: the sweep ended before an answer came.
@@ -40,7 +47,15 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(number: usize, coordinators: u64, trials: u32, spec: String, mut dice: Dice, net: Net) -> Self {
+    pub fn new(
+        number: usize,
+        coordinators: u64,
+        trials: u32,
+        spec: String,
+        known: Known,
+        mut dice: Dice,
+        net: Net,
+    ) -> Self {
         let request = dice.between(1, u64::MAX);
         let next_at = Duration::from_millis(dice.between(0, 20_000));
         Self {
@@ -53,6 +68,7 @@ impl Client {
             next_at,
             request,
             spec,
+            known,
             sweep: None,
             trials,
             maybe_trials: Vec::new(),
@@ -65,10 +81,14 @@ impl Client {
         Place::Client(self.number)
     }
 
+    fn stops_trials(&self) -> bool {
+        !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#)
+    }
+
     /// Adds what it was promised.
     pub fn tell(&self, ordered: &mut Ordered) {
         ordered.requests.insert(self.request);
-        if !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#) {
+        if self.stops_trials() {
             ordered.stopping.insert(self.request);
         }
         let trials = [self.trials].into_iter().chain(self.maybe_trials.iter().copied()).collect();
@@ -107,26 +127,30 @@ impl Client {
             return;
         }
         self.next_at = now + Duration::from_millis(self.dice.between(100, 10_000));
-        let Some(sweep) = self.sweep else {
-            let submit = v1::SubmitRequest {
-                request: self.request,
-                spec: self.spec.clone(),
-                base_dir: "/".to_owned(),
-                name: String::new(),
-                provenance: "{}".to_owned(),
-            };
-            return self.ask(now, Request::Submit(submit));
-        };
-        let request = match self.dice.between(0, 9) {
+        let Some(sweep) = self.sweep else { return self.ask(now, self.submit()) };
+        let looks_at = self.dice.pick(&self.known.borrow());
+        let request = match self.dice.between(0, 11) {
             _ if self.paused && settle => Request::Control { sweep, pause: false },
             0 if !settle => Request::Control { sweep, pause: !self.paused },
             1 if !settle => Request::Grow { sweep, trials: self.trials + self.dice.between(1, 3) as u32 },
+            2 => self.submit(),
+            3..=7 => looks_at.map_or(Request::Read(sweep), Request::Trials),
             _ => Request::Read(sweep),
         };
         self.ask(now, request);
     }
 
-    pub fn receive(&mut self, now: Duration, parcel: &Parcel) {
+    fn submit(&self) -> Request {
+        Request::Submit(v1::SubmitRequest {
+            request: self.request,
+            spec: self.spec.clone(),
+            base_dir: "/".to_owned(),
+            name: String::new(),
+            provenance: "{}".to_owned(),
+        })
+    }
+
+    pub fn receive(&mut self, now: Duration, parcel: &Parcel, witness: &mut Witness) {
         let (call, reply) = match parcel {
             Parcel::Reply { call, reply } => (*call, reply),
             Parcel::Refused { call } => (*call, &Reply::No { leader: None, for_good: false }),
@@ -140,7 +164,17 @@ impl Client {
                 self.leader = *leader;
                 self.asked = Some(Asked { last: now.saturating_sub(PATIENCE - Duration::from_millis(200)), ..asked });
             }
-            (Request::Submit(_), Reply::Submitted { sweep, existed: _ }) => self.sweep = Some(*sweep),
+            (Request::Submit(_), Reply::Submitted { sweep, existed: _ }) => {
+                let call = witness.history.submit(asked.begun, self.request);
+                witness.history.submitted(call, now, *sweep);
+                if self.sweep.replace(*sweep).is_none() && !self.stops_trials() {
+                    self.known.borrow_mut().push(*sweep);
+                }
+            }
+            (Request::Trials(sweep), Reply::Trials { log_index, trials }) => {
+                answered(*log_index);
+                witness.history.read(self.number, asked.begun, now, *sweep, trials.iter().copied());
+            }
             (Request::Read(_), Reply::Sweep { log_index, created, trials }) => {
                 answered(*log_index);
                 assert!(created <= trials, "S1 is broken: {created} of {trials} trials");

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use heats_coordinator::{Clock, CoordinatorConfig, Node};
 use heats_core::State;
+use heats_domain::TrialState;
 use heats_replica::{BoxFuture, Ground, PowerDisk, Replica, ReplicaConfig, Transport, TransportError, Work};
+use heats_testkit::Seen;
 use heats_wire::v1;
 use heats_wire::v1::sweeps_server::Sweeps;
 use tokio::sync::{mpsc, oneshot};
@@ -276,6 +278,15 @@ fn leader_of(status: &Status) -> Option<u64> {
     node_at(status.metadata().get("heats-leader")?.to_str().ok()?)
 }
 
+fn seen(trial: &v1::TrialSummary) -> Seen {
+    Seen {
+        trial: trial.number,
+        attempts: trial.attempts,
+        last_step: trial.last_step.unwrap_or_default(),
+        over: TrialState::try_from(trial.state).is_ok_and(TrialState::is_terminal),
+    }
+}
+
 /// Answers a client by the service that real ones call.
 async fn answer(node: &Node, request: Request) -> Reply {
     let sweeps = node.sweeps();
@@ -292,6 +303,13 @@ async fn answer(node: &Node, request: Request) -> Reply {
                 let created = reply.sweep.as_ref().and_then(|sweep| sweep.counts).map_or(0, |counts| counts.created);
                 let trials = reply.sweep.and_then(|sweep| sweep.trials_max).unwrap_or_default();
                 Reply::Sweep { log_index: reply.log_index, created, trials }
+            })
+        }
+        Request::Trials(sweep) => {
+            let request = v1::TrialsRequest { sweep: name(sweep), limit: 8, ..v1::TrialsRequest::default() };
+            sweeps.trials(tonic::Request::new(request)).await.map(|reply| {
+                let v1::TrialsResponse { log_index, trials, .. } = reply.into_inner();
+                Reply::Trials { log_index, trials: trials.iter().map(seen).collect() }
             })
         }
         Request::Control { sweep, pause } => {

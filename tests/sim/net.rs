@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use heats_testkit::Seen;
 use heats_wire::v1;
 
 use crate::chance::Dice;
@@ -77,8 +78,16 @@ pub enum Parcel {
 pub enum Request {
     Submit(v1::SubmitRequest),
     Read(u64),
-    Control { sweep: u64, pause: bool },
-    Grow { sweep: u64, trials: u32 },
+    /// The first trials of a sweep, one by one.
+    Trials(u64),
+    Control {
+        sweep: u64,
+        pause: bool,
+    },
+    Grow {
+        sweep: u64,
+        trials: u32,
+    },
 }
 
 /// What they are told.
@@ -94,6 +103,11 @@ pub enum Reply {
         log_index: u64,
         created: u32,
         trials: u32,
+    },
+    /// What its trials looked like.
+    Trials {
+        log_index: u64,
+        trials: Vec<Seen>,
     },
     Done {
         log_index: u64,

@@ -9,7 +9,7 @@ use heats_core::Status;
 use crate::agent::Agent;
 use crate::chance::Dice;
 use crate::check::{self, Ordered, Replicas, Witness};
-use crate::client::Client;
+use crate::client::{Client, Known};
 use crate::coordinator::{Coordinator, Habits};
 use crate::faults::Faults;
 use crate::net::{Net, Parcel, Place};
@@ -110,10 +110,11 @@ impl World {
             let dice = world.dice.split();
             world.agents.push(Agent::new(number, coordinators, cpus, dice, world.net.clone()));
         }
+        let known = Known::default();
         for number in 0..world.dice.between(1, 3) as usize {
             let (trials, spec) = sweep(&mut world.dice, number);
-            let dice = world.dice.split();
-            world.clients.push(Client::new(number, coordinators, trials, spec, dice, world.net.clone()));
+            let (dice, known) = (world.dice.split(), known.clone());
+            world.clients.push(Client::new(number, coordinators, trials, spec, known, dice, world.net.clone()));
         }
         world
     }
@@ -166,7 +167,7 @@ impl World {
             self.trace.add(self.now, from, to, &parcel);
             match to {
                 Place::Agent(number) => self.agents[number].receive(self.now, parcel, &mut self.witness),
-                Place::Client(number) => self.clients[number].receive(self.now, &parcel),
+                Place::Client(number) => self.clients[number].receive(self.now, &parcel, &mut self.witness),
                 Place::Node { id, life } => {
                     let machine = &self.machines[id as usize - 1];
                     match &machine.state {
@@ -302,7 +303,8 @@ impl World {
         let state = up.state().expect("all are open");
         check::at_the_end(&state, &self.witness, &ordered);
         let calls: Vec<_> = self.clients.iter().flat_map(|client| client.calls.iter().copied()).collect();
-        check::linearizable(&calls);
+        check::in_order(&calls);
+        self.witness.history.expect_linearizable();
         Outcome {
             simulated: self.now,
             coordinators: self.machines.len(),

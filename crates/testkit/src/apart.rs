@@ -1,5 +1,5 @@
-//! Runs tests that mount file systems: each in a process with mounts of its own, which are gone with its last process,
-//! however that ends. Where the machine does not allow it, the tests are listed as ignored, so that runners count
+//! Runs tests that mount file systems or make networks: each in a process with mounts or a network of its own, which are gone
+//! with its last process, however that ends. Where the machine does not allow it, the tests are listed as ignored, so that runners count
 //! them as not run; none of them passes without having run.
 //!
 //! Speaks as much of the standard harness's language as `cargo test` and `cargo nextest` use; filters and
@@ -7,7 +7,7 @@
 
 use std::process::{Command, ExitCode};
 
-/// Set in the process that has mounts of its own.
+/// Set in the process that has something of its own.
 const INSIDE: &str = "TESTKIT_APART";
 
 /// A test and its name, a sentence.
@@ -19,6 +19,41 @@ pub struct Test {
     pub run: fn(),
 }
 
+/// What each test has for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Own {
+    /// Mounts.
+    Mounts,
+    /// A network, on which nobody else is.
+    Network,
+}
+
+impl Own {
+    /// The option of `unshare`.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Mounts => "--mount",
+            Self::Network => "--net",
+        }
+    }
+
+    /// What can only be done with it.
+    const fn probe(self) -> &'static [&'static str] {
+        match self {
+            // Mounted over a folder that is there, for itself alone.
+            Self::Mounts => &["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/tmp"],
+            Self::Network => &["unshare", "--net", "ip", "link", "add", "probe", "type", "bridge"],
+        }
+    }
+
+    const fn lack(self) -> &'static str {
+        match self {
+            Self::Mounts => "no file system may be mounted here",
+            Self::Network => "no network may be made here",
+        }
+    }
+}
+
 /// A list of functions as [`Test`]s with the functions' names.
 #[macro_export]
 macro_rules! tests {
@@ -28,7 +63,7 @@ macro_rules! tests {
 }
 
 /// The `main` of a test target with `harness = false`.
-pub fn main(tests: &[Test]) -> ExitCode {
+pub fn main(own: Own, tests: &[Test]) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| args.iter().any(|arg| arg == word);
     let names: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-') && *arg != "terse").collect();
@@ -42,31 +77,32 @@ pub fn main(tests: &[Test]) -> ExitCode {
         chosen.iter().for_each(|test| (test.run)());
         return ExitCode::SUCCESS;
     }
-    let unable = Apart::find().err();
+    let apart = Apart::find(own);
     if has("--list") {
         // Those that are ignored are asked for apart.
-        for test in chosen.iter().filter(|_| !has("--ignored") || unable.is_some()) {
+        for test in chosen.iter().filter(|_| !has("--ignored") || apart.is_err()) {
             println!("{}: test", test.name);
         }
         return ExitCode::SUCCESS;
     }
-    run(&chosen, unable.filter(|_| !has("--ignored") && !has("--include-ignored")))
+    run(&chosen, &apart, has("--ignored") || has("--include-ignored"))
 }
 
-fn run(tests: &[&Test], unable: Option<String>) -> ExitCode {
+/// Runs the tests; where they cannot be run they are ignored, or, where they are wanted all the same, fail.
+fn run(tests: &[&Test], apart: &Result<Apart, String>, wanted: bool) -> ExitCode {
     println!("\nrunning {} tests", tests.len());
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
     for Test { name, .. } in tests {
-        let verdict = match &unable {
-            Some(why) => {
-                ignored += 1;
-                format!("ignored, {why}")
-            }
-            None if Apart::find().is_ok_and(|apart| apart.passes(name)) => {
+        let verdict = match apart {
+            Ok(apart) if apart.passes(name) => {
                 passed += 1;
                 "ok".to_owned()
             }
-            None => {
+            Err(why) if !wanted => {
+                ignored += 1;
+                format!("ignored, {why}")
+            }
+            Ok(_) | Err(_) => {
                 failed += 1;
                 "FAILED".to_owned()
             }
@@ -80,33 +116,31 @@ fn run(tests: &[&Test], unable: Option<String>) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
 
-/// How to get mounts of one's own here.
+/// How to get something of one's own here.
 struct Apart {
-    options: &'static [&'static str],
+    options: Vec<&'static str>,
 }
 
 impl Apart {
     /// The way that works: as root, or as root of a user namespace. An error says why there is none.
-    fn find() -> Result<Self, String> {
-        let ways: [&[&str]; 2] = [&["--mount"], &["--mount", "--user", "--map-root-user"]];
+    fn find(own: Own) -> Result<Self, String> {
         let mut why = String::new();
-        for options in ways {
-            // Mounted over a folder that is there, for itself alone.
-            let probe = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/tmp"];
-            match Command::new("unshare").args(options).args(probe).output() {
+        for more in [&[][..], &["--user", "--map-root-user"]] {
+            let options = [&[own.option()], more].concat();
+            match Command::new("unshare").args(&options).args(own.probe()).output() {
                 Ok(output) if output.status.success() => return Ok(Self { options }),
                 Ok(output) => why = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
                 Err(error) => why = format!("`unshare` cannot be run: {error}"),
             }
         }
-        Err(format!("no file system may be mounted here ({why})"))
+        Err(format!("{} ({why})", own.lack()))
     }
 
-    /// Runs this program's test `name` with mounts of its own.
+    /// Runs this program's test `name` apart.
     fn passes(&self, name: &str) -> bool {
         let program = std::env::current_exe().expect("a process knows its program");
         let mut command = Command::new("unshare");
-        command.args(self.options).arg(program).args([name, "--exact"]).env(INSIDE, "1");
+        command.args(&self.options).arg(program).args([name, "--exact"]).env(INSIDE, "1");
         command.status().is_ok_and(|status| status.success())
     }
 }

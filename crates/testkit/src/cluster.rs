@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::audit::{Audit, Expected};
 use crate::heats::Heats;
+use crate::lab::Lab;
 use crate::patience::eventually;
 use crate::workspace::Workspace;
 
@@ -19,11 +20,23 @@ enum Wire {
     Tls,
 }
 
+/// Where the parts of a cluster are.
+#[derive(Debug)]
+enum Place {
+    /// All on this machine: each coordinator has a loopback address of its own.
+    Loopback,
+    /// Each on a machine of its own: the coordinators first, then the agents.
+    Lab(Lab),
+}
+
 /// A cluster in a workspace.
 #[derive(Debug)]
 pub struct Cluster {
     workspace: Workspace,
     wire: Wire,
+    place: Place,
+    /// How many coordinators it began with.
+    founders: usize,
     /// Where each coordinator listens.
     addresses: Vec<String>,
     coordinators: Vec<Option<Heats>>,
@@ -36,7 +49,16 @@ impl Cluster {
     /// # Panics
     /// Where one does not start.
     pub fn start(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
-        Self::start_over(Wire::Plain, workspace, coordinators, agents)
+        Self::start_over(Wire::Plain, Place::Loopback, workspace, coordinators, agents)
+    }
+
+    /// The same over TLS, and each of them on a machine of its own: see [`Self::lab`].
+    ///
+    /// # Panics
+    /// Where one does not start.
+    pub fn start_apart(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        let lab = Lab::new(coordinators + agents);
+        Self::start_trusted(Place::Lab(lab), workspace, coordinators, agents)
     }
 
     /// The same over TLS: certificates in `tls/`, commands as the admin, agents that join by tokens.
@@ -44,16 +66,20 @@ impl Cluster {
     /// # Panics
     /// Where one does not start.
     pub fn start_secure(workspace: Workspace, coordinators: usize, agents: usize) -> Self {
-        let mut init: Vec<String> = ["tls", "init", "--cluster", "lab"].map(str::to_owned).into();
-        for number in 0..coordinators {
-            init.extend(["--coordinator".to_owned(), format!("{}={}", number + 1, host(number))]);
-        }
-        workspace.ok(&init.iter().map(String::as_str).collect::<Vec<_>>());
-        Self::start_over(Wire::Tls, workspace, coordinators, agents)
+        Self::start_trusted(Place::Loopback, workspace, coordinators, agents)
     }
 
-    fn start_over(wire: Wire, workspace: Workspace, coordinators: usize, agents: usize) -> Self {
-        let addresses: Vec<String> = (0..coordinators).map(address).collect();
+    fn start_trusted(place: Place, workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        let mut init: Vec<String> = ["tls", "init", "--cluster", "lab"].map(str::to_owned).into();
+        for number in 0..coordinators {
+            init.extend(["--coordinator".to_owned(), format!("{}={}", number + 1, place.host(number))]);
+        }
+        workspace.ok(&init.iter().map(String::as_str).collect::<Vec<_>>());
+        Self::start_over(Wire::Tls, place, workspace, coordinators, agents)
+    }
+
+    fn start_over(wire: Wire, place: Place, workspace: Workspace, coordinators: usize, agents: usize) -> Self {
+        let addresses: Vec<String> = (0..coordinators).map(|number| place.address(number)).collect();
         let mut config = format!("address = \"{}\"\n", addresses.join(","));
         if wire == Wire::Tls {
             for (key, file) in [("ca", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem")] {
@@ -62,7 +88,15 @@ impl Cluster {
         }
         std::fs::create_dir_all(workspace.file(".heats")).expect("a folder");
         workspace.write(".heats/config.toml", config);
-        let mut cluster = Self { workspace, wire, addresses, coordinators: Vec::new(), agents: Vec::new() };
+        let mut cluster = Self {
+            workspace,
+            wire,
+            place,
+            founders: coordinators,
+            addresses,
+            coordinators: Vec::new(),
+            agents: Vec::new(),
+        };
         for number in 0..coordinators {
             let started = cluster.coordinator(number);
             cluster.coordinators.push(Some(started));
@@ -80,6 +114,22 @@ impl Cluster {
     /// The folder that everything is in.
     pub const fn workspace(&self) -> &Workspace {
         &self.workspace
+    }
+
+    /// The machines: coordinator `n` is on number `n`, agent `n` on [`Self::agent_machine`].
+    ///
+    /// # Panics
+    /// Where there is one machine for all.
+    pub fn lab(&self) -> &Lab {
+        match &self.place {
+            Place::Lab(lab) => lab,
+            Place::Loopback => panic!("all is on one machine"),
+        }
+    }
+
+    /// The machine of an agent.
+    pub const fn agent_machine(&self, number: usize) -> usize {
+        self.founders + number
     }
 
     /// How many coordinators there are.
@@ -151,7 +201,7 @@ impl Cluster {
 
     /// Starts one coordinator more, and lets it join; its number.
     pub fn join(&mut self) -> usize {
-        let number = self.begin(address(self.size()));
+        let number = self.begin(self.place.address(self.size()));
         self.workspace.ok(&["cluster", "add", &self.addresses[number]]);
         number
     }
@@ -196,6 +246,15 @@ impl Cluster {
         process.finish();
     }
 
+    /// Destroys the machine that an agent is on, with all that runs there: it never comes back.
+    ///
+    /// # Panics
+    /// Where it does not run, or has no machine of its own.
+    pub fn destroy_agent(&mut self, number: usize) {
+        self.lab().destroy(self.agent_machine(number));
+        self.agents[number].take().expect("it runs").finish();
+    }
+
     /// Starts an agent again, on its data.
     pub fn start_agent(&mut self, number: usize) {
         self.agents[number] = Some(self.agent(number));
@@ -215,7 +274,7 @@ impl Cluster {
     /// # Panics
     /// With every fault.
     pub fn audit(mut self, expected: &Expected) -> (Workspace, Audit) {
-        self.workspace.ok(&["watch", "last"]);
+        self.ended();
         let audit = Audit::take(&self.workspace, "last");
         for agent in self.agents.drain(..).flatten() {
             agent.terminate();
@@ -230,6 +289,17 @@ impl Cluster {
         (self.workspace, audit)
     }
 
+    /// Waits for the newest sweep's end: as long as that takes, while something is measured.
+    fn ended(&self) {
+        let watch = self.workspace.start(&["watch", "last"]);
+        let size = || std::fs::metadata(self.workspace.file("measured.txt")).map_or(0, |file| file.len());
+        while watch.is_running() {
+            let before = size();
+            eventually("the sweep to go on", || (size() > before || !watch.is_running()).then_some(()));
+        }
+        watch.finish().expect(0);
+    }
+
     fn coordinator(&self, number: usize) -> Heats {
         let (id, data) = ((number + 1).to_string(), format!("c{}", number + 1));
         let (address, tls) = (&self.addresses[number], format!("tls/coordinator-{id}"));
@@ -237,7 +307,7 @@ impl Cluster {
         if self.wire == Wire::Tls {
             command.extend(["--tls", &tls]);
         }
-        let started = self.workspace.start(&command);
+        let started = self.start_on(number, &command);
         started.wait_line("listening on");
         started
     }
@@ -255,19 +325,34 @@ impl Cluster {
         if !token.is_empty() {
             command.extend(["--join", &token]);
         }
-        let started = self.workspace.start(&command);
+        let started = self.start_on(self.agent_machine(number), &command);
         started.wait_line("offering");
         started
     }
+
+    fn start_on(&self, machine: usize, args: &[&str]) -> Heats {
+        let command = self.workspace.command(args);
+        self.workspace.start_command(match &self.place {
+            Place::Loopback => command,
+            Place::Lab(lab) => lab.on(machine, &command),
+        })
+    }
 }
 
-/// A place on this machine that no other test has: all of 127.0.0.0/8 is this machine's. Tests run one to a process.
-fn host(number: usize) -> Ipv4Addr {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let number = u8::try_from(number + 1).expect("few coordinators");
-    Ipv4Addr::new(127, high.max(1), low, number)
-}
+impl Place {
+    /// The address of a coordinator.
+    fn host(&self, number: usize) -> Ipv4Addr {
+        match self {
+            Self::Lab(_) => Lab::address(number),
+            // All of 127.0.0.0/8 is this machine's, and this part of it no other test's: they run one to a process.
+            Self::Loopback => {
+                let [_, _, high, low] = std::process::id().to_be_bytes();
+                Ipv4Addr::new(127, high.max(1), low, u8::try_from(number + 1).expect("few coordinators"))
+            }
+        }
+    }
 
-fn address(number: usize) -> String {
-    format!("{}:{PORT}", host(number))
+    fn address(&self, number: usize) -> String {
+        format!("{}:{PORT}", self.host(number))
+    }
 }

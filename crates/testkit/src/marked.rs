@@ -16,15 +16,20 @@ pub(crate) struct Marked {
 
 /// The living processes whose environment holds `mark` (`NAME=value`).
 pub(crate) fn find(mark: &str) -> Vec<Marked> {
+    find_where(&|pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
+    })
+}
+
+/// The living processes for whose ids `wanted` holds.
+fn find_where(wanted: &dyn Fn(i32) -> bool) -> Vec<Marked> {
     let entries = std::fs::read_dir("/proc").expect("/proc is there");
     let mut found: Vec<Marked> = entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let carries = environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes());
-            (carries && !is_zombie(pid)).then(|| Marked { pid, command: command(pid) })
-        })
+        .filter(|pid| wanted(*pid) && !is_zombie(*pid))
+        .map(|pid| Marked { pid, command: command(pid) })
         .collect();
     found.sort_by_key(|marked| marked.pid);
     found
@@ -32,8 +37,17 @@ pub(crate) fn find(mark: &str) -> Vec<Marked> {
 
 /// Kills every process with the mark, at once and without a word, as a power cut does; returns when none is left.
 pub(crate) fn kill_all(mark: &str) {
+    kill(&|| find(mark));
+}
+
+/// The same for those for whose ids `wanted` holds.
+pub(crate) fn kill_where(wanted: impl Fn(i32) -> bool) {
+    kill(&|| find_where(&wanted));
+}
+
+fn kill(find: &dyn Fn() -> Vec<Marked>) {
     eventually("the end of every process that a power cut ends", || {
-        let alive = find(mark);
+        let alive = find();
         // All are frozen first, so that none sees another one die and does something about it.
         for signal in [Signal::STOP, Signal::KILL] {
             for marked in &alive {
