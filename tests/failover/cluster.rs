@@ -8,6 +8,8 @@ use crate::setting;
 
 /// Trials of a sweep for each disturbance: so many that the sweep cannot end before the last.
 const EACH: u64 = 120;
+/// The same for each kill of the long run: little runs between two of them.
+const EACH_KILL: u64 = 60;
 
 /// A cluster that runs a sweep of so many trials.
 fn running(trials: u64) -> Cluster {
@@ -26,7 +28,7 @@ fn expect_undisturbed(cluster: Cluster, trials: u64) {
 #[test]
 fn the_leader_is_killed_again_and_again_and_no_trial_notices() {
     let kills = setting("TESTKIT_KILLS", 3);
-    let trials = kills * EACH;
+    let trials = kills * EACH_KILL;
     let mut cluster = running(trials);
     for _ in 0..kills {
         cluster.measure(20);
@@ -42,7 +44,7 @@ fn the_leader_is_killed_again_and_again_and_no_trial_notices() {
 #[test]
 fn all_coordinators_are_killed_at_once_and_come_back_with_everything() {
     let kills = setting("TESTKIT_KILLS", 2);
-    let trials = kills * EACH;
+    let trials = kills * EACH_KILL;
     let mut cluster = running(trials);
     for _ in 0..kills {
         cluster.measure(20);
