@@ -11,22 +11,22 @@ use bytes::Bytes;
 use futures::StreamExt;
 use heats_coordinator::{Clock, CoordinatorConfig, Node};
 use heats_core::State;
-use heats_replica::{BoxFuture, Ground, PowerDisk, Replica, ReplicaConfig, Transport, TransportError, Work};
+use heats_replica::{BoxFuture, Ground, Member, PowerDisk, Replica, ReplicaConfig, Transport, TransportError, Work};
 use heats_wire::v1;
-use heats_wire::v1::sweeps_server::Sweeps;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::chance::Dice;
 use crate::host::Host;
-use crate::net::{Net, Parcel, Place, Reply, Request};
+use crate::net::{Net, Parcel, Place};
+use crate::services::{answer, leader_of};
 
 /// The address of a coordinator, and back.
 pub fn address(node: u64) -> String {
     format!("node-{node}:1")
 }
 
-fn node_at(address: &str) -> Option<u64> {
+pub fn node_at(address: &str) -> Option<u64> {
     address.strip_prefix("node-")?.strip_suffix(":1")?.parse().ok()
 }
 
@@ -67,8 +67,8 @@ pub struct Habits {
 }
 
 impl Coordinator {
-    /// Starts the coordinator on what `dir` holds.
-    pub fn start(place: Place, dir: PathBuf, members: u64, habits: Habits, net: Net, drift_ppm: i64) -> Self {
+    /// Starts the coordinator on what `dir` holds. The first `founders` make the cluster; others wait until they are added.
+    pub fn start(place: Place, dir: PathBuf, founders: u64, habits: Habits, net: Net, drift_ppm: i64) -> Self {
         let Place::Node { id, .. } = place else { panic!("a coordinator's place is a node") };
         std::fs::create_dir_all(dir.join("log")).expect("makes the folder");
         let disk = Arc::new(PowerDisk::with_files_of(&dir.join("log")).expect("reads the folder"));
@@ -83,7 +83,7 @@ impl Coordinator {
             ..ReplicaConfig::new(&dir, id, address(id))
         };
         let ground = Ground { disk: disk.clone(), work: Work::Inline };
-        let members: BTreeMap<u64, String> = (1..=members).map(|id| (id, address(id))).collect();
+        let founders: BTreeMap<u64, String> = (1..=founders).map(|id| (id, address(id))).collect();
         let settings = CoordinatorConfig {
             node_id: id,
             lease_ttl: habits.lease_ttl,
@@ -101,8 +101,10 @@ impl Coordinator {
         host.spawn(async move {
             match Replica::open_on(config, process.link.clone(), ground).await {
                 Ok(replica) => {
-                    // What it says afterwards is heard by the log's failure.
-                    let _founded = replica.bootstrap(members).await;
+                    if founders.contains_key(&id) {
+                        // What it says afterwards is heard by the log's failure.
+                        let _founded = replica.bootstrap(founders).await;
+                    }
                     let _first = opened.set(Ok(replica.clone()));
                     process.run(replica, settings).await;
                 }
@@ -123,6 +125,14 @@ impl Coordinator {
     /// What it has applied, once it is open.
     pub fn state(&self) -> Option<Arc<State>> {
         self.replica.get()?.as_ref().ok().map(Replica::state)
+    }
+
+    /// The members of the cluster as it knows them, once it is open.
+    pub fn members(&self) -> Vec<Member> {
+        match self.replica.get() {
+            Some(Ok(replica)) => replica.members(),
+            Some(Err(_)) | None => Vec::new(),
+        }
     }
 
     /// Why it stopped itself, if it did; `Err` where it could not even start.
@@ -270,48 +280,4 @@ impl Process {
             }
         }
     }
-}
-
-fn leader_of(status: &Status) -> Option<u64> {
-    node_at(status.metadata().get("heats-leader")?.to_str().ok()?)
-}
-
-/// Answers a client by the service that real ones call.
-async fn answer(node: &Node, request: Request) -> Reply {
-    let sweeps = node.sweeps();
-    let name = |bits| heats_domain::SweepId { bits }.to_string();
-    let outcome = match request {
-        Request::Submit(request) => sweeps.submit(tonic::Request::new(request)).await.map(|reply| {
-            let reply = reply.into_inner();
-            Reply::Submitted { sweep: reply.sweep.map_or(0, |id| id.bits), existed: reply.existed }
-        }),
-        Request::Read(sweep) => {
-            let request = v1::GetRequest { sweep: name(sweep) };
-            sweeps.get(tonic::Request::new(request)).await.map(|reply| {
-                let reply = reply.into_inner();
-                let created = reply.sweep.as_ref().and_then(|sweep| sweep.counts).map_or(0, |counts| counts.created);
-                let trials = reply.sweep.and_then(|sweep| sweep.trials_max).unwrap_or_default();
-                Reply::Sweep { log_index: reply.log_index, created, trials }
-            })
-        }
-        Request::Control { sweep, pause } => {
-            let verb = if pause { v1::Verb::Pause } else { v1::Verb::Resume };
-            let request = v1::ControlRequest { sweep: name(sweep), trial: None, verb: verb.into() };
-            sweeps
-                .control(tonic::Request::new(request))
-                .await
-                .map(|reply| Reply::Done { log_index: reply.into_inner().log_index })
-        }
-        Request::Grow { sweep, trials } => {
-            let request = v1::EditRequest { sweep: name(sweep), trials: Some(trials), ..Default::default() };
-            sweeps
-                .edit(tonic::Request::new(request))
-                .await
-                .map(|reply| Reply::Done { log_index: reply.into_inner().log_index })
-        }
-    };
-    outcome.unwrap_or_else(|status| {
-        let retry = [Code::FailedPrecondition, Code::Unavailable, Code::ResourceExhausted].contains(&status.code());
-        Reply::No { leader: leader_of(&status), for_good: !retry }
-    })
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::chance::Dice;
+use crate::coordinator::Coordinator;
+use crate::machine::{Life, Machine};
 use crate::net::Place;
-use crate::world::{Life, World};
+use crate::world::World;
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -87,10 +89,10 @@ impl Faults {
         self.next = world.now + self.time(self.pace_ms / 10, self.pace_ms * 2);
         let Some(kind) = self.dice.pick(&KINDS) else { return };
         self.count += 1;
-        let count = world.machines.len() as u64;
-        let any = self.dice.between(0, count - 1) as usize;
-        let leads = |state: &Life| matches!(state, Life::Up(up) if up.leads());
-        let leader = world.machines.iter().position(|machine| leads(&machine.state)).unwrap_or(any);
+        let nodes: Vec<u64> = world.machines.iter().filter(|machine| !machine.is_gone()).map(|one| one.id).collect();
+        let Some(any) = self.dice.pick(&nodes).map(|node| node as usize - 1) else { return };
+        let leads = |machine: &Machine| machine.up().is_some_and(Coordinator::leads);
+        let leader = world.machines.iter().position(leads).unwrap_or(any);
         let down = self.time(100, 20_000);
         match kind {
             Kind::KillLeader => world.kill(leader, down, false),
@@ -106,7 +108,7 @@ impl Faults {
             Kind::FreezeLeader => world.freeze(leader, down),
             Kind::Isolate => self.split(world, &[any as u64 + 1], true),
             Kind::Split => {
-                let side: Vec<u64> = (1..=count).filter(|_| self.dice.chance(0.5)).collect();
+                let side: Vec<u64> = nodes.into_iter().filter(|_| self.dice.chance(0.5)).collect();
                 self.split(world, &side, true);
             }
             Kind::OneWay => self.split(world, &[any as u64 + 1], false),
@@ -122,17 +124,17 @@ impl Faults {
             }
             Kind::SlowDisk => {
                 let delay = self.time(1, 400);
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.set_delay(delay);
                 }
             }
             Kind::FullDisk => {
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.set_full(true);
                 }
             }
             Kind::FailedSync => {
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.fail_syncs();
                 }
             }
@@ -143,7 +145,7 @@ impl Faults {
                     Kind::AgentRestart => world.agents[number].restart(now, down),
                     Kind::AgentLoss => world.agents[number].lose(now, down),
                     _ => {
-                        for node in 1..=count {
+                        for node in nodes {
                             self.cut(world, Place::Agent(number), Place::Node { id: node, life: 0 }, true);
                         }
                     }
@@ -193,7 +195,7 @@ impl Faults {
                     up.disk.set_delay(Duration::ZERO);
                     up.disk.set_full(false);
                 }
-                Life::Down(_) => {}
+                Life::Down(_) | Life::Gone => {}
             }
         }
     }
