@@ -70,8 +70,8 @@ impl Coordinator {
     /// Starts the coordinator on what `dir` holds. The first `founders` make the cluster; others wait until they are added.
     pub fn start(place: Place, dir: PathBuf, founders: u64, habits: Habits, net: Net, drift_ppm: i64) -> Self {
         let Place::Node { id, .. } = place else { panic!("a coordinator's place is a node") };
-        std::fs::create_dir_all(dir.join("log")).expect("makes the folder");
-        let disk = Arc::new(PowerDisk::with_files_of(&dir.join("log")).expect("reads the folder"));
+        make_folders(&dir);
+        let disk = Arc::new(PowerDisk::with_files_of(&dir).expect("reads the folders"));
         let clock = Arc::new(SetClock::default());
         let (inbox, parcels) = mpsc::unbounded_channel();
         let replica = Arc::new(OnceLock::new());
@@ -151,25 +151,35 @@ impl Coordinator {
         matches!(self.replica.get(), Some(Ok(replica)) if leadership(replica))
     }
 
+    /// Lets its machine's power go in the middle of what it does to its disk: after so many operations in a folder.
+    pub fn cut_power_after(&self, folder: &str, operations: u32) {
+        self.disk.cut_after(Some((&self.dir.join(folder), operations)));
+    }
+
     /// Ends it in this instant, and makes `dir` what its next life finds: all that it wrote, or, where the power went, all
     /// that was synced and of the rest what `dice` leave.
     pub fn kill(self, dir: &Path, power: Option<&mut Dice>) {
         let Self { host, disk, dir: old, .. } = self;
         drop(host);
-        for folder in ["log", "snapshots"] {
-            std::fs::create_dir_all(dir.join(folder)).expect("makes the folder");
-        }
-        match power {
+        make_folders(dir);
+        let image = match power {
             Some(dice) => {
                 let odds = dice.pick(&[0.0, 0.1, 0.5, 0.9]).unwrap_or_default();
-                disk.cut(&dir.join("log"), || dice.chance(odds)).expect("writes the image");
+                disk.cut(&old, dir, || dice.chance(odds))
             }
-            None => disk.cut(&dir.join("log"), || true).expect("writes the image"),
-        }
-        copy_files(&old.join("snapshots"), &dir.join("snapshots"));
-        // The identity of the node and whatever else is beside the log.
+            None => disk.cut(&old, dir, || true),
+        };
+        image.expect("writes the image");
+        // The identity of the node, and whatever else is beside the log and the snapshots.
         copy_files(&old, dir);
         std::fs::remove_dir_all(&old).expect("removes the old life");
+    }
+}
+
+/// What is on the simulated disk.
+fn make_folders(dir: &Path) {
+    for folder in ["log", "snapshots"] {
+        std::fs::create_dir_all(dir.join(folder)).expect("makes the folder");
     }
 }
 

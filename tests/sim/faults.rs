@@ -14,6 +14,7 @@ enum Kind {
     Kill,
     PowerCut,
     PowerCutOfAll,
+    PowerCutMidway,
     Freeze,
     FreezeLeader,
     Isolate,
@@ -31,13 +32,15 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 26] = [
     Kind::KillLeader,
     Kind::KillLeader,
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCut,
     Kind::PowerCutOfAll,
+    Kind::PowerCutMidway,
+    Kind::PowerCutMidway,
     Kind::Freeze,
     Kind::FreezeLeader,
     Kind::Isolate,
@@ -102,6 +105,13 @@ impl Faults {
                 for place in 0..world.machines.len() {
                     let down = self.time(100, 5_000);
                     world.kill(place, down, true);
+                }
+            }
+            Kind::PowerCutMidway => {
+                let folder = self.dice.pick(&["log", "snapshots", "snapshots"]).unwrap_or("snapshots");
+                let operations = self.dice.between(0, 8) as u32;
+                if let Some(up) = world.machines[any].up() {
+                    up.cut_power_after(folder, operations);
                 }
             }
             Kind::Freeze => world.freeze(any, down),
@@ -194,6 +204,7 @@ impl Faults {
                 Life::Up(up) | Life::Frozen(up, ..) => {
                     up.disk.set_delay(Duration::ZERO);
                     up.disk.set_full(false);
+                    up.disk.cut_after(None);
                 }
                 Life::Down(_) | Life::Gone => {}
             }

@@ -65,6 +65,10 @@ impl World {
             Life::Up(up) => {
                 up.clock.set(wall);
                 up.host.run(TICK);
+                if up.disk.is_out() {
+                    let down = Duration::from_millis(self.dice.between(100, 20_000));
+                    return self.kill(place, down, true);
+                }
                 match up.failure() {
                     Err(why) => panic!("coordinator {} does not start on what it left behind: {why}", machine.id),
                     // Its process ends, and whoever runs the machine makes room and starts it again.
