@@ -10,10 +10,12 @@ use std::time::Duration;
 use heats_core::ops::attempts::Key;
 use heats_domain::{AgentId, Inventory, Metric, Metrics};
 use heats_wire::v1::from_agent::Message;
+use heats_wire::v1::stop::Purpose;
 use heats_wire::v1::{self, to_agent};
 
 use crate::chance::Dice;
 use crate::check::Witness;
+use crate::coordinator::node_at;
 use crate::net::{Net, Parcel, Place};
 use crate::training::{self, Training};
 
@@ -26,6 +28,9 @@ pub const ORPHAN_TTL: Duration = Duration::from_secs(120);
 /// How long a process takes to end when it is asked to.
 const STOPPING: Duration = Duration::from_millis(300);
 
+/// The id of the first agent.
+pub const FIRST: u64 = 0xa000;
+
 /// One attempt's process, or what is left of it.
 #[derive(Clone, Debug)]
 struct Attempt {
@@ -34,8 +39,8 @@ struct Attempt {
     started: Option<Duration>,
     next_step: u64,
     next_at: Duration,
-    /// It was told to stop, and ends then.
-    stops_at: Option<Duration>,
+    /// It was told to stop, and ends then, for this reason.
+    stops: Option<(Duration, Purpose)>,
     /// What it has said so far, in order; the last may be its end.
     said: Vec<Message>,
     over: bool,
@@ -61,7 +66,8 @@ enum Link {
 pub struct Agent {
     number: usize,
     id: AgentId,
-    coordinators: u64,
+    /// Those that the last leader named.
+    coordinators: Vec<u64>,
     cpus: u32,
     dice: Dice,
     net: Net,
@@ -81,12 +87,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(number: usize, coordinators: u64, cpus: u32, dice: Dice, net: Net) -> Self {
-        let id = AgentId { bits: 0xa000 + number as u64 };
+    pub fn new(number: usize, cpus: u32, dice: Dice, net: Net) -> Self {
+        let id = AgentId { bits: FIRST + number as u64 };
         Self {
             number,
             id,
-            coordinators,
+            coordinators: Vec::new(),
             cpus,
             dice,
             net,
@@ -114,6 +120,7 @@ impl Agent {
     /// Its process is killed and starts again after `time`; what it supervises runs on.
     pub fn restart(&mut self, now: Duration, time: Duration) {
         self.hang_up(now);
+        self.coordinators.clear();
         self.down_until = Some(now + time);
         self.window.clear();
         self.attempts.retain(|_, attempt| attempt.started.is_some() || attempt.over);
@@ -189,6 +196,9 @@ impl Agent {
         let beat = Duration::from_millis(welcome.heartbeat_ms.max(1));
         let ttl = Duration::from_millis(welcome.lease_ttl_ms).max(beat * 2);
         self.link = Link::Attached { stream, since, sent: 1, heard: now, beat, next_beat: now + beat, ttl };
+        if let Some(named) = &welcome.coordinators {
+            self.learn(named);
+        }
         for key in welcome.kill.iter().filter_map(|key| Key::try_from(*key).ok()) {
             self.fence(key, witness);
         }
@@ -215,7 +225,7 @@ impl Agent {
                         started: None,
                         next_step: 1,
                         next_at: now,
-                        stops_at: None,
+                        stops: None,
                         said: Vec::new(),
                         over: false,
                     };
@@ -234,9 +244,16 @@ impl Agent {
             }
             to_agent::Message::Stop(stop) => {
                 let Some(Ok(key)) = stop.key.map(Key::try_from) else { panic!("told to stop what has no name") };
+                let attempt = self.attempts.get_mut(&key);
+                // It is asked for only if it has not begun.
+                if stop.purpose() == Purpose::GiveBack
+                    && attempt.as_ref().is_none_or(|attempt| attempt.started.is_some())
+                {
+                    return;
+                }
                 witness.stopped(key);
-                if let Some(attempt) = self.attempts.get_mut(&key).filter(|attempt| !attempt.over) {
-                    attempt.stops_at.get_or_insert(now + STOPPING);
+                if let Some(attempt) = attempt.filter(|attempt| !attempt.over) {
+                    attempt.stops.get_or_insert((now + STOPPING, stop.purpose()));
                 }
             }
             to_agent::Message::Ack(v1::Ack { seq }) => {
@@ -254,10 +271,8 @@ impl Agent {
                     }
                 }
             }
-            to_agent::Message::Welcome(_)
-            | to_agent::Message::LogRequest(_)
-            | to_agent::Message::LogCancel(_)
-            | to_agent::Message::Coordinators(_) => {}
+            to_agent::Message::Coordinators(named) => self.learn(&named),
+            to_agent::Message::Welcome(_) | to_agent::Message::LogRequest(_) | to_agent::Message::LogCancel(_) => {}
         }
     }
 
@@ -273,12 +288,12 @@ impl Agent {
         if now >= self.last_heard + ORPHAN_TTL {
             self.last_heard = now;
             for attempt in self.attempts.values_mut() {
-                attempt.stops_at.get_or_insert(now + STOPPING);
+                attempt.stops.get_or_insert((now + STOPPING, Purpose::End));
             }
         }
         match self.link {
             Link::Waiting(until) if now >= until => {
-                let target = self.leader.take().unwrap_or_else(|| self.dice.between(1, self.coordinators));
+                let target = self.leader.take().unwrap_or_else(|| self.somebody());
                 let stream = self.net.open(self.place(), Place::Node { id: target, life: 0 });
                 self.say(stream, 1, Message::Hello(self.hello()));
                 self.link = Link::Greeting { stream, since: now };
@@ -288,6 +303,16 @@ impl Agent {
             Link::Attached { .. } => self.send_due(now),
             Link::Waiting(_) | Link::Greeting { .. } => {}
         }
+    }
+
+    /// Whom it asks where it does not know who leads: one that it was told of, or that it finds as it did at its start.
+    fn somebody(&mut self) -> u64 {
+        let named = self.dice.pick(&self.coordinators).filter(|_| self.dice.chance(0.5));
+        named.unwrap_or_else(|| self.net.somebody(&mut self.dice))
+    }
+
+    fn learn(&mut self, named: &v1::Coordinators) {
+        self.coordinators = named.addresses.iter().filter_map(|address| node_at(address)).collect();
     }
 
     fn hello(&self) -> v1::Hello {
@@ -340,9 +365,9 @@ impl Agent {
             }
             let mut said = Vec::new();
             if attempt.started.is_none() {
-                if attempt.stops_at.is_some() {
+                if let Some((_, cause)) = attempt.stops {
                     witness.finished(now, *key, false);
-                    said.push(Message::Finished(training::stopped(*key, Duration::ZERO)));
+                    said.push(Message::Finished(training::stopped(*key, cause, Duration::ZERO)));
                     attempt.over = true;
                 } else if free > 0 && is_up {
                     free -= 1;
@@ -351,9 +376,9 @@ impl Agent {
                     said.push(Message::Started(v1::Started { key: Some((*key).into()), environment: String::new() }));
                 }
             } else if let Some(started) = attempt.started {
-                if attempt.stops_at.is_some_and(|at| now >= at) {
+                if let Some((_, cause)) = attempt.stops.filter(|(at, _)| now >= *at) {
                     witness.finished(now, *key, false);
-                    said.push(Message::Finished(training::stopped(*key, now - started)));
+                    said.push(Message::Finished(training::stopped(*key, cause, now - started)));
                     attempt.over = true;
                 } else if now >= attempt.next_at {
                     match attempt.training.step(attempt.next_step) {

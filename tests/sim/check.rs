@@ -31,6 +31,9 @@ pub struct Witness {
     leased: BTreeSet<Key>,
     reports: BTreeMap<(Key, u64), CallId>,
     ends: BTreeMap<Key, CallId>,
+    /// Agents of which it was acknowledged that they are drained, or are not any more, as long as nobody asks for the other;
+    /// and the log index that it was acknowledged at.
+    fleet: BTreeMap<AgentId, (bool, u64)>,
 }
 
 impl Witness {
@@ -82,6 +85,18 @@ impl Witness {
         *last = said.max(*last);
     }
 
+    /// Somebody asks that the agent be drained, or that it be no longer.
+    pub fn fleet_changes(&mut self, agent: AgentId, drained: bool) {
+        if self.fleet.get(&agent).is_some_and(|(is, _)| *is != drained) {
+            self.fleet.remove(&agent);
+        }
+    }
+
+    /// That was acknowledged.
+    pub fn fleet_changed(&mut self, agent: AgentId, drained: bool, log_index: u64) {
+        self.fleet.insert(agent, (drained, log_index));
+    }
+
     /// How many reports were promised to be kept.
     pub fn promises(&self) -> usize {
         self.promised.len()
@@ -98,6 +113,8 @@ pub struct Replicas {
     hashes: BTreeMap<u64, blake3::Hash>,
     /// How much of each sweep's journal has been looked at.
     seen: BTreeMap<SweepId, usize>,
+    /// Where in the log each agent was given something last.
+    given: BTreeMap<AgentId, u64>,
 }
 
 /// Clocks drift, what is shown is shown a moment later, and a leader that nobody hears does not know at once.
@@ -109,6 +126,9 @@ impl Replicas {
         for sweep in state.sweeps.values() {
             let seen = self.seen.entry(sweep.id).or_default();
             for record in sweep.journal.iter().skip(*seen) {
+                if let Some(Fact::TrialLeased(leased)) = &record.cell.fact {
+                    self.given.insert(leased.agent, record.log_index);
+                }
                 if let Some(Fact::AttemptEnded(ended)) = &record.cell.fact
                     && ended.detail.contains("was not heard of")
                 {
@@ -125,6 +145,15 @@ impl Replicas {
             let times = sweep.journal.iter().skip(seen.saturating_sub(1)).map(|record| record.at_ms);
             assert!(times.is_sorted(), "time went back in the log of node {node}");
             *seen = sweep.journal.len().max(*seen);
+        }
+        for (agent, (drained, index)) in witness.fleet.iter().filter(|(_, (_, index))| state.applied >= *index) {
+            assert_eq!(
+                state.drain(*agent).is_some(),
+                *drained,
+                "whether {agent} is drained is not what was acknowledged"
+            );
+            let given = self.given.get(agent).filter(|given| *drained && *given > index);
+            assert!(given.is_none(), "{agent} was drained by index {index}, and given something at {given:?}");
         }
         let violations = invariants::violations(state);
         assert!(violations.is_empty(), "node {node} at index {}: {violations:?}", state.applied);

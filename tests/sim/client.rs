@@ -28,7 +28,6 @@ pub type Known = Rc<RefCell<Vec<u64>>>;
 
 pub struct Client {
     number: usize,
-    coordinators: u64,
     dice: Dice,
     net: Net,
     leader: Option<u64>,
@@ -47,20 +46,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(
-        number: usize,
-        coordinators: u64,
-        trials: u32,
-        spec: String,
-        known: Known,
-        mut dice: Dice,
-        net: Net,
-    ) -> Self {
+    pub fn new(number: usize, trials: u32, spec: String, known: Known, mut dice: Dice, net: Net) -> Self {
         let request = dice.between(1, u64::MAX);
         let next_at = Duration::from_millis(dice.between(0, 20_000));
         Self {
             number,
-            coordinators,
             dice,
             net,
             leader: None,
@@ -106,7 +96,7 @@ impl Client {
     }
 
     fn send(&mut self, now: Duration) {
-        let target = self.leader.unwrap_or_else(|| self.dice.between(1, self.coordinators));
+        let target = self.leader.unwrap_or_else(|| self.net.somebody(&mut self.dice));
         let (place, call) = (self.place(), self.net.number());
         let Some(asked) = &mut self.asked else { return };
         (asked.call, asked.last) = (call, now);
@@ -198,4 +188,27 @@ impl Client {
             (request, reply) => panic!("a client asked {request:?} and was told {reply:?}"),
         }
     }
+}
+
+/// A sweep, and how many trials it has.
+pub fn sweep(dice: &mut Dice, number: usize) -> (u32, String) {
+    let trials = dice.between(3, 40) as u32;
+    let steps = dice.between(1, 27);
+    let step_ms = dice.between(20, 700);
+    let algorithm = dice.pick(&["random", "sobol"]).unwrap_or("random");
+    let stopper = dice.pick(&["none", "none", "asha", "median"]).unwrap_or("none");
+    let stopper = match stopper {
+        "asha" if steps >= 3 => {
+            format!(r#"{{"algorithm": "asha", "resource": "step", "min": 1, "max": {steps}, "eta": 3}}"#)
+        }
+        "none" | "asha" => r#"{"algorithm": "none"}"#.to_owned(),
+        other => format!(r#"{{"algorithm": "{other}"}}"#),
+    };
+    let spec = format!(
+        r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
+            "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}}},
+            "objective": {{"minimize": "loss"}}, "search": {{"algorithm": "{algorithm}", "seed": 7}},
+            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "run": {{"retries": 2}}}}"#
+    );
+    (trials, spec)
 }

@@ -11,24 +11,22 @@ use bytes::Bytes;
 use futures::StreamExt;
 use heats_coordinator::{Clock, CoordinatorConfig, Node};
 use heats_core::State;
-use heats_domain::TrialState;
-use heats_replica::{BoxFuture, Ground, PowerDisk, Replica, ReplicaConfig, Transport, TransportError, Work};
-use heats_testkit::Seen;
+use heats_replica::{BoxFuture, Ground, Member, PowerDisk, Replica, ReplicaConfig, Transport, TransportError, Work};
 use heats_wire::v1;
-use heats_wire::v1::sweeps_server::Sweeps;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::chance::Dice;
 use crate::host::Host;
-use crate::net::{Net, Parcel, Place, Reply, Request};
+use crate::net::{Net, Parcel, Place};
+use crate::services::{answer, leader_of};
 
 /// The address of a coordinator, and back.
 pub fn address(node: u64) -> String {
     format!("node-{node}:1")
 }
 
-fn node_at(address: &str) -> Option<u64> {
+pub fn node_at(address: &str) -> Option<u64> {
     address.strip_prefix("node-")?.strip_suffix(":1")?.parse().ok()
 }
 
@@ -69,11 +67,11 @@ pub struct Habits {
 }
 
 impl Coordinator {
-    /// Starts the coordinator on what `dir` holds.
-    pub fn start(place: Place, dir: PathBuf, members: u64, habits: Habits, net: Net, drift_ppm: i64) -> Self {
+    /// Starts the coordinator on what `dir` holds. The first `founders` make the cluster; others wait until they are added.
+    pub fn start(place: Place, dir: PathBuf, founders: u64, habits: Habits, net: Net, drift_ppm: i64) -> Self {
         let Place::Node { id, .. } = place else { panic!("a coordinator's place is a node") };
-        std::fs::create_dir_all(dir.join("log")).expect("makes the folder");
-        let disk = Arc::new(PowerDisk::with_files_of(&dir.join("log")).expect("reads the folder"));
+        make_folders(&dir);
+        let disk = Arc::new(PowerDisk::with_files_of(&dir).expect("reads the folders"));
         let clock = Arc::new(SetClock::default());
         let (inbox, parcels) = mpsc::unbounded_channel();
         let replica = Arc::new(OnceLock::new());
@@ -85,7 +83,7 @@ impl Coordinator {
             ..ReplicaConfig::new(&dir, id, address(id))
         };
         let ground = Ground { disk: disk.clone(), work: Work::Inline };
-        let members: BTreeMap<u64, String> = (1..=members).map(|id| (id, address(id))).collect();
+        let founders: BTreeMap<u64, String> = (1..=founders).map(|id| (id, address(id))).collect();
         let settings = CoordinatorConfig {
             node_id: id,
             lease_ttl: habits.lease_ttl,
@@ -103,8 +101,10 @@ impl Coordinator {
         host.spawn(async move {
             match Replica::open_on(config, process.link.clone(), ground).await {
                 Ok(replica) => {
-                    // What it says afterwards is heard by the log's failure.
-                    let _founded = replica.bootstrap(members).await;
+                    if founders.contains_key(&id) {
+                        // What it says afterwards is heard by the log's failure.
+                        let _founded = replica.bootstrap(founders).await;
+                    }
                     let _first = opened.set(Ok(replica.clone()));
                     process.run(replica, settings).await;
                 }
@@ -127,6 +127,14 @@ impl Coordinator {
         self.replica.get()?.as_ref().ok().map(Replica::state)
     }
 
+    /// The members of the cluster as it knows them, once it is open.
+    pub fn members(&self) -> Vec<Member> {
+        match self.replica.get() {
+            Some(Ok(replica)) => replica.members(),
+            Some(Err(_)) | None => Vec::new(),
+        }
+    }
+
     /// Why it stopped itself, if it did; `Err` where it could not even start.
     pub fn failure(&self) -> Result<Option<String>, String> {
         match self.replica.get() {
@@ -143,25 +151,35 @@ impl Coordinator {
         matches!(self.replica.get(), Some(Ok(replica)) if leadership(replica))
     }
 
+    /// Lets its machine's power go in the middle of what it does to its disk: after so many operations in a folder.
+    pub fn cut_power_after(&self, folder: &str, operations: u32) {
+        self.disk.cut_after(Some((&self.dir.join(folder), operations)));
+    }
+
     /// Ends it in this instant, and makes `dir` what its next life finds: all that it wrote, or, where the power went, all
     /// that was synced and of the rest what `dice` leave.
     pub fn kill(self, dir: &Path, power: Option<&mut Dice>) {
         let Self { host, disk, dir: old, .. } = self;
         drop(host);
-        for folder in ["log", "snapshots"] {
-            std::fs::create_dir_all(dir.join(folder)).expect("makes the folder");
-        }
-        match power {
+        make_folders(dir);
+        let image = match power {
             Some(dice) => {
                 let odds = dice.pick(&[0.0, 0.1, 0.5, 0.9]).unwrap_or_default();
-                disk.cut(&dir.join("log"), || dice.chance(odds)).expect("writes the image");
+                disk.cut(&old, dir, || dice.chance(odds))
             }
-            None => disk.cut(&dir.join("log"), || true).expect("writes the image"),
-        }
-        copy_files(&old.join("snapshots"), &dir.join("snapshots"));
-        // The identity of the node and whatever else is beside the log.
+            None => disk.cut(&old, dir, || true),
+        };
+        image.expect("writes the image");
+        // The identity of the node, and whatever else is beside the log and the snapshots.
         copy_files(&old, dir);
         std::fs::remove_dir_all(&old).expect("removes the old life");
+    }
+}
+
+/// What is on the simulated disk.
+fn make_folders(dir: &Path) {
+    for folder in ["log", "snapshots"] {
+        std::fs::create_dir_all(dir.join(folder)).expect("makes the folder");
     }
 }
 
@@ -272,64 +290,4 @@ impl Process {
             }
         }
     }
-}
-
-fn leader_of(status: &Status) -> Option<u64> {
-    node_at(status.metadata().get("heats-leader")?.to_str().ok()?)
-}
-
-fn seen(trial: &v1::TrialSummary) -> Seen {
-    Seen {
-        trial: trial.number,
-        attempts: trial.attempts,
-        last_step: trial.last_step.unwrap_or_default(),
-        over: TrialState::try_from(trial.state).is_ok_and(TrialState::is_terminal),
-    }
-}
-
-/// Answers a client by the service that real ones call.
-async fn answer(node: &Node, request: Request) -> Reply {
-    let sweeps = node.sweeps();
-    let name = |bits| heats_domain::SweepId { bits }.to_string();
-    let outcome = match request {
-        Request::Submit(request) => sweeps.submit(tonic::Request::new(request)).await.map(|reply| {
-            let reply = reply.into_inner();
-            Reply::Submitted { sweep: reply.sweep.map_or(0, |id| id.bits), existed: reply.existed }
-        }),
-        Request::Read(sweep) => {
-            let request = v1::GetRequest { sweep: name(sweep) };
-            sweeps.get(tonic::Request::new(request)).await.map(|reply| {
-                let reply = reply.into_inner();
-                let created = reply.sweep.as_ref().and_then(|sweep| sweep.counts).map_or(0, |counts| counts.created);
-                let trials = reply.sweep.and_then(|sweep| sweep.trials_max).unwrap_or_default();
-                Reply::Sweep { log_index: reply.log_index, created, trials }
-            })
-        }
-        Request::Trials(sweep) => {
-            let request = v1::TrialsRequest { sweep: name(sweep), limit: 8, ..v1::TrialsRequest::default() };
-            sweeps.trials(tonic::Request::new(request)).await.map(|reply| {
-                let v1::TrialsResponse { log_index, trials, .. } = reply.into_inner();
-                Reply::Trials { log_index, trials: trials.iter().map(seen).collect() }
-            })
-        }
-        Request::Control { sweep, pause } => {
-            let verb = if pause { v1::Verb::Pause } else { v1::Verb::Resume };
-            let request = v1::ControlRequest { sweep: name(sweep), trial: None, verb: verb.into() };
-            sweeps
-                .control(tonic::Request::new(request))
-                .await
-                .map(|reply| Reply::Done { log_index: reply.into_inner().log_index })
-        }
-        Request::Grow { sweep, trials } => {
-            let request = v1::EditRequest { sweep: name(sweep), trials: Some(trials), ..Default::default() };
-            sweeps
-                .edit(tonic::Request::new(request))
-                .await
-                .map(|reply| Reply::Done { log_index: reply.into_inner().log_index })
-        }
-    };
-    outcome.unwrap_or_else(|status| {
-        let retry = [Code::FailedPrecondition, Code::Unavailable, Code::ResourceExhausted].contains(&status.code());
-        Reply::No { leader: leader_of(&status), for_good: !retry }
-    })
 }

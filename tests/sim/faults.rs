@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::chance::Dice;
+use crate::coordinator::Coordinator;
+use crate::machine::{Life, Machine};
 use crate::net::Place;
-use crate::world::{Life, World};
+use crate::world::World;
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -12,6 +14,7 @@ enum Kind {
     Kill,
     PowerCut,
     PowerCutOfAll,
+    PowerCutMidway,
     Freeze,
     FreezeLeader,
     Isolate,
@@ -29,13 +32,15 @@ enum Kind {
     Heal,
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 26] = [
     Kind::KillLeader,
     Kind::KillLeader,
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCut,
     Kind::PowerCutOfAll,
+    Kind::PowerCutMidway,
+    Kind::PowerCutMidway,
     Kind::Freeze,
     Kind::FreezeLeader,
     Kind::Isolate,
@@ -87,10 +92,10 @@ impl Faults {
         self.next = world.now + self.time(self.pace_ms / 10, self.pace_ms * 2);
         let Some(kind) = self.dice.pick(&KINDS) else { return };
         self.count += 1;
-        let count = world.machines.len() as u64;
-        let any = self.dice.between(0, count - 1) as usize;
-        let leads = |state: &Life| matches!(state, Life::Up(up) if up.leads());
-        let leader = world.machines.iter().position(|machine| leads(&machine.state)).unwrap_or(any);
+        let nodes: Vec<u64> = world.machines.iter().filter(|machine| !machine.is_gone()).map(|one| one.id).collect();
+        let Some(any) = self.dice.pick(&nodes).map(|node| node as usize - 1) else { return };
+        let leads = |machine: &Machine| machine.up().is_some_and(Coordinator::leads);
+        let leader = world.machines.iter().position(leads).unwrap_or(any);
         let down = self.time(100, 20_000);
         match kind {
             Kind::KillLeader => world.kill(leader, down, false),
@@ -102,11 +107,18 @@ impl Faults {
                     world.kill(place, down, true);
                 }
             }
+            Kind::PowerCutMidway => {
+                let folder = self.dice.pick(&["log", "snapshots", "snapshots"]).unwrap_or("snapshots");
+                let operations = self.dice.between(0, 8) as u32;
+                if let Some(up) = world.machines[any].up() {
+                    up.cut_power_after(folder, operations);
+                }
+            }
             Kind::Freeze => world.freeze(any, down),
             Kind::FreezeLeader => world.freeze(leader, down),
             Kind::Isolate => self.split(world, &[any as u64 + 1], true),
             Kind::Split => {
-                let side: Vec<u64> = (1..=count).filter(|_| self.dice.chance(0.5)).collect();
+                let side: Vec<u64> = nodes.into_iter().filter(|_| self.dice.chance(0.5)).collect();
                 self.split(world, &side, true);
             }
             Kind::OneWay => self.split(world, &[any as u64 + 1], false),
@@ -122,17 +134,17 @@ impl Faults {
             }
             Kind::SlowDisk => {
                 let delay = self.time(1, 400);
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.set_delay(delay);
                 }
             }
             Kind::FullDisk => {
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.set_full(true);
                 }
             }
             Kind::FailedSync => {
-                if let Life::Up(up) = &world.machines[any].state {
+                if let Some(up) = world.machines[any].up() {
                     up.disk.fail_syncs();
                 }
             }
@@ -143,7 +155,7 @@ impl Faults {
                     Kind::AgentRestart => world.agents[number].restart(now, down),
                     Kind::AgentLoss => world.agents[number].lose(now, down),
                     _ => {
-                        for node in 1..=count {
+                        for node in nodes {
                             self.cut(world, Place::Agent(number), Place::Node { id: node, life: 0 }, true);
                         }
                     }
@@ -192,8 +204,9 @@ impl Faults {
                 Life::Up(up) | Life::Frozen(up, ..) => {
                     up.disk.set_delay(Duration::ZERO);
                     up.disk.set_full(false);
+                    up.disk.cut_after(None);
                 }
-                Life::Down(_) => {}
+                Life::Down(_) | Life::Gone => {}
             }
         }
     }

@@ -11,6 +11,7 @@ use heats_testkit::Seen;
 use heats_wire::v1;
 
 use crate::chance::Dice;
+use crate::operator::Order;
 
 /// Who sends and receives. A coordinator's second life does not receive what was meant for its first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,6 +19,7 @@ pub enum Place {
     Node { id: u64, life: u32 },
     Agent(usize),
     Client(usize),
+    Operator,
 }
 
 impl Place {
@@ -25,7 +27,7 @@ impl Place {
     const fn machine(self) -> Self {
         match self {
             Self::Node { id, .. } => Self::Node { id, life: 0 },
-            other @ (Self::Agent(_) | Self::Client(_)) => other,
+            other @ (Self::Agent(_) | Self::Client(_) | Self::Operator) => other,
         }
     }
 }
@@ -73,7 +75,7 @@ pub enum Parcel {
     },
 }
 
-/// What clients ask.
+/// What clients and operators ask.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
     Submit(v1::SubmitRequest),
@@ -88,6 +90,7 @@ pub enum Request {
         sweep: u64,
         trials: u32,
     },
+    Operate(Order),
 }
 
 /// What they are told.
@@ -112,6 +115,9 @@ pub enum Reply {
     Done {
         log_index: u64,
     },
+    /// Who belongs to the cluster now, and who of them votes.
+    Members(Vec<(u64, bool)>),
+    Obeyed,
     /// Who leads, where that is why.
     No {
         leader: Option<u64>,
@@ -140,6 +146,8 @@ struct Inner {
     due: BinaryHeap<Reverse<(Duration, u64)>>,
     sent: BTreeMap<u64, Sent>,
     streams: BTreeMap<u64, Stream>,
+    /// The coordinators that there are, as whoever has to find one is told.
+    known: BTreeSet<u64>,
     cut: BTreeSet<(Place, Place)>,
     loss: f64,
     repeats: f64,
@@ -162,6 +170,7 @@ impl Net {
             due: BinaryHeap::new(),
             sent: BTreeMap::new(),
             streams: BTreeMap::new(),
+            known: BTreeSet::new(),
             cut: BTreeSet::new(),
             loss: 0.0,
             repeats: 0.0,
@@ -240,6 +249,22 @@ impl Net {
                 inner.post(arrives, stream.agent, stream.node, closed);
             }
         }
+    }
+
+    /// From now on there is this coordinator.
+    pub fn know(&self, node: u64) {
+        self.lock().known.insert(node);
+    }
+
+    /// There is not, any more.
+    pub fn forget(&self, node: u64) {
+        self.lock().known.remove(&node);
+    }
+
+    /// One of the coordinators that there are.
+    pub fn somebody(&self, dice: &mut Dice) -> u64 {
+        let known: Vec<u64> = self.lock().known.iter().copied().collect();
+        dice.pick(&known).unwrap_or(1)
     }
 
     /// A number that nothing else has.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use heats_core::ops::attempts::Key;
 use heats_domain::Params;
 use heats_wire::v1;
+use heats_wire::v1::stop::Purpose;
 
 /// What the process of one attempt is.
 #[derive(Clone, Debug)]
@@ -82,7 +83,11 @@ pub fn lost(key: Key) -> v1::Finished {
     finished(key, v1::end::Kind::Lost, 0, Duration::ZERO)
 }
 
-/// The process was told to end.
-pub fn stopped(key: Key, ran: Duration) -> v1::Finished {
-    finished(key, v1::end::Kind::Stopped, 0, ran)
+/// The process was told to end, because its trial is over or is to go on elsewhere.
+pub fn stopped(key: Key, cause: Purpose, ran: Duration) -> v1::Finished {
+    let kind = match cause {
+        Purpose::End => v1::end::Kind::Stopped,
+        Purpose::Preempt | Purpose::GiveBack => v1::end::Kind::Preempted,
+    };
+    finished(key, kind, 0, ran)
 }

@@ -39,12 +39,12 @@ pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText}
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
+pub use rpc::cluster::ClusterService;
 pub use rpc::sweeps::SweepsService;
 
 use access::AccessLayer;
 use peers::Peers;
 use rpc::agents::AgentsService;
-use rpc::cluster::ClusterService;
 use rpc::raft::RaftService;
 use rpc::tokens::TokensService;
 

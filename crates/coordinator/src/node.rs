@@ -17,6 +17,7 @@ use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::relays::Relays;
 use crate::rpc;
+use crate::rpc::cluster::ClusterService;
 use crate::rpc::sweeps::SweepsService;
 use crate::streams::Streams;
 
@@ -77,5 +78,10 @@ impl Node {
     /// The users' calls.
     pub fn sweeps(&self) -> SweepsService {
         SweepsService::new(self.clone())
+    }
+
+    /// The operators' calls.
+    pub fn cluster(&self) -> ClusterService {
+        ClusterService::new(self.clone())
     }
 }

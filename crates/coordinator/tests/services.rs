@@ -616,6 +616,14 @@ async fn a_series_comes_in_bounded_chunks_and_is_the_same_while_the_trial_runs_a
 }
 
 #[tokio::test]
+async fn a_coordinator_that_is_handed_the_lead_that_it_has_leads_on() {
+    let mut house = House::open().await;
+    house.cluster().transfer(v1::TransferRequest { to: 1 }).await.unwrap();
+    let submitted = tokio::time::timeout(PATIENCE, house.submit(1, 1)).await;
+    assert!(!submitted.expect("is answered").existed);
+}
+
+#[tokio::test]
 async fn a_refusal_carries_its_code_and_hint() {
     let mut house = House::open().await;
     let status = house.sweeps.get(v1::GetRequest { sweep: "none".into() }).await.unwrap_err();

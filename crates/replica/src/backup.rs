@@ -15,8 +15,9 @@ use heats_core::{ApplyError, Fact, Record, TurnError};
 use openraft::BasicNode;
 
 use crate::codec;
+use crate::disk::{Disk, RealDisk};
 use crate::error::{OpenError, SnapshotError, StorageError};
-use crate::log::{self, LogSettings, RealDisk, sync_dir};
+use crate::log::{self, LogSettings};
 use crate::pb::{self, SnapshotHeader};
 use crate::replica::{Replica, write_node};
 use crate::snapshot::{self, SnapshotStore};
@@ -229,7 +230,7 @@ pub fn restore(path: &Path, dir: &Path, first: &FirstNode) -> Result<u64, Backup
     })?;
     let filled = fill(&aside, node, last, |store| store.build(&meta, &state).map(drop)).and_then(|()| {
         fs::rename(&aside, dir).map_err(|e| StorageError::io("create", dir, e))?;
-        sync_dir(parent(dir))
+        RealDisk.sync_dir(parent(dir))
     });
     if let Err(error) = filled {
         // On a full disk the half that was written would be in the way of another try.
@@ -288,7 +289,7 @@ fn fill(
         last: Some(last),
     };
     log::create(&settings, RealDisk, begin)?;
-    build(&SnapshotStore::empty(&dir.join("snapshots")))?;
+    build(&SnapshotStore::empty(&dir.join("snapshots"), Arc::new(RealDisk)))?;
     write_node(dir, node)
 }
 

@@ -1,15 +1,15 @@
-//! What a node stands on: the disk of its log, and where work goes that blocks. A node in production stands on files
+//! What a node stands on: its disk, and where work goes that blocks. A node in production stands on files
 //! and threads; one in a simulation on a disk that loses what was not synced, and on nothing that a seed does not decide.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::log::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk};
 
 /// The disk and the threads of one node.
 #[derive(Clone)]
 pub struct Ground {
-    /// Where the log is written.
+    /// Where the log and the snapshots are written.
     pub disk: Arc<dyn Disk>,
     /// Where work goes that blocks.
     pub work: Work,

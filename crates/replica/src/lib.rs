@@ -10,6 +10,7 @@ mod codec;
 mod config;
 #[cfg(test)]
 mod conformance;
+mod disk;
 mod error;
 mod frame;
 mod ground;
@@ -28,13 +29,13 @@ mod watcher;
 pub use backup::{Backup, BackupError, FirstNode, Summary, examine, restore};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use config::ReplicaConfig;
+#[cfg(any(test, feature = "testing"))]
+pub use disk::PowerDisk;
+pub use disk::{Disk, RealDisk};
 pub use error::{
     BootstrapError, Failure, MembersError, OpenError, ProposeError, SnapshotError, StorageError, TransportError,
 };
 pub use ground::{Ground, Work};
-#[cfg(any(test, feature = "testing"))]
-pub use log::PowerDisk;
-pub use log::{Disk, RealDisk};
 pub use members::Member;
 pub use network::{Alone, BoxFuture, Transport};
 pub use replica::{Leadership, Proposed, Replica, Status};

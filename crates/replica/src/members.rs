@@ -1,5 +1,8 @@
 //! Who makes up the cluster, and how that changes: a node joins as a learner, becomes a voter once it has caught up, and
 //! leaves by one step. What would leave the cluster without a majority that answers is refused.
+//!
+//! What is asked for may be so already, as far as this node knows: it goes through the log all the same, for what this node
+//! knows may never be committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,10 +45,8 @@ impl Replica {
     /// # Errors
     /// See [`MembersError`].
     pub async fn add_learner(&self, node: u64, address: String) -> Result<(), MembersError> {
-        if let Some(known) = self.members().into_iter().find(|member| member.node == node) {
-            if known.address == address {
-                return Ok(());
-            }
+        let known = members(&self.leading()?).into_iter().find(|member| member.node == node);
+        if let Some(known) = known.filter(|known| known.address != address) {
             return Err(MembersError::OtherAddress { node, address: known.address });
         }
         done(self.raft().add_learner(node, BasicNode::new(address), false).await)
@@ -59,15 +60,14 @@ impl Replica {
         let metrics = self.leading()?;
         let members = members(&metrics);
         let learner = members.iter().find(|member| member.node == node).ok_or(MembersError::Unknown { node })?;
-        if learner.voter {
-            return Ok(());
+        if !learner.voter {
+            let last = metrics.last_log_index.unwrap_or(0);
+            let behind = last - learner.matched.unwrap_or(0).min(last);
+            if behind > BEHIND_MAX || !self.answers(learner) {
+                return Err(MembersError::Behind { node, behind });
+            }
+            self.check_majority(&members, |member| member.voter || member.node == node)?;
         }
-        let last = metrics.last_log_index.unwrap_or(0);
-        let behind = last - learner.matched.unwrap_or(0).min(last);
-        if behind > BEHIND_MAX || !self.answers(learner) {
-            return Err(MembersError::Behind { node, behind });
-        }
-        self.check_majority(&members, |member| member.voter || member.node == node)?;
         let voters = ChangeMembers::AddVoterIds(BTreeSet::from([node]));
         done(self.raft().change_membership(voters, true).await)
     }
@@ -78,11 +78,10 @@ impl Replica {
     /// See [`MembersError`]; among them that the others could not decide anything without it.
     pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
         let members = members(&self.leading()?);
-        let Some(leaver) = members.iter().find(|member| member.node == node) else { return Ok(()) };
         if node == self.status().node {
             return Err(MembersError::Leads { node });
         }
-        if leaver.voter {
+        if members.iter().any(|member| member.node == node && member.voter) {
             self.check_majority(&members, |member| member.voter && member.node != node)?;
             let voters = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
             done(self.raft().change_membership(voters, false).await)

@@ -1,9 +1,7 @@
 //! The answering side: decodes a peer's request, hands it to the engine, encodes the answer. Nothing that a
 //! peer sends can stop the node: what cannot be carried out is refused with a sentence.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -90,13 +88,15 @@ impl Receiver {
         let path = self.store.incoming(&chunk.digest, chunk.length);
         let (vote, length) = (chunk.vote, chunk.length);
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
-        let place = path.clone();
-        let have = self.work.run(move || store_chunk(&place, &chunk)).await.map_err(told)?.map_err(told)?;
+        let (store, part) = (self.store.clone(), path.clone());
+        let extended = self.work.run(move || store.extend(&part, chunk.offset, &chunk.data));
+        let have = extended.await.map_err(told)?.map_err(told)?;
         if have < length || end != length {
             return Ok(Answer::Snapshot(pb::SnapshotResponse { have, done: None }));
         }
         // Read before it is handed over: to the engine, a snapshot that does not read is fatal.
-        let read = self.work.run(move || open_whole(path)).await.map_err(told)??;
+        let store = self.store.clone();
+        let read = self.work.run(move || open_whole(&store, path)).await.map_err(told)??;
         let response = self.raft.install_full_snapshot(codec::to_vote(vote), read).await.map_err(told)?;
         Ok(Answer::Snapshot(pb::SnapshotResponse { have, done: Some(codec::vote(&response.vote)) }))
     }
@@ -122,19 +122,11 @@ fn vote_answer(response: VoteResponse<Types>) -> Answer {
     })
 }
 
-/// Writes the piece if it is the next one; says how much is there.
-fn store_chunk(path: &PathBuf, chunk: &pb::SnapshotChunk) -> io::Result<u64> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let have = file.metadata()?.len();
-    if chunk.offset != have || chunk.data.is_empty() {
-        return Ok(have);
-    }
-    file.write_all_at(&chunk.data, have)?;
-    Ok(have + chunk.data.len() as u64)
-}
-
 /// The received snapshot, if it reads; otherwise it is removed and must come anew.
-fn open_whole(path: PathBuf) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>, String> {
+fn open_whole(
+    store: &SnapshotStore,
+    path: PathBuf,
+) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>, String> {
     let opened = snapshot::read(&path).map_err(told).and_then(|(header, _)| {
         let meta = codec::to_meta(&header).map_err(told)?;
         let file = fs::File::open(&path).map_err(told)?;
@@ -142,7 +134,7 @@ fn open_whole(path: PathBuf) -> Result<openraft::type_config::alias::SnapshotOf<
     });
     opened.map_err(|why| {
         // Whether or not the removal works, the next transfer says what it finds.
-        let _ = fs::remove_file(&path);
+        let _ = store.discard(&path);
         format!("the snapshot that was sent does not read: {why}")
     })
 }

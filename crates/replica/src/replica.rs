@@ -18,10 +18,11 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::catalogue::{self, Catalogue};
 use crate::config::ReplicaConfig;
+use crate::disk::{Disk, RealDisk};
 use crate::error::{BootstrapError, Failure, OpenError, ProposeError, SnapshotError, StorageError};
 use crate::ground::{Ground, Work};
 use crate::lock::DirLock;
-use crate::log::{Log, LogSettings, sync_dir};
+use crate::log::{Log, LogSettings};
 use crate::machine::{Applied, Machine};
 use crate::network::{Network, Transport};
 use crate::receiver::Receiver;
@@ -422,16 +423,16 @@ fn open_dir(
     let (log_dir, snapshot_dir) = (dir.join("log"), dir.join("snapshots"));
     for dir in [dir, &log_dir, &snapshot_dir] {
         std::fs::create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
-        sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        RealDisk.sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
     let lock = DirLock::take(dir)?;
     let known = read_node(dir)?;
     if let Some(found) = known.filter(|found| *found != config.node_id) {
         return Err(OpenError::OtherNode { dir: dir.to_owned(), found, expected: config.node_id });
     }
-    let (store, loaded, bad) = SnapshotStore::open(&snapshot_dir)?;
+    let (store, loaded, bad) = SnapshotStore::open(&snapshot_dir, Arc::clone(&ground.disk))?;
     let had_log = known.is_some() || loaded.is_some() || !bad.is_empty();
-    if had_log && !Log::exists(&log_dir)? {
+    if had_log && !Log::exists(&log_dir, ground.disk.as_ref())? {
         return Err(OpenError::LogMissing { dir: dir.to_owned(), node: config.node_id });
     }
     let settings = LogSettings { dir: log_dir, node: config.node_id, segment_bytes: config.segment_bytes };
@@ -470,7 +471,7 @@ pub(crate) fn write_node(dir: &Path, node: u64) -> Result<(), StorageError> {
         .and_then(|()| std::fs::File::open(&aside)?.sync_all())
         .and_then(|()| std::fs::rename(&aside, &path))
         .map_err(|e| StorageError::io("write", &path, e))?;
-    sync_dir(dir)
+    RealDisk.sync_dir(dir)
 }
 
 fn engine_config(config: &ReplicaConfig) -> Result<Config, OpenError> {
@@ -497,7 +498,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::log::{Fault, FaultyDisk};
+    use crate::disk::{Fault, FaultyDisk};
     use crate::network::Alone;
 
     async fn leading(replica: &Replica) -> u64 {

@@ -101,6 +101,10 @@ impl Cluster for ClusterService {
         if !replica.members().iter().any(|member| member.node == to && member.voter) {
             return Err(Status::not_found(format!("node {to} is not a voter of this cluster")));
         }
+        if to == self.node.config.node_id {
+            // It has the lead already. The engine would stop to lead, for a successor that is there and never takes over.
+            return Ok(Response::new(v1::TransferResponse {}));
+        }
         replica.transfer_leader(to).await.map_err(|error| unchanged(&error.into()))?;
         Ok(Response::new(v1::TransferResponse {}))
     }

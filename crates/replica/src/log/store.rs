@@ -11,6 +11,7 @@ use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::codec;
+use crate::disk::Disk;
 use crate::error::{Failure, StorageError};
 use crate::ground::{Ground, Work};
 use crate::log::contents::{Contents, next};
@@ -39,8 +40,8 @@ struct Shared {
 
 impl Log {
     /// Whether there is a log in `dir` at all.
-    pub(crate) fn exists(dir: &std::path::Path) -> Result<bool, StorageError> {
-        open::exists(dir)
+    pub(crate) fn exists(dir: &std::path::Path, disk: &dyn Disk) -> Result<bool, StorageError> {
+        open::exists(dir, disk)
     }
 
     /// Opens the log and starts its writer. An error while writing goes to `failure`.

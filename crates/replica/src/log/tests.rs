@@ -13,11 +13,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::codec;
+use crate::disk::{Disk, PowerDisk, RealDisk};
 use crate::error::StorageError;
 use crate::ground::{Ground, Work};
-use crate::log::disk::{Disk, RealDisk};
 use crate::log::open::{self, LogSettings};
-use crate::log::power::PowerDisk;
 use crate::log::store::Log;
 use crate::pb;
 use crate::types::{LogEntry, LogId, Payload, Types, Vote};
@@ -190,7 +189,7 @@ async fn a_log_of_a_newer_format_is_refused_with_what_to_do() {
     assert!(refused.contains("upgrade this node"), "{refused}");
 }
 
-/// A disk that, before every sync, keeps a picture of what a power cut would leave.
+/// A disk that, before every sync of a file or of names, keeps a picture of what a power cut would leave.
 struct Camera {
     disk: PowerDisk,
     dice: Mutex<Dice>,
@@ -198,19 +197,18 @@ struct Camera {
 }
 
 impl Camera {
-    fn take(&self) {
+    fn take(&self, folder: &Path) {
         let dir = tempfile::tempdir().unwrap();
         let mut dice = self.dice.lock().unwrap();
         let odds = 1 + dice.roll(4);
-        self.disk.cut(dir.path(), || dice.roll(4) < odds).unwrap();
+        self.disk.cut(folder, dir.path(), || dice.roll(4) < odds).unwrap();
         self.pictures.lock().unwrap().push(dir);
     }
 }
 
 impl Disk for Camera {
-    fn create(&self, path: &Path, head: &[u8], length: u64) -> Result<fs::File, StorageError> {
-        self.take();
-        self.disk.create(path, head, length)
+    fn create(&self, path: &Path) -> Result<fs::File, StorageError> {
+        self.disk.create(path)
     }
 
     fn write(&self, file: &fs::File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
@@ -218,8 +216,21 @@ impl Disk for Camera {
     }
 
     fn sync(&self, file: &fs::File, path: &Path) -> Result<(), StorageError> {
-        self.take();
+        self.take(path.parent().unwrap());
         self.disk.sync(file, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.take(dir);
+        self.disk.sync_dir(dir)
     }
 }
 

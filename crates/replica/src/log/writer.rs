@@ -5,7 +5,6 @@
 //! acknowledged any more, and the node stops.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +13,9 @@ use openraft::storage::IOFlushed;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::disk::Disk;
 use crate::error::{Failure, StorageError};
 use crate::frame;
-use crate::log::disk::{Disk, sync_dir};
 use crate::log::open::{self, Active, Full, LogSettings, Opened};
 use crate::pb::{self, Record};
 use crate::types::Types;
@@ -254,8 +253,8 @@ impl Writer {
         let purged = self.begin.purged.map(|id| id.index);
         // Each removal is durable before the next, so that no crash brings an older file back alone.
         while let Some(oldest) = self.full.front().filter(|file| file.highest <= purged) {
-            fs::remove_file(&oldest.path).map_err(|e| StorageError::io("remove", &oldest.path, e))?;
-            sync_dir(&self.settings.dir)?;
+            self.disk.remove(&oldest.path)?;
+            self.disk.sync_dir(&self.settings.dir)?;
             self.full.pop_front();
         }
         Ok(())

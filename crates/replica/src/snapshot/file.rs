@@ -4,16 +4,16 @@
 //! length of all ones, the number of records, and the blake3 digest of everything before it. A file is
 //! written aside, synced and renamed, so that one which does not read is damage, not a crash.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use heats_core::{ApplyError, Record, State, Turn};
 use prost::Message;
 
+use crate::disk::{self, Disk};
 use crate::error::{OpenError, StorageError};
-use crate::log::sync_dir;
 use crate::pb::SnapshotHeader;
 
 /// The newest format that this version reads, and the one that it writes.
@@ -23,46 +23,62 @@ const END: u32 = u32::MAX;
 const DIGEST: usize = 32;
 /// No record comes near this; a length beyond it is damage, not a reason to reserve memory.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
+/// How much is written at once, in bytes.
+const PIECE: usize = 1 << 20;
 
 /// Writes the snapshot to `path`, durable with its name.
-pub(crate) fn write(path: &Path, header: &SnapshotHeader, state: &State) -> Result<(), StorageError> {
-    let aside = path.with_extension("new");
-    let written = write_aside(&aside, header, state)
-        .map_err(|e| StorageError::io("write", &aside, e))
-        .and_then(|()| fs::rename(&aside, path).map_err(|e| StorageError::io("create", path, e)))
-        .and_then(|()| sync_dir(path.parent().unwrap_or(Path::new("."))));
-    if written.is_err() {
-        // On a full disk the half that was written would be in the way; nothing else refers to it.
-        let _ = fs::remove_file(&aside);
-    }
-    written
+pub(crate) fn write(disk: &dyn Disk, path: &Path, header: &SnapshotHeader, state: &State) -> Result<(), StorageError> {
+    let fill = |file: &File, path: &Path| {
+        let mut out = Output { disk, file, path, offset: 0, waiting: Vec::new(), hasher: blake3::Hasher::new() };
+        out.add(&MAGIC)?;
+        out.add(&FORMAT.to_le_bytes())?;
+        let mut bytes = Vec::new();
+        out.message(&mut bytes, header)?;
+        let mut count = 0u64;
+        for record in state.records() {
+            out.message(&mut bytes, record.as_ref())?;
+            count += 1;
+        }
+        out.add(&END.to_le_bytes())?;
+        out.add(&count.to_le_bytes())?;
+        let digest = out.hasher.finalize();
+        out.add(digest.as_bytes())?;
+        out.flush()
+    };
+    disk::make(disk, path, fill).map(drop)
 }
 
-fn write_aside(path: &Path, header: &SnapshotHeader, state: &State) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };
-    out.write_all(&MAGIC)?;
-    out.write_all(&FORMAT.to_le_bytes())?;
-    let mut bytes = Vec::new();
-    put(&mut out, &mut bytes, header)?;
-    let mut count = 0u64;
-    for record in state.records() {
-        put(&mut out, &mut bytes, record.as_ref())?;
-        count += 1;
-    }
-    out.write_all(&END.to_le_bytes())?;
-    out.write_all(&count.to_le_bytes())?;
-    let digest = out.hasher.finalize();
-    out.inner.write_all(digest.as_bytes())?;
-    out.inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+/// A file that is being written, in large pieces.
+struct Output<'a> {
+    disk: &'a dyn Disk,
+    file: &'a File,
+    path: &'a Path,
+    offset: u64,
+    waiting: Vec<u8>,
+    hasher: blake3::Hasher,
 }
 
-fn put(out: &mut impl Write, bytes: &mut Vec<u8>, message: &impl Message) -> io::Result<()> {
-    bytes.clear();
-    message.encode_raw(bytes);
-    out.write_all(&(bytes.len() as u32).to_le_bytes())?;
-    out.write_all(&crc32fast::hash(bytes).to_le_bytes())?;
-    out.write_all(bytes)
+impl Output<'_> {
+    fn message(&mut self, bytes: &mut Vec<u8>, message: &impl Message) -> Result<(), StorageError> {
+        bytes.clear();
+        message.encode_raw(bytes);
+        self.add(&(bytes.len() as u32).to_le_bytes())?;
+        self.add(&crc32fast::hash(bytes).to_le_bytes())?;
+        self.add(bytes)
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.hasher.update(bytes);
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= PIECE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.disk.write(self.file, self.path, self.offset, &self.waiting)?;
+        self.offset += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
 }
 
 /// Reads the snapshot and makes its state.
@@ -187,18 +203,6 @@ impl Reader<'_> {
 struct Hashing<I> {
     inner: I,
     hasher: blake3::Hasher,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 impl<R: Read> Read for Hashing<R> {

@@ -2,6 +2,8 @@
 
 mod file;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use file::{digest_of, read, scan};
 pub(crate) use store::{Loaded, SnapshotFile, SnapshotStore};

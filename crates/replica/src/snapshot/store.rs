@@ -1,14 +1,15 @@
 //! The directory of snapshots: the newest is kept, older ones go when a newer is durable.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heats_core::State;
 
 use crate::codec;
+use crate::disk::Disk;
 use crate::error::{OpenError, StorageError};
-use crate::log::sync_dir;
 use crate::pb::SnapshotHeader;
 use crate::snapshot::file;
 use crate::types::{LogId, SnapshotMeta};
@@ -27,18 +28,19 @@ pub(crate) struct Loaded {
 }
 
 /// The directory; clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SnapshotStore {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     current: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
 }
 
 impl SnapshotStore {
     /// Reads the newest snapshot that reads; says of each newer one why it does not.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
-        let store = Self::empty(dir);
+    pub(crate) fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
+        let store = Self::empty(dir, disk);
         // Half written when the process ended; one that a peer sends is kept, it goes on where it was.
-        files(dir, "new")?.iter().try_for_each(|path| remove(path))?;
+        files(dir, "new")?.iter().try_for_each(|path| store.disk.remove(path))?;
         let mut bad = Vec::new();
         for path in files(dir, "snapshot")?.into_iter().rev() {
             let read = file::read(&path).and_then(|(header, state)| {
@@ -59,8 +61,8 @@ impl SnapshotStore {
     }
 
     /// A directory without any.
-    pub(crate) fn empty(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), current: Arc::default() }
+    pub(crate) fn empty(dir: &Path, disk: Arc<dyn Disk>) -> Self {
+        Self { dir: dir.to_owned(), disk, current: Arc::default() }
     }
 
     /// The newest snapshot.
@@ -72,7 +74,7 @@ impl SnapshotStore {
     pub(crate) fn build(&self, meta: &SnapshotMeta, state: &State) -> Result<SnapshotFile, StorageError> {
         let header = header_of(meta, state);
         let path = self.path(meta.last_log_id);
-        file::write(&path, &header, state)?;
+        file::write(self.disk.as_ref(), &path, &header, state)?;
         self.adopt(meta, &path)
     }
 
@@ -82,17 +84,41 @@ impl SnapshotStore {
         self.dir.join(format!("{name}-{length}.part"))
     }
 
+    /// Adds a piece to what a peer has sent so far, if it is the next one; how much is there then, in bytes.
+    pub(crate) fn extend(&self, part: &Path, offset: u64, data: &[u8]) -> Result<u64, StorageError> {
+        let have = match fs::metadata(part) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(StorageError::io("read", part, error)),
+        };
+        if offset != have || data.is_empty() {
+            return Ok(have);
+        }
+        let file = if have == 0 {
+            self.disk.create(part)?
+        } else {
+            OpenOptions::new().write(true).open(part).map_err(|e| StorageError::io("open", part, e))?
+        };
+        self.disk.write(&file, part, have, data)?;
+        Ok(have + data.len() as u64)
+    }
+
+    /// Removes what a peer sent, for it does not read.
+    pub(crate) fn discard(&self, part: &Path) -> Result<(), StorageError> {
+        self.disk.remove(part)
+    }
+
     /// Gives a file that was read and found whole its name, and makes it the current one.
     pub(crate) fn keep(&self, meta: &SnapshotMeta, found: &SnapshotFile) -> Result<(), StorageError> {
         let path = self.path(meta.last_log_id);
         if found.path != path {
-            found.file.sync_all().map_err(|e| StorageError::io("sync", &found.path, e))?;
-            fs::rename(&found.path, &path).map_err(|e| StorageError::io("create", &path, e))?;
-            sync_dir(&self.dir)?;
+            self.disk.sync(&found.file, &found.path)?;
+            self.disk.rename(&found.path, &path)?;
+            self.disk.sync_dir(&self.dir)?;
         }
         self.adopt(meta, &path)?;
         // What other transfers left is of snapshots that this one replaces.
-        files(&self.dir, "part")?.iter().try_for_each(|part| remove(part))
+        files(&self.dir, "part")?.iter().try_for_each(|part| self.disk.remove(part))
     }
 
     fn adopt(&self, meta: &SnapshotMeta, path: &Path) -> Result<SnapshotFile, StorageError> {
@@ -104,7 +130,7 @@ impl SnapshotStore {
             return Ok(file);
         }
         *current = Some((meta.clone(), file.clone()));
-        files(&self.dir, "snapshot")?.iter().filter(|old| *old != path).try_for_each(|old| remove(old))?;
+        files(&self.dir, "snapshot")?.iter().filter(|old| *old != path).try_for_each(|old| self.disk.remove(old))?;
         Ok(file)
     }
 
@@ -145,8 +171,4 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, StorageError> {
     }
     paths.sort();
     Ok(paths)
-}
-
-fn remove(path: &Path) -> Result<(), StorageError> {
-    fs::remove_file(path).map_err(|e| StorageError::io("remove", path, e))
 }

@@ -69,3 +69,35 @@ async fn nothing_is_changed_that_would_leave_no_majority() {
     cluster.heal();
     cluster.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_was_begun_and_may_be_lost_is_not_acknowledged() {
+    let cluster = Cluster::start().await;
+    let (id, leader, _) = cluster.leader().await;
+    cluster.open(4).await;
+    cluster.cut(id);
+    let begun = tokio::spawn({
+        let leader = leader.clone();
+        async move { leader.add_learner(4, "node:4".into()).await }
+    });
+    // Its own log has it, and nobody else's.
+    while !leader.members().iter().any(|member| member.node == 4) {
+        tokio::task::yield_now().await;
+    }
+    let again = leader.add_learner(4, "node:4".into()).await;
+    assert!(again.is_err(), "acknowledged, and no majority has it");
+    let (_, other, _) = cluster.leader().await;
+    assert!(!other.members().iter().any(|member| member.node == 4));
+    cluster.heal();
+    assert!(begun.await.unwrap().is_err());
+    // A node that does not lead promises nothing either.
+    assert!(matches!(leader.remove(9).await, Err(MembersError::Propose(ProposeError::NotLeader { .. }))));
+    other.add_learner(4, "node:4".into()).await.unwrap();
+    let follower = cluster.node(1 + id % 3);
+    let follower =
+        if follower.status().node == other.status().node { cluster.node(1 + (id + 1) % 3) } else { follower };
+    follower.leadership().wait_for(|now| matches!(now, Leadership::Follower { leader: Some(_), .. })).await.unwrap();
+    let asked = follower.add_learner(4, "node:4".into()).await;
+    assert!(matches!(asked, Err(MembersError::Propose(ProposeError::NotLeader { .. }))), "{asked:?}");
+    cluster.stop_all().await;
+}

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::disk::{Disk, RealDisk};
 use crate::error::StorageError;
-use crate::log::disk::{Disk, RealDisk};
 
 /// What fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,9 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn create(&self, path: &Path, head: &[u8], length: u64) -> Result<File, StorageError> {
+    fn create(&self, path: &Path) -> Result<File, StorageError> {
         self.check(Fault::Full, "create", path, io::ErrorKind::StorageFull)?;
-        RealDisk.create(path, head, length)
+        RealDisk.create(path)
     }
 
     fn write(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
@@ -51,5 +51,18 @@ impl Disk for FaultyDisk {
     fn sync(&self, file: &File, path: &Path) -> Result<(), StorageError> {
         self.check(Fault::Sync, "sync", path, io::ErrorKind::Other)?;
         RealDisk.sync(file, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.check(Fault::Sync, "sync", dir, io::ErrorKind::Other)?;
+        RealDisk.sync_dir(dir)
     }
 }
