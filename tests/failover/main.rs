@@ -44,7 +44,7 @@ fn disturb(workspace: &Workspace, kills: u64, mut harm: impl FnMut(&Heats, u64))
             let until = workspace.measured().len() as u64 + more;
             eventually("the next measurements", || {
                 assert!(run.is_running(), "seed {seed}, kill {kill}: it ended early: {:?}", run.lines());
-                (workspace.measured().len() as u64 >= until).then_some(())
+                (workspace.count_measured() as u64 >= until).then_some(())
             });
         }
         // The moment itself is the random choice: there is nothing to wait for.
@@ -114,7 +114,7 @@ fn a_run_that_stood_still_for_a_while_goes_on_as_if_nothing_was() {
     let run = workspace.start(&["run", "sweep.yaml"]);
     for round in 1..=3 {
         let until = round * MEASUREMENTS / 5;
-        eventually("the next measurements", || (workspace.measured().len() as u64 >= until).then_some(()));
+        eventually("the next measurements", || (workspace.count_measured() as u64 >= until).then_some(()));
         run.freeze();
         // Its trials run on and end meanwhile: at most as many as there are slots. What stays is the run itself and the
         // process that trials are forked from.

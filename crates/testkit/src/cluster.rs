@@ -265,8 +265,8 @@ impl Cluster {
     /// # Panics
     /// Where they are not.
     pub fn measure(&self, more: usize) {
-        let until = self.workspace.measured().len() + more;
-        eventually("the next measurements", || (self.workspace.measured().len() >= until).then_some(()));
+        let until = self.workspace.count_measured() + more;
+        eventually("the next measurements", || (self.workspace.count_measured() >= until).then_some(()));
     }
 
     /// Waits for the newest sweep's end, audits it, and stops everything.
@@ -292,10 +292,10 @@ impl Cluster {
     /// Waits for the newest sweep's end: as long as that takes, while something is measured.
     fn ended(&self) {
         let watch = self.workspace.start(&["watch", "last"]);
-        let size = || std::fs::metadata(self.workspace.file("measured.txt")).map_or(0, |file| file.len());
         while watch.is_running() {
-            let before = size();
-            eventually("the sweep to go on", || (size() > before || !watch.is_running()).then_some(()));
+            let before = self.workspace.count_measured();
+            let goes_on = || self.workspace.count_measured() > before || !watch.is_running();
+            eventually("the sweep to go on", || goes_on().then_some(()));
         }
         watch.finish().expect(0);
     }

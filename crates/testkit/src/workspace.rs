@@ -179,6 +179,11 @@ impl Workspace {
         measured::read(&self.file("measured.txt"))
     }
 
+    /// How much they wrote to it, in lines: cheaper than to read them, for whoever looks often.
+    pub fn count_measured(&self) -> usize {
+        fs::read(self.file("measured.txt")).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+    }
+
     /// The living processes of the workspace, for messages.
     pub fn processes(&self) -> Vec<String> {
         marked::find(&self.mark()).into_iter().map(|marked| format!("{} {}", marked.pid, marked.command)).collect()
