@@ -45,6 +45,15 @@ pub(crate) fn describe() -> Result<()> {
     Ok(())
 }
 
+/// Waits until the disk has everything that was written: later, the kernel writes it in the middle of a measurement.
+///
+/// # Errors
+/// Where there is no `sync`.
+pub(crate) fn flush() -> Result<()> {
+    ensure!(Command::new("sync").status().context("cannot start sync")?.success(), "sync has failed");
+    Ok(())
+}
+
 /// A command of `heats` in `folder`, with none of the caller's settings.
 ///
 /// # Errors

@@ -1,11 +1,19 @@
 //! Measures Heats against what it must reach, as ratios within one run: `cargo run -p heats-benches --release -- NAME`.
-//! Drives the release build of the command as users do; links nothing of it. `benches/README.md` has the targets.
+//! Most drive the release build of the command as users do; `durable` and `snapshot` run replicas of their own.
+//! `benches/README.md` has the targets.
 
+mod cluster;
 mod digits;
+mod durable;
+mod entries;
 mod failover;
 mod idle;
+mod latency;
 mod machine;
+mod node;
+mod remote;
 mod reports;
+mod snapshot;
 mod spread;
 mod throughput;
 
@@ -16,16 +24,23 @@ use anyhow::Result;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn() -> Result<()>);
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 7] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
+    ("durable", "how many entries three replicas make durable per second", durable::run),
     ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
     ("idle", "the share of a core that an idle coordinator with an agent uses", idle::run),
     ("reports", "how many reports of one trial are recorded per second", reports::run),
+    ("snapshot", "the latency of commits while a snapshot of 100,000 trials is taken and sent", snapshot::run),
 ];
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, folder, id] = names.as_slice()
+        && command == remote::COMMAND
+    {
+        return ended(command, remote::serve(folder, id));
+    }
     let chosen: Vec<&Bench> = BENCHES.iter().filter(|(name, ..)| names.iter().any(|given| given == name)).collect();
     if chosen.is_empty() || chosen.len() != names.len() {
         eprintln!("usage: cargo run -p heats-benches --release -- NAME...");
@@ -36,10 +51,20 @@ fn main() -> ExitCode {
     }
     for (name, what, bench) in chosen {
         println!("{name}: {what}");
-        if let Err(error) = machine::describe().and_then(|()| bench()) {
-            eprintln!("{name}: {error:?}");
-            return ExitCode::FAILURE;
+        let code = ended(name, machine::describe().and_then(|()| bench()));
+        if code != ExitCode::SUCCESS {
+            return code;
         }
     }
     ExitCode::SUCCESS
+}
+
+fn ended(what: &str, outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{what}: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -27,7 +27,6 @@ use heats_replica::{BootstrapError, Leadership, OpenError, Replica, ReplicaConfi
 use heats_tls::{Authority, AuthorityError, Security, Who};
 use heats_wire::v1::agents_server::AgentsServer;
 use heats_wire::v1::cluster_server::ClusterServer;
-use heats_wire::v1::raft_server::RaftServer;
 use heats_wire::v1::sweeps_server::SweepsServer;
 use heats_wire::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
@@ -39,13 +38,13 @@ pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText}
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
+pub use peers::Peers;
 pub use rpc::cluster::ClusterService;
+pub use rpc::raft::RaftService;
 pub use rpc::sweeps::SweepsService;
 
 use access::AccessLayer;
-use peers::Peers;
 use rpc::agents::AgentsService;
-use rpc::raft::RaftService;
 use rpc::tokens::TokensService;
 
 /// How long calls that are being answered may take to end when the coordinator stops.
@@ -252,9 +251,7 @@ fn serve(
         .build_v1()
         .map_err(|error| StartError::Reflection(error.to_string()))?;
     let agents = AgentsServer::new(AgentsService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
-    let raft = RaftServer::new(RaftService::new(node.replica.clone()))
-        .max_decoding_message_size(peers::MESSAGE_MAX)
-        .max_encoding_message_size(peers::MESSAGE_MAX);
+    let raft = RaftService::server(node.replica.clone());
     let security = node.config.security.clone();
     let tokens = TokensServer::new(TokensService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let access = AccessLayer::new(node.replica.clone(), node.clock.clone());

@@ -6,10 +6,12 @@ use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
 use heats_replica::Replica;
 use heats_wire::v1::RaftMessage;
-use heats_wire::v1::raft_server::Raft;
+use heats_wire::v1::raft_server::{Raft, RaftServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::peers::MESSAGE_MAX;
 
 /// Questions of one peer that are answered at once; beyond that its stream is not read.
 const AT_ONCE: usize = 64;
@@ -20,9 +22,9 @@ pub struct RaftService {
 }
 
 impl RaftService {
-    /// The service of this node.
-    pub const fn new(replica: Replica) -> Self {
-        Self { replica }
+    /// The service of this node, ready to be served: it takes messages of the size that [`crate::Peers`] sends.
+    pub fn server(replica: Replica) -> RaftServer<Self> {
+        RaftServer::new(Self { replica }).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
     }
 }
 
