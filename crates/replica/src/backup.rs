@@ -17,6 +17,7 @@ use openraft::BasicNode;
 use crate::codec;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{OpenError, SnapshotError, StorageError};
+use crate::ground::{Ground, Work};
 use crate::log::{self, LogSettings};
 use crate::pb::{self, SnapshotHeader};
 use crate::replica::{Replica, write_node};
@@ -289,7 +290,9 @@ fn fill(
         last: Some(last),
     };
     log::create(&settings, RealDisk, begin)?;
-    build(&SnapshotStore::empty(&dir.join("snapshots"), Arc::new(RealDisk)))?;
+    // Nobody commits here meanwhile.
+    let ground = Ground { disk: Arc::new(RealDisk), work: Work::Inline };
+    build(&SnapshotStore::empty(&dir.join("snapshots"), ground))?;
     write_node(dir, node)
 }
 

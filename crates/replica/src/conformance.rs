@@ -21,7 +21,7 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for Builder {
         let (failure, _) = watch::channel(None);
         let settings = LogSettings { dir: dir.path().to_owned(), node: 0, segment_bytes: 8 << 10 };
         let log = Log::open(settings, Ground::real(), failure.clone()).unwrap();
-        let (store, _, _) = SnapshotStore::open(dir.path(), Ground::real().disk).unwrap();
+        let (store, _, _) = SnapshotStore::open(dir.path(), Ground::real()).unwrap();
         let (applied, _) = watch::channel(Applied { last: None, state: Arc::default() });
         let machine = Machine::new(store, None, applied, failure, Arc::new(AtomicU64::new(0)), Work::Threads);
         Ok((dir, log, machine))

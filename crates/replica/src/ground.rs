@@ -3,8 +3,21 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use crate::disk::{Disk, RealDisk};
+
+/// By how much a thread whose work can wait is nicer than the process: a tenth of a processor that others want as well, and
+/// all that they leave.
+const NICER: i32 = 10;
+
+/// After work that can wait has kept the disk busy, it leaves the disk to others for so many times as long...
+const REST: u32 = 3;
+/// ...but not longer than this: a disk that is as slow has other troubles.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// The disk and the threads of one node.
 #[derive(Clone)]
@@ -43,4 +56,47 @@ impl Work {
             Self::Inline => Ok(work()),
         }
     }
+
+    /// Leaves the disk to others after it was kept busy since `begun`, on a thread that may block.
+    pub(crate) fn rest(self, begun: Instant) {
+        match self {
+            Self::Threads => thread::sleep((begun.elapsed() * REST).min(REST_MAX)),
+            Self::Inline => {}
+        }
+    }
+
+    /// As [`Work::run`], for long work that no commit waits for: wherever another thread of the process has something to
+    /// do, that one goes first.
+    pub(crate) async fn run_aside<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, io::Error> {
+        match self {
+            Self::Threads => {
+                let (done, awaited) = oneshot::channel();
+                aside(move || {
+                    // Nobody may wait for it any more.
+                    let _ = done.send(work());
+                })?;
+                awaited.await.map_err(|_| io::Error::other("the thread that did it has panicked"))
+            }
+            Self::Inline => Ok(work()),
+        }
+    }
+}
+
+/// How much work that can wait writes before it makes that durable and rests, in bytes. A flush takes as long as everything
+/// that the disk has yet to write, whoever wrote it, and each commit waits for one. A message to a peer carries as much of a
+/// snapshot: well below the limit of a gRPC message.
+pub(crate) const PIECE: usize = 1 << 20;
+
+/// Does `work` on a thread that is nicer than the process. Of its own, because one that has stepped back cannot step forward
+/// again.
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, io::Error> {
+    thread::Builder::new().name("heats-aside".to_owned()).spawn(|| {
+        // Linux has a nice value for every thread. Where it refuses, commits are slower meanwhile.
+        let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+        let _ = rustix::process::setpriority_process(None, nice + NICER);
+        work();
+    })
 }

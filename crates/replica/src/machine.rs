@@ -174,8 +174,11 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotFile) -> Result<(), io::Error> {
         let (store, expected) = (self.store.clone(), meta.clone());
-        let read = self.work.run(move || -> Result<State, OpenError> {
-            let (_, state) = snapshot::read(&data.path)?;
+        let read = self.work.run_aside(move || -> Result<State, OpenError> {
+            let state = match &data.read {
+                Some(state) => state.clone(),
+                None => snapshot::read(&data.path)?.1,
+            };
             store.keep(&expected, &data)?;
             Ok(state)
         });
@@ -208,7 +211,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         &mut self,
     ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>, io::Error> {
         let (store, meta, state) = (self.store.clone(), self.meta.clone(), self.state.clone());
-        let built = self.work.run(move || -> Result<SnapshotFile, StorageError> { store.build(&meta, &state) });
+        let built = self.work.run_aside(move || -> Result<SnapshotFile, StorageError> { store.build(&meta, &state) });
         match built.await? {
             Ok(snapshot) => Ok(Snapshot { meta: self.meta.clone(), snapshot }),
             Err(error) => {

@@ -20,7 +20,7 @@ use prost::Message;
 
 use crate::codec::{self, Malformed};
 use crate::error::TransportError;
-use crate::ground::Work;
+use crate::ground::{PIECE, Work};
 use crate::pb::{self, Answer, Ask};
 use crate::snapshot::{SnapshotFile, digest_of};
 use crate::types::{Types, Vote};
@@ -51,8 +51,6 @@ impl Transport for Alone {
     }
 }
 
-/// How much of a snapshot one message carries, in bytes: well below the limit of a gRPC message.
-const CHUNK_BYTES: usize = 1 << 20;
 /// How much of entries one message carries, in bytes, unless a single entry is larger.
 const APPEND_BYTES: usize = 4 << 20;
 /// How long a peer may take to make entries durable.
@@ -151,7 +149,7 @@ impl Peer {
                 return Ok(SnapshotResponse::new(codec::to_vote(vote)));
             }
             chunk.offset = answer.have.min(length);
-            let size = CHUNK_BYTES.min((length - chunk.offset) as usize);
+            let size = PIECE.min((length - chunk.offset) as usize);
             let (file, offset) = (Arc::clone(&file), chunk.offset);
             let read = self.work.run(move || {
                 let mut data = vec![0; size];

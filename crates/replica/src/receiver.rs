@@ -96,7 +96,7 @@ impl Receiver {
         }
         // Read before it is handed over: to the engine, a snapshot that does not read is fatal.
         let store = self.store.clone();
-        let read = self.work.run(move || open_whole(&store, path)).await.map_err(told)??;
+        let read = self.work.run_aside(move || open_whole(&store, path)).await.map_err(told)??;
         let response = self.raft.install_full_snapshot(codec::to_vote(vote), read).await.map_err(told)?;
         Ok(Answer::Snapshot(pb::SnapshotResponse { have, done: Some(codec::vote(&response.vote)) }))
     }
@@ -127,10 +127,10 @@ fn open_whole(
     store: &SnapshotStore,
     path: PathBuf,
 ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>, String> {
-    let opened = snapshot::read(&path).map_err(told).and_then(|(header, _)| {
+    let opened = snapshot::read(&path).map_err(told).and_then(|(header, state)| {
         let meta = codec::to_meta(&header).map_err(told)?;
-        let file = fs::File::open(&path).map_err(told)?;
-        Ok(Snapshot { meta, snapshot: SnapshotFile { file: Arc::new(file), path: path.clone() } })
+        let file = Arc::new(fs::File::open(&path).map_err(told)?);
+        Ok(Snapshot { meta, snapshot: SnapshotFile { file, path: path.clone(), read: Some(state) } })
     });
     opened.map_err(|why| {
         // Whether or not the removal works, the next transfer says what it finds.

@@ -430,7 +430,7 @@ fn open_dir(
     if let Some(found) = known.filter(|found| *found != config.node_id) {
         return Err(OpenError::OtherNode { dir: dir.to_owned(), found, expected: config.node_id });
     }
-    let (store, loaded, bad) = SnapshotStore::open(&snapshot_dir, Arc::clone(&ground.disk))?;
+    let (store, loaded, bad) = SnapshotStore::open(&snapshot_dir, ground.clone())?;
     let had_log = known.is_some() || loaded.is_some() || !bad.is_empty();
     if had_log && !Log::exists(&log_dir, ground.disk.as_ref())? {
         return Err(OpenError::LogMissing { dir: dir.to_owned(), node: config.node_id });

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::catalogue::book::{
     self, Catalogue, CatalogueError, META, Shared, event_key, open_value, seal_value, sweep_of,
 };
+use crate::ground::Work;
 
 /// How long changes gather before they are written: followed closely enough for people, and cheap.
 const GATHER: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ async fn run(
 ) {
     let shared = Arc::clone(&worker.shared);
     let state = Arc::clone(&states.borrow());
-    let adopted = worker_thread(move || {
+    let adopted = Work::Threads.run_aside(move || {
         worker.adopt(&state);
         worker
     });
@@ -66,7 +67,7 @@ async fn run(
         }
         let state = Arc::clone(&states.borrow_and_update());
         let last = closed.is_some();
-        let worked = worker_thread(move || {
+        let worked = Work::Threads.run_aside(move || {
             if doubted {
                 worker.rebuild("a reader found damage");
             }
@@ -99,12 +100,6 @@ async fn run(
 fn give_up(shared: &Shared, why: &str) {
     tracing::warn!(why, "the catalogue is not available until the next start; nothing is lost");
     *shared.open.write().unwrap_or_else(PoisonError::into_inner) = Err(CatalogueError::Unavailable(why.to_owned()));
-}
-
-async fn worker_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, tokio::task::JoinError> {
-    tokio::task::spawn_blocking(work).await
 }
 
 struct Worker {

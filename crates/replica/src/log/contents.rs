@@ -80,25 +80,23 @@ impl Contents {
         }
     }
 
-    pub(crate) fn purge(&mut self, upto: LogId) {
-        while self.entries.front().is_some_and(|entry| entry.index() <= upto.index) {
-            self.entries.pop_front();
-        }
+    /// Drops what is covered by a snapshot, and hands it out: it may be so much that to free it takes time.
+    pub(crate) fn purge(&mut self, upto: LogId) -> VecDeque<LogEntry> {
+        let covered = self.entries.partition_point(|entry| entry.index() <= upto.index);
+        let kept = self.entries.split_off(covered);
+        let dropped = std::mem::replace(&mut self.entries, kept);
         self.purged = self.purged.max(Some(upto));
         if next(self.last) <= upto.index {
             self.last = Some(upto);
         }
+        dropped
     }
 
     /// The entries with indexes in `start..end` that are here.
-    pub(crate) fn range(&self, start: u64, end: u64) -> Vec<LogEntry> {
-        let Some(first) = self.entries.front().map(LogEntry::index) else { return Vec::new() };
-        let from = start.max(first);
-        let to = end.min(first + self.entries.len() as u64);
-        if from >= to {
-            return Vec::new();
-        }
-        self.entries.range((from - first) as usize..(to - first) as usize).cloned().collect()
+    pub(crate) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &LogEntry> {
+        let first = self.entries.front().map_or(start, LogEntry::index);
+        let place = |index: u64| (index.max(first) - first).min(self.entries.len() as u64) as usize;
+        self.entries.range(place(start)..place(end.max(start)))
     }
 
     /// Says what is missing, if anything between `purged` and `last` is.

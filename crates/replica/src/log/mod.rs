@@ -5,6 +5,7 @@
 mod contents;
 mod open;
 mod store;
+mod tidy;
 mod writer;
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ impl Log {
         ground: Ground,
         failure: watch::Sender<Option<Failure>>,
     ) -> Result<Self, StorageError> {
-        let Ground { disk, work } = ground;
-        let opened = open::open(&settings, &disk)?;
+        let work = ground.work;
+        let opened = open::open(&settings, &ground.disk)?;
         let node_id = settings.node;
         tracing::info!(
             node_id,
@@ -62,7 +62,7 @@ impl Log {
         );
         let contents = opened.contents.clone();
         let (jobs, queue) = mpsc::unbounded_channel();
-        let writer = Writer::new(settings.clone(), disk, queue, failure, opened);
+        let writer = Writer::new(settings.clone(), ground, queue, failure, opened);
         let flushes = Arc::clone(&writer.flushes);
         match work {
             Work::Threads => {
@@ -132,14 +132,15 @@ impl RaftLogReader<Types> for Log {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        Ok(self.contents().range(start, end))
+        Ok(self.contents().range(start, end).cloned().collect())
     }
 
     /// As many as fit into one message to a peer.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
-        let mut entries = self.contents().range(start, end);
+        let contents = self.contents();
         let mut bytes = 0;
-        let fit = entries.iter().take_while(|entry| {
+        // A follower that is far behind asks for a little of much, again and again.
+        let fit = contents.range(start, end).take_while(|entry| {
             let first = bytes == 0;
             if let EntryPayload::Normal(payload) = &entry.payload {
                 bytes += payload.0.len();
@@ -147,9 +148,7 @@ impl RaftLogReader<Types> for Log {
             bytes += ENTRY_BYTES;
             first || bytes <= MESSAGE_BYTES
         });
-        let fit = fit.count();
-        entries.truncate(fit);
-        Ok(entries)
+        Ok(fit.cloned().collect())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -208,7 +207,7 @@ impl RaftLogStorage<Types> for Log {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let mut contents = self.contents();
-        contents.purge(upto);
-        self.send(vec![Record::Purge(codec::log_id(&upto))], Done::Untold)
+        let dropped = contents.purge(upto);
+        self.send(vec![Record::Purge(codec::log_id(&upto))], Done::Purged(dropped))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,9 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::disk::Disk;
 use crate::error::{Failure, StorageError};
 use crate::frame;
+use crate::ground::Ground;
 use crate::log::open::{self, Active, Full, LogSettings, Opened};
+use crate::log::tidy::Tidy;
 use crate::pb::{self, Record};
-use crate::types::Types;
+use crate::types::{LogEntry, Types};
 
 /// How much one frame takes before it is written, in bytes: bounds how long the first in it waits.
 const FRAME_BYTES: usize = 4 << 20;
@@ -33,8 +36,8 @@ pub(crate) struct Job {
 pub(crate) enum Done {
     /// Nobody, and it need not be soon: it goes along with the next that is wanted.
     Lazy,
-    /// Nobody.
-    Untold,
+    /// Nobody; once it is durable, these entries are no longer needed.
+    Purged(VecDeque<LogEntry>),
     /// The engine.
     Flushed(IOFlushed<Types>),
     /// A caller.
@@ -57,6 +60,7 @@ pub(crate) struct Writer {
     /// What the next file has to begin with.
     begin: pb::Begin,
     gathered: Gathered,
+    tidy: Tidy,
 }
 
 /// What waits to be written.
@@ -87,7 +91,7 @@ impl Gathered {
 impl Writer {
     pub(crate) fn new(
         settings: LogSettings,
-        disk: Arc<dyn Disk>,
+        ground: Ground,
         jobs: mpsc::UnboundedReceiver<Job>,
         failure: watch::Sender<Option<Failure>>,
         opened: Opened,
@@ -103,6 +107,8 @@ impl Writer {
             last: contents.last.as_ref().map(crate::codec::log_id),
         };
         let Opened { active, full, salt, sequence, .. } = opened;
+        let disk = Arc::clone(&ground.disk);
+        let tidy = Tidy::new(settings.dir.clone(), ground.clone(), failure.clone());
         let flushes = Arc::default();
         Self {
             settings,
@@ -116,6 +122,7 @@ impl Writer {
             sequence,
             begin,
             gathered: Gathered::default(),
+            tidy,
         }
     }
 
@@ -179,10 +186,11 @@ impl Writer {
         if !body.records.is_empty() {
             self.append(&body)?;
         }
-        let mut closed = None;
+        let (mut closed, mut purged) = (None, Vec::new());
         for job in waiting.drain(..) {
             match job.done {
-                Done::Lazy | Done::Untold => {}
+                Done::Lazy => {}
+                Done::Purged(entries) => purged.push(entries),
                 Done::Flushed(callback) => callback.io_completed(Ok(())),
                 Done::Caller(caller) => {
                     // The caller may have gone; the write stands.
@@ -191,10 +199,12 @@ impl Writer {
                 Done::Close(caller) => closed = Some(caller),
             }
         }
-        if body.records.iter().any(|record| matches!(record.record, Some(Record::Purge(_)))) {
-            self.drop_files()?;
+        for entries in purged {
+            let files = self.purged_files();
+            self.tidy.clear(files, entries)?;
         }
         if let Some(caller) = closed {
+            self.tidy.finish();
             let _ = caller.send(Ok(()));
         }
         Ok(())
@@ -248,16 +258,11 @@ impl Writer {
         }
     }
 
-    /// Removes the oldest files as long as all of their entries are purged, which is durable by now.
-    fn drop_files(&mut self) -> Result<(), StorageError> {
+    /// The oldest files, as long as all of their entries are purged, which is durable by now.
+    fn purged_files(&mut self) -> Vec<PathBuf> {
         let purged = self.begin.purged.map(|id| id.index);
-        // Each removal is durable before the next, so that no crash brings an older file back alone.
-        while let Some(oldest) = self.full.front().filter(|file| file.highest <= purged) {
-            self.disk.remove(&oldest.path)?;
-            self.disk.sync_dir(&self.settings.dir)?;
-            self.full.pop_front();
-        }
-        Ok(())
+        let count = self.full.iter().take_while(|file| file.highest <= purged).count();
+        self.full.drain(..count).map(|file| file.path).collect()
     }
 
     fn fail(&mut self, error: StorageError, waiting: Vec<Job>) {
@@ -272,7 +277,7 @@ impl Writer {
         let rest = std::iter::from_fn(|| self.jobs.try_recv().ok());
         for job in waiting.into_iter().chain(rest) {
             match job.done {
-                Done::Lazy | Done::Untold => {}
+                Done::Lazy | Done::Purged(_) => {}
                 Done::Flushed(callback) => callback.io_completed(Err(told())),
                 Done::Caller(caller) | Done::Close(caller) => {
                     let _ = caller.send(Err(told()));

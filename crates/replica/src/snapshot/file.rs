@@ -8,12 +8,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Instant;
 
 use heats_core::{ApplyError, Record, State, Turn};
 use prost::Message;
 
 use crate::disk::{self, Disk};
 use crate::error::{OpenError, StorageError};
+use crate::ground::{Ground, PIECE, Work};
 use crate::pb::SnapshotHeader;
 
 /// The newest format that this version reads, and the one that it writes.
@@ -23,13 +25,14 @@ const END: u32 = u32::MAX;
 const DIGEST: usize = 32;
 /// No record comes near this; a length beyond it is damage, not a reason to reserve memory.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
-/// How much is written at once, in bytes.
-const PIECE: usize = 1 << 20;
 
 /// Writes the snapshot to `path`, durable with its name.
-pub(crate) fn write(disk: &dyn Disk, path: &Path, header: &SnapshotHeader, state: &State) -> Result<(), StorageError> {
+pub(crate) fn write(ground: &Ground, path: &Path, header: &SnapshotHeader, state: &State) -> Result<(), StorageError> {
+    let Ground { disk, work } = ground;
+    let disk = disk.as_ref();
     let fill = |file: &File, path: &Path| {
-        let mut out = Output { disk, file, path, offset: 0, waiting: Vec::new(), hasher: blake3::Hasher::new() };
+        let mut out =
+            Output { disk, work: *work, file, path, offset: 0, waiting: Vec::new(), hasher: blake3::Hasher::new() };
         out.add(&MAGIC)?;
         out.add(&FORMAT.to_le_bytes())?;
         let mut bytes = Vec::new();
@@ -48,9 +51,10 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, header: &SnapshotHeader, state
     disk::make(disk, path, fill).map(drop)
 }
 
-/// A file that is being written, in large pieces.
+/// A file that is being written, in pieces; each is durable before the next.
 struct Output<'a> {
     disk: &'a dyn Disk,
+    work: Work,
     file: &'a File,
     path: &'a Path,
     offset: u64,
@@ -70,7 +74,14 @@ impl Output<'_> {
     fn add(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.hasher.update(bytes);
         self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= PIECE { self.flush() } else { Ok(()) }
+        if self.waiting.len() < PIECE {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.flush()?;
+        self.disk.sync(self.file, self.path)?;
+        self.work.rest(begun);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StorageError> {

@@ -1,24 +1,34 @@
 //! The directory of snapshots: the newest is kept, older ones go when a newer is durable.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use heats_core::State;
 
 use crate::codec;
-use crate::disk::Disk;
 use crate::error::{OpenError, StorageError};
+use crate::ground::Ground;
 use crate::pb::SnapshotHeader;
 use crate::snapshot::file;
 use crate::types::{LogId, SnapshotMeta};
 
 /// A snapshot's file, open: it can be read to its end even after a newer one has replaced it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SnapshotFile {
     pub(crate) file: Arc<File>,
     pub(crate) path: PathBuf,
+    /// What it says, where it was read on its way here.
+    pub(crate) read: Option<State>,
+}
+
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 /// A snapshot that was found when the node opened.
@@ -31,16 +41,16 @@ pub(crate) struct Loaded {
 #[derive(Clone)]
 pub(crate) struct SnapshotStore {
     dir: PathBuf,
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     current: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
 }
 
 impl SnapshotStore {
     /// Reads the newest snapshot that reads; says of each newer one why it does not.
-    pub(crate) fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
-        let store = Self::empty(dir, disk);
+    pub(crate) fn open(dir: &Path, ground: Ground) -> Result<(Self, Option<Loaded>, Vec<OpenError>), OpenError> {
+        let store = Self::empty(dir, ground);
         // Half written when the process ended; one that a peer sends is kept, it goes on where it was.
-        files(dir, "new")?.iter().try_for_each(|path| store.disk.remove(path))?;
+        files(dir, "new")?.iter().try_for_each(|path| store.ground.disk.remove(path))?;
         let mut bad = Vec::new();
         for path in files(dir, "snapshot")?.into_iter().rev() {
             let read = file::read(&path).and_then(|(header, state)| {
@@ -50,7 +60,7 @@ impl SnapshotStore {
             });
             match read {
                 Ok((meta, state, file)) => {
-                    let file = SnapshotFile { file: Arc::new(file), path };
+                    let file = SnapshotFile { file: Arc::new(file), path, read: None };
                     *store.lock() = Some((meta.clone(), file));
                     return Ok((store, Some(Loaded { meta, state }), bad));
                 }
@@ -61,8 +71,8 @@ impl SnapshotStore {
     }
 
     /// A directory without any.
-    pub(crate) fn empty(dir: &Path, disk: Arc<dyn Disk>) -> Self {
-        Self { dir: dir.to_owned(), disk, current: Arc::default() }
+    pub(crate) fn empty(dir: &Path, ground: Ground) -> Self {
+        Self { dir: dir.to_owned(), ground, current: Arc::default() }
     }
 
     /// The newest snapshot.
@@ -74,7 +84,7 @@ impl SnapshotStore {
     pub(crate) fn build(&self, meta: &SnapshotMeta, state: &State) -> Result<SnapshotFile, StorageError> {
         let header = header_of(meta, state);
         let path = self.path(meta.last_log_id);
-        file::write(self.disk.as_ref(), &path, &header, state)?;
+        file::write(&self.ground, &path, &header, state)?;
         self.adopt(meta, &path)
     }
 
@@ -95,42 +105,50 @@ impl SnapshotStore {
             return Ok(have);
         }
         let file = if have == 0 {
-            self.disk.create(part)?
+            self.ground.disk.create(part)?
         } else {
             OpenOptions::new().write(true).open(part).map_err(|e| StorageError::io("open", part, e))?
         };
-        self.disk.write(&file, part, have, data)?;
+        let begun = Instant::now();
+        self.ground.disk.write(&file, part, have, data)?;
+        self.ground.disk.sync(&file, part)?;
+        self.ground.work.rest(begun);
         Ok(have + data.len() as u64)
     }
 
     /// Removes what a peer sent, for it does not read.
     pub(crate) fn discard(&self, part: &Path) -> Result<(), StorageError> {
-        self.disk.remove(part)
+        self.ground.disk.remove(part)
     }
 
     /// Gives a file that was read and found whole its name, and makes it the current one.
     pub(crate) fn keep(&self, meta: &SnapshotMeta, found: &SnapshotFile) -> Result<(), StorageError> {
         let path = self.path(meta.last_log_id);
         if found.path != path {
-            self.disk.sync(&found.file, &found.path)?;
-            self.disk.rename(&found.path, &path)?;
-            self.disk.sync_dir(&self.dir)?;
+            self.ground.disk.sync(&found.file, &found.path)?;
+            self.ground.disk.rename(&found.path, &path)?;
+            self.ground.disk.sync_dir(&self.dir)?;
         }
         self.adopt(meta, &path)?;
         // What other transfers left is of snapshots that this one replaces.
-        files(&self.dir, "part")?.iter().try_for_each(|part| self.disk.remove(part))
+        files(&self.dir, "part")?.iter().try_for_each(|part| self.ground.disk.remove(part))
     }
 
     fn adopt(&self, meta: &SnapshotMeta, path: &Path) -> Result<SnapshotFile, StorageError> {
         let file = File::open(path).map_err(|e| StorageError::io("open", path, e))?;
-        let file = SnapshotFile { file: Arc::new(file), path: path.to_owned() };
-        let mut current = self.lock();
-        if current.as_ref().is_some_and(|(newest, _)| newest.last_log_id > meta.last_log_id) {
-            // A peer's snapshot overtook this one while it was built.
-            return Ok(file);
+        let file = SnapshotFile { file: Arc::new(file), path: path.to_owned(), read: None };
+        {
+            let mut current = self.lock();
+            if current.as_ref().is_some_and(|(newest, _)| newest.last_log_id > meta.last_log_id) {
+                // A peer's snapshot overtook this one while it was built.
+                return Ok(file);
+            }
+            *current = Some((meta.clone(), file.clone()));
         }
-        *current = Some((meta.clone(), file.clone()));
-        files(&self.dir, "snapshot")?.iter().filter(|old| *old != path).try_for_each(|old| self.disk.remove(old))?;
+        // Not under the lock, which the state machine takes as well: to remove a large file takes time. One that is newer by
+        // now stays.
+        let others = files(&self.dir, "snapshot")?;
+        others.iter().filter(|old| old.as_path() < path).try_for_each(|old| self.ground.disk.remove(old))?;
         Ok(file)
     }
 

@@ -9,11 +9,16 @@ use heats_core::{Entry, Fact, State};
 use heats_domain::{AgentId, Inventory};
 
 use crate::codec;
-use crate::disk::{PowerDisk, RealDisk};
+use crate::disk::{Disk, PowerDisk, RealDisk};
 use crate::error::StorageError;
+use crate::ground::{Ground, Work};
 use crate::pb;
 use crate::snapshot::{self, SnapshotStore};
 use crate::types::{SnapshotMeta, StoredMembership};
+
+fn on(disk: impl Disk) -> Ground {
+    Ground { disk: Arc::new(disk), work: Work::Inline }
+}
 
 /// A state after `entries` entries, of several sectors.
 fn state(entries: u64) -> (SnapshotMeta, State) {
@@ -44,19 +49,19 @@ fn build(store: &SnapshotStore) -> Result<(), StorageError> {
 fn receive(store: &SnapshotStore) -> Result<(), StorageError> {
     let dir = tempfile::tempdir().unwrap();
     let (meta, state) = state(2);
-    let sent = SnapshotStore::empty(dir.path(), Arc::new(RealDisk)).build(&meta, &state)?;
+    let sent = SnapshotStore::empty(dir.path(), on(RealDisk)).build(&meta, &state)?;
     let bytes = fs::read(sent.path).unwrap();
     let part = store.incoming(&bytes[bytes.len() - 32..], bytes.len() as u64);
     let (first, rest) = bytes.split_at(700);
     assert_eq!(store.extend(&part, 0, first)?, 700);
     assert_eq!(store.extend(&part, 700, rest)?, bytes.len() as u64);
     let file = Arc::new(fs::File::open(&part).unwrap());
-    store.keep(&meta, &snapshot::SnapshotFile { file, path: part })
+    store.keep(&meta, &snapshot::SnapshotFile { file, path: part, read: None })
 }
 
 /// The number of entries of the snapshot that is found in `dir`.
 fn found(dir: &Path) -> u64 {
-    let (_, loaded, bad) = SnapshotStore::open(dir, Arc::new(RealDisk)).unwrap();
+    let (_, loaded, bad) = SnapshotStore::open(dir, on(RealDisk)).unwrap();
     assert!(bad.is_empty(), "{bad:?}");
     loaded.expect("one is there").state.applied
 }
@@ -69,7 +74,9 @@ fn check_survives_power_cuts(renew: Renew) {
         for quarter in [0, 1, 2, 3, 4].into_iter().cycle().take(40) {
             let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let disk = Arc::new(PowerDisk::default());
-            let (store, _, _) = SnapshotStore::open(dir.path(), Arc::<PowerDisk>::clone(&disk)).unwrap();
+            let (store, _, _) =
+                SnapshotStore::open(dir.path(), Ground { disk: Arc::<PowerDisk>::clone(&disk), work: Work::Inline })
+                    .unwrap();
             let (meta, before) = state(1);
             store.build(&meta, &before).unwrap();
             disk.cut_after(Some((dir.path(), operations)));

@@ -62,13 +62,13 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_its_entries_give_way(
     cluster.stop_all().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_is_far_behind_gets_the_snapshot_even_where_pieces_are_lost() {
+/// A cluster of which one node, the first number, is cut off and so far behind that it needs the leader's snapshot of some
+/// megabytes, which travels in pieces. The second is the leader's number, the third the last entry.
+async fn one_needs_the_snapshot() -> (Cluster, u64, u64, u64) {
     let cluster = Cluster::start().await;
     let (id, leader, term) = cluster.leader().await;
     let behind = 1 + id % 3;
     cluster.cut(behind);
-    // Some megabytes, so that the snapshot travels in pieces.
     let proposals: Vec<_> = (0..400)
         .map(|n| {
             let mut entry = entry(term, n);
@@ -81,25 +81,53 @@ async fn a_follower_that_is_far_behind_gets_the_snapshot_even_where_pieces_are_l
     for proposal in proposals {
         assert!(proposal.await.unwrap().recorded);
     }
-    let covered = leader.snapshot().await.unwrap();
-    let (mut last, mut next) = (covered, 400);
+    let (mut last, mut next) = (leader.snapshot().await.unwrap(), 400);
     // The log is purged at the next occasion.
     while leader.status().purged.is_none_or(|purged| purged < 300) {
         last = propose(&leader, term, next..next + 1).await;
         next += 1;
     }
+    cluster.net.arrived.send_replace(0);
+    (cluster, behind, id, last)
+}
 
+/// Every byte of the snapshot arrived, and hardly any twice.
+fn check_arrived_once(cluster: &Cluster, length: u64) {
+    let arrived = *cluster.net.arrived.borrow();
+    assert!(arrived > length / 2 && arrived < length + length / 8, "{arrived} bytes arrived of {length}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_far_behind_gets_the_snapshot_even_where_pieces_are_lost() {
+    let (cluster, behind, leader, last) = one_needs_the_snapshot().await;
+    let (length, covered) = (cluster.snapshot_length(leader), cluster.node(leader).status().snapshot);
     cluster.net.lossy.store(3, Ordering::Relaxed);
     cluster.heal();
     cluster.check_agree(last).await;
-    assert!(cluster.net.large.load(Ordering::Relaxed) > 3);
+    check_arrived_once(&cluster, length);
     let status = cluster.node(behind).status();
-    assert!(status.snapshot.unwrap() >= covered, "{status:?}");
+    assert!(status.snapshot >= covered, "{status:?}");
 
     // And it is on its disk as well.
     cluster.stop(behind).await;
     cluster.open(behind).await;
     cluster.check_agree(last).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_goes_on_where_it_was_after_its_receiver_has_started_again() {
+    let (cluster, behind, leader, last) = one_needs_the_snapshot().await;
+    let length = cluster.snapshot_length(leader);
+    cluster.net.until.store(length / 2, Ordering::Relaxed);
+    cluster.heal();
+    let mut arrived = cluster.net.arrived.subscribe();
+    arrived.wait_for(|arrived| *arrived >= length / 2).await.unwrap();
+    cluster.stop(behind).await;
+    cluster.net.until.store(0, Ordering::Relaxed);
+    cluster.open(behind).await;
+    cluster.check_agree(last).await;
+    check_arrived_once(&cluster, length);
     cluster.stop_all().await;
 }
 

@@ -10,15 +10,31 @@ use bytes::Bytes;
 use futures::future::select_all;
 use heats_replica::{BoxFuture, Leadership, Replica, ReplicaConfig, Transport, TransportError};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
-/// Who can hear whom.
+/// How large a message is that carries a piece of a snapshot, where entries are smaller.
+const LARGE: usize = 100_000;
+
+/// Who can hear whom, and how much.
 #[derive(Default)]
 pub struct Net {
     nodes: Mutex<BTreeMap<u64, Replica>>,
     cut: Mutex<BTreeSet<u64>>,
-    /// Every so many messages that carry much, one is lost; none where 0.
+    /// Every so many large messages, one is lost; none where 0.
     pub lossy: AtomicU64,
-    pub large: AtomicU64,
+    /// Large messages are lost from when this many bytes of them have arrived; none are where 0.
+    pub until: AtomicU64,
+    /// How many bytes of large messages have arrived.
+    pub arrived: watch::Sender<u64>,
+    large: AtomicU64,
+}
+
+impl Net {
+    fn loses_large(&self) -> bool {
+        let (lossy, until) = (self.lossy.load(Ordering::Relaxed), self.until.load(Ordering::Relaxed));
+        let unlucky = lossy > 0 && self.large.fetch_add(1, Ordering::Relaxed) % lossy == 1;
+        unlucky || (until > 0 && *self.arrived.borrow() >= until)
+    }
 }
 
 /// One node's way into the network.
@@ -40,12 +56,14 @@ impl Transport for Link {
             if apart(&self.net.cut.lock().unwrap()) {
                 return Err(lost("the network is cut"));
             }
-            let lossy = self.net.lossy.load(Ordering::Relaxed);
-            if message.len() > 500_000 && lossy > 0 && self.net.large.fetch_add(1, Ordering::Relaxed) % lossy == 1 {
+            let node = self.net.nodes.lock().unwrap().get(&target).cloned();
+            let large = (message.len() > LARGE).then_some(message.len() as u64);
+            if large.is_some() && self.net.loses_large() {
                 return Err(lost("the message was lost"));
             }
-            let node = self.net.nodes.lock().unwrap().get(&target).cloned();
             let answer = node.ok_or_else(|| lost("it is down"))?.receive(message).await;
+            // One that is still worked on may not be kept.
+            self.net.arrived.send_modify(|bytes| *bytes += large.unwrap_or(0));
             if apart(&self.net.cut.lock().unwrap()) {
                 return Err(lost("the network was cut before the answer"));
             }
@@ -99,6 +117,12 @@ impl Cluster {
 
     pub fn cut(&self, id: u64) {
         self.net.cut.lock().unwrap().insert(id);
+    }
+
+    /// How long the file of a node's newest snapshot is, in bytes.
+    pub fn snapshot_length(&self, id: u64) -> u64 {
+        let files = std::fs::read_dir(self.dir.path().join(format!("{id}/snapshots"))).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).max().unwrap()
     }
 
     pub fn heal(&self) {
