@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 type Commit = BoxFuture<'static, Result<Proposed, ProposeError>>;
 
-/// When a commit was due, and how long after that it was acknowledged.
-type Sample = (Instant, Duration);
+/// When a commit was due, and how long after that it was acknowledged; nothing where it was refused.
+type Sample = (Instant, Option<Duration>);
 
 /// One entry every two milliseconds, each a report of a running trial, whether or not those before it are acknowledged.
 pub(crate) struct Load {
@@ -40,10 +40,8 @@ impl Load {
         cluster.leader.runtime.spawn(async move {
             // Entries are acknowledged in their order.
             while let Some((due, proposal)) = landing.recv().await {
-                match proposal.await {
-                    Ok(_) => locked(&taken).push((due, due.elapsed())),
-                    Err(error) => eprintln!("  refused after {:?}: {error}", due.elapsed()),
-                }
+                let took = proposal.await.ok().map(|_| due.elapsed());
+                locked(&taken).push((due, took));
             }
         });
         let (replica, term) = (cluster.leader.replica.clone(), cluster.term);
@@ -64,7 +62,7 @@ impl Load {
     /// The latencies of what was due while `work` was done, and how long that took.
     ///
     /// # Errors
-    /// Of `work`, or where nothing is committed any more.
+    /// Of `work`, or where a commit was refused meanwhile.
     pub(crate) fn during(&self, work: impl FnOnce() -> Result<()>) -> Result<Latencies> {
         let begun = Instant::now();
         work()?;
@@ -75,7 +73,15 @@ impl Load {
         }
         let mut samples = locked(&self.samples);
         let within = samples.drain(..).filter(|(due, _)| (begun..ended).contains(due));
-        let within: Vec<Duration> = within.map(|(_, took)| took).collect();
+        let within: Vec<Option<Duration>> = within.map(|(_, took)| took).collect();
+        let due = within.len();
+        let within: Vec<Duration> = within.into_iter().flatten().collect();
+        // Without them the rest would look faster than the cluster was.
+        let refused = due - within.len();
+        ensure!(
+            refused == 0,
+            "{refused} of {due} commits were refused: the leader was not heard, this measures nothing"
+        );
         ensure!(!within.is_empty(), "nothing was committed within {:?}", ended - begun);
         Ok(Latencies::of(within, ended - begun))
     }
