@@ -2,7 +2,7 @@
 
 use heats_replica::{Leadership, Member, MembersError, ProposeError};
 
-use crate::net::{Cluster, propose};
+use crate::net::{Cluster, ELECTION, propose, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_as_a_learner_votes_once_it_has_caught_up_and_can_be_taken_out() {
@@ -59,10 +59,9 @@ async fn nothing_is_changed_that_would_leave_no_majority() {
     }
     cluster.cut(silent);
     // It counts as answering until it has been silent for as long as an election takes.
-    let silence = |member: &Member| member.silent_for.is_some_and(|silence| silence.as_millis() > 400);
-    while !leader.members().iter().any(|member| member.node == silent && silence(member)) {
-        tokio::task::yield_now().await;
-    }
+    let silence = |member: &Member| member.silent_for.is_some_and(|silence| silence > ELECTION);
+    let is_silent = || leader.members().iter().any(|member| member.node == silent && silence(member));
+    until("the silence", is_silent).await;
     let refused = leader.remove(other).await.unwrap_err();
     assert_eq!(refused, MembersError::NoMajority { voters: 2, silent: vec![silent] });
     assert!(matches!(*leader.leadership().borrow(), Leadership::Leader { .. }));
@@ -81,9 +80,7 @@ async fn a_change_that_was_begun_and_may_be_lost_is_not_acknowledged() {
         async move { leader.add_learner(4, "node:4".into()).await }
     });
     // Its own log has it, and nobody else's.
-    while !leader.members().iter().any(|member| member.node == 4) {
-        tokio::task::yield_now().await;
-    }
+    until("the entry", || leader.members().iter().any(|member| member.node == 4)).await;
     let again = leader.add_learner(4, "node:4".into()).await;
     assert!(again.is_err(), "acknowledged, and no majority has it");
     let (_, other, _) = cluster.leader().await;

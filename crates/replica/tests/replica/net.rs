@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::common::entry;
 use bytes::Bytes;
@@ -14,6 +15,20 @@ use tokio::sync::watch;
 
 /// How large a message is that carries a piece of a snapshot, where entries are smaller.
 const LARGE: usize = 100_000;
+
+/// The longest silence of a leader, beyond which others elect another.
+pub const ELECTION: Duration = Duration::from_millis(1_200);
+/// Far longer than anything here takes: whoever waits so long waits in vain.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds`, which nothing announces.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
 
 /// Who can hear whom, and how much.
 #[derive(Default)]
@@ -91,8 +106,9 @@ impl Cluster {
     fn config(dir: &Path, id: u64) -> ReplicaConfig {
         ReplicaConfig {
             heartbeat_ms: 50,
-            election_ms_min: 200,
-            election_ms_max: 400,
+            // Long, so that a machine with much else to do does not make for elections that no test has asked for.
+            election_ms_min: 600,
+            election_ms_max: ELECTION.as_millis() as u64,
             snapshot_every: 100,
             log_keep: 10,
             segment_bytes: 64 << 10,
