@@ -81,26 +81,24 @@ fn a_leader_that_is_unplugged_is_replaced_and_no_trial_notices() {
     expect_unnoticed(cluster);
 }
 
-fn a_leader_that_nobody_hears_is_replaced_and_no_trial_notices() {
+/// What is said one `way` between the leader and each of the others is lost, until another one leads.
+fn expect_replaced(way: fn(usize, usize) -> (usize, usize)) {
     let cluster = running();
     let leader = cluster.leader();
-    let others = (0..5).filter(|machine| *machine != leader);
-    others.clone().for_each(|other| cluster.lab().cut(leader, other));
+    let ways: Vec<_> = (0..5).filter(|other| *other != leader).map(|other| way(leader, other)).collect();
+    ways.iter().for_each(|(from, to)| cluster.lab().cut(*from, *to));
     expect_another_leader(&cluster, leader);
     cluster.measure(30);
-    others.for_each(|other| cluster.lab().heal(leader, other));
+    ways.iter().for_each(|(from, to)| cluster.lab().heal(*from, *to));
     expect_unnoticed(cluster);
 }
 
+fn a_leader_that_nobody_hears_is_replaced_and_no_trial_notices() {
+    expect_replaced(|leader, other| (leader, other));
+}
+
 fn a_leader_that_hears_nobody_is_replaced_and_no_trial_notices() {
-    let cluster = running();
-    let leader = cluster.leader();
-    let others = (0..5).filter(|machine| *machine != leader);
-    others.clone().for_each(|other| cluster.lab().cut(other, leader));
-    expect_another_leader(&cluster, leader);
-    cluster.measure(30);
-    others.for_each(|other| cluster.lab().heal(other, leader));
-    expect_unnoticed(cluster);
+    expect_replaced(|leader, other| (other, leader));
 }
 
 /// One that does not hear the leader, and is heard by all, would become a candidate again and again.
