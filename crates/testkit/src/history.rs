@@ -4,7 +4,8 @@
 //! Sweeps and trials are independent objects, and a history is linearizable exactly where that of each of its objects is
 //! (Herlihy and Wing, "Linearizability", 1990, theorem 1). The search for an order is stateright's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
@@ -54,14 +55,14 @@ enum Object {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Caller {
     Reader(usize),
-    /// What agents say about an attempt, in order; they do not wait for the answer to one before they say the next.
+    /// What agents say about an attempt, in order; they do not wait for the answer to one before they say the next, and say
+    /// one again where they heard nothing.
     Agent {
         attempt: u32,
         place: u64,
+        call: usize,
     },
     Submitter(usize),
-    /// Whoever was never answered. What may not have happened is tried when nothing else helps.
-    Unanswered(usize),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,13 +81,16 @@ enum Answer {
     Trial(Seen),
 }
 
+/// When a call was answered, and how.
+type Answered = (Duration, Answer);
+
 #[derive(Clone, Debug)]
 struct Call {
     object: Object,
     caller: Caller,
     begun: Duration,
     op: Op,
-    answered: Option<(Duration, Answer)>,
+    answered: Option<Answered>,
 }
 
 /// The calls of one run, by times of one clock. Calls that overlap may be added in any order.
@@ -169,7 +173,7 @@ impl History {
         for (object, calls) in objects {
             let is_consistent = match object {
                 Object::Request(_) => has_an_order(Submitted::default(), &calls),
-                Object::Trial { .. } => has_an_order(Trial::default(), &calls),
+                Object::Trial { .. } => has_an_order(Trial::of(&calls), &calls),
             };
             assert!(is_consistent, "not linearizable: {object:?}\n{}", told(&calls));
         }
@@ -177,7 +181,8 @@ impl History {
 
     fn about(&mut self, attempt: Attempt, place: u64, begun: Duration, op: Op) -> CallId {
         let object = Object::Trial { sweep: attempt.sweep, trial: attempt.trial };
-        self.begin(object, Caller::Agent { attempt: attempt.attempt, place }, begun, op)
+        let caller = Caller::Agent { attempt: attempt.attempt, place, call: self.calls.len() };
+        self.begin(object, caller, begun, op)
     }
 
     fn begin(&mut self, object: Object, caller: Caller, begun: Duration, op: Op) -> CallId {
@@ -194,86 +199,141 @@ struct Submitted {
 
 impl SequentialSpec for Submitted {
     type Op = Op;
-    type Ret = Answer;
+    type Ret = Answered;
 
-    fn invoke(&mut self, _: &Op) -> Answer {
-        // A submit that nobody heard of again: which sweep it became shows by the next one.
-        Answer::Done
+    fn invoke(&mut self, op: &Op) -> Answered {
+        unanswered(op)
     }
 
-    fn is_valid_step(&mut self, _: &Op, answer: &Answer) -> bool {
+    fn is_valid_step(&mut self, _: &Op, (_, answer): &Answered) -> bool {
         let Answer::Submitted(sweep) = answer else { return false };
         self.sweep.get_or_insert(*sweep) == sweep
     }
 }
 
 /// A trial, as far as the calls tell: attempts may be leased, and lost, without anybody hearing of it.
+///
+/// A call that was never answered may have happened at any moment after it was begun, or not at all. To let the search try
+/// each would double its work with every one of them, so the trial keeps what may have happened by now, and decides when a
+/// reader is shown it.
 #[derive(Clone, Debug, Default)]
 struct Trial {
     attempts: u32,
     last_step: u64,
     over: bool,
+    /// What was never answered: when it was begun, and what it was.
+    unanswered: Rc<[(Duration, Op)]>,
+    /// Steps above the last that may have been reported by now, and when those reports were begun.
+    unheard: BTreeSet<(u64, Duration)>,
+    /// When the latest of the unanswered calls was begun that are known to have happened: whatever follows them in the order
+    /// was answered later than that.
+    since: Duration,
+}
+
+impl Trial {
+    fn of(calls: &[&Call]) -> Self {
+        let unanswered = calls.iter().filter(|call| call.answered.is_none());
+        Self { unanswered: unanswered.map(|call| (call.begun, call.op)).collect(), ..Self::default() }
+    }
+
+    fn is_live(&self, attempt: u32) -> bool {
+        !self.over && attempt == self.attempts
+    }
+
+    /// What was never answered, was begun by then, and is about the attempt that is live.
+    fn may_happen(&self, until: Duration) -> impl Iterator<Item = (Duration, Op)> {
+        let about_the_live = |op: &Op| match op {
+            Op::Report { attempt, .. } | Op::Finish { attempt, .. } => self.is_live(*attempt),
+            Op::Submit | Op::Lease { .. } | Op::Read => false,
+        };
+        self.unanswered.iter().copied().filter(move |(begun, op)| *begun <= until && about_the_live(op))
+    }
+
+    /// The next call in the order is answered at this moment, so what it follows was begun by then.
+    fn move_on(&mut self, until: Duration) {
+        self.unheard.retain(|(_, begun)| *begun <= until);
+        let reports = self.may_happen(until).filter_map(|(begun, op)| match op {
+            Op::Report { step, .. } if step > self.last_step => Some((step, begun)),
+            _ => None,
+        });
+        let reports: Vec<_> = reports.collect();
+        self.unheard.extend(reports);
+    }
+
+    /// Whether a reader can have been shown this, at the latest by `until`.
+    fn can_show(&mut self, seen: &Seen, until: Duration) -> bool {
+        if seen.last_step != self.last_step {
+            let reports = self.unheard.range((seen.last_step, Duration::ZERO)..);
+            let Some((_, begun)) = reports.copied().next().filter(|(step, _)| *step == seen.last_step) else { return false };
+            self.since = self.since.max(begun);
+            self.last_step = seen.last_step;
+        }
+        if seen.over && !self.over {
+            let ends = self.may_happen(until).filter(|(_, op)| matches!(op, Op::Finish { over: true, .. }));
+            let Some(begun) = ends.map(|(begun, _)| begun).min() else { return false };
+            self.since = self.since.max(begun);
+            self.over = true;
+        }
+        // A later step has not been reported, or it would have been shown.
+        self.unheard.clear();
+        seen.attempts >= self.attempts && seen.over == self.over
+    }
 }
 
 impl SequentialSpec for Trial {
     type Op = Op;
-    type Ret = Answer;
+    type Ret = Answered;
 
-    /// Where nobody heard of an answer: it happened, or did nothing.
-    fn invoke(&mut self, op: &Op) -> Answer {
-        let mut after = self.clone();
-        if after.is_valid_step(op, &Answer::Done) {
-            *self = after;
-        }
-        Answer::Done
+    fn invoke(&mut self, op: &Op) -> Answered {
+        unanswered(op)
     }
 
-    fn is_valid_step(&mut self, op: &Op, answer: &Answer) -> bool {
-        let is_live = |attempt: u32| !self.over && attempt == self.attempts;
-        match (op, answer) {
+    fn is_valid_step(&mut self, op: &Op, (at, answer): &Answered) -> bool {
+        self.move_on(*at);
+        let is_right = match (op, answer) {
             (Op::Lease { attempt }, Answer::Done) => {
                 let is_next = !self.over && *attempt > self.attempts;
                 self.attempts = self.attempts.max(*attempt);
                 is_next
             }
             (Op::Report { attempt, step }, Answer::Done) => {
-                let is_heard = is_live(*attempt);
+                let is_heard = self.is_live(*attempt);
                 self.last_step = self.last_step.max(*step);
                 is_heard
             }
             (Op::Finish { attempt, over }, Answer::Done) => {
-                let is_heard = is_live(*attempt);
+                let is_heard = self.is_live(*attempt);
                 self.over = *over;
                 is_heard
             }
-            (Op::Read, Answer::Trial(seen)) => {
-                seen.attempts >= self.attempts && seen.last_step == self.last_step && seen.over == self.over
-            }
+            (Op::Read, Answer::Trial(seen)) => self.can_show(seen, *at),
             _ => false,
-        }
+        };
+        is_right && *at >= self.since
     }
+}
+
+/// Only what was answered is searched.
+fn unanswered(op: &Op) -> Answered {
+    unreachable!("{op:?} was never answered")
 }
 
 /// Searches for an order of the calls of one object.
 fn has_an_order<S>(object: S, calls: &[&Call]) -> bool
 where
-    S: SequentialSpec<Op = Op, Ret = Answer> + Clone,
+    S: SequentialSpec<Op = Op, Ret = Answered> + Clone,
 {
     // Calls that begin and end in the same moment overlap: beginnings first.
-    let begins = calls.iter().enumerate().map(|(place, call)| (call.begun, None, place));
-    let ends = calls.iter().enumerate().filter_map(|(place, call)| {
-        let (at, answer) = call.answered?;
-        Some((at, Some(answer), place))
-    });
-    let mut moments: Vec<(Duration, Option<Answer>, usize)> = begins.chain(ends).collect();
+    let answered = || calls.iter().filter_map(|call| Some((call, call.answered?)));
+    let begins = answered().map(|(call, _)| (call.begun, None, call));
+    let ends = answered().map(|(call, answer)| (answer.0, Some(answer), call));
+    let mut moments: Vec<_> = begins.chain(ends).collect();
     moments.sort_by_key(|(at, answer, _)| (*at, answer.is_some()));
     let mut tester = LinearizabilityTester::new(object);
-    for (_, answer, place) in moments {
-        let Call { caller, op, answered, .. } = calls[place];
-        let caller = if answered.is_some() { *caller } else { Caller::Unanswered(place) };
+    for (_, answer, call) in moments {
         let known = match answer {
-            Some(answer) => tester.on_return(caller, answer),
-            None => tester.on_invoke(caller, *op),
+            Some(answer) => tester.on_return(call.caller, answer),
+            None => tester.on_invoke(call.caller, call.op),
         };
         known.unwrap_or_else(|why| panic!("a history that nobody can have made: {why}\n{}", told(calls)));
     }
@@ -365,6 +425,64 @@ mod tests {
         assert!(is_linearizable(&history));
         history.acknowledged(call, at(50));
         assert!(!is_linearizable(&history));
+    }
+
+    #[test]
+    fn what_nobody_acknowledged_happened_once_it_was_shown_and_only_while_its_attempt_was_live() {
+        let first = Attempt { trial: 0, ..ATTEMPT };
+        let second = Attempt { attempt: 2, ..first };
+        let shown = |attempts, last_step, over| Seen { trial: 0, attempts, last_step, over };
+        for (before, between, after, fine) in [
+            (shown(1, 7, false), None, shown(1, 7, true), true),
+            (shown(1, 0, false), None, shown(1, 7, false), true),
+            (shown(1, 7, false), None, shown(1, 0, false), false),
+            (shown(1, 0, true), None, shown(1, 7, true), false),
+            (shown(1, 0, true), None, shown(1, 0, false), false),
+            (shown(1, 0, false), Some(second), shown(2, 7, false), true),
+            (shown(1, 0, false), Some(second), shown(2, 7, true), false),
+            (shown(1, 0, true), Some(second), shown(2, 0, true), false),
+        ] {
+            let mut history = History::default();
+            history.leased(at(0), at(10), first);
+            history.report(at(20), first, 7);
+            history.finish(at(20), first, true);
+            history.read(0, at(30), at(40), 1, [before]);
+            if let Some(next) = between {
+                history.leased(at(50), at(60), next);
+            }
+            history.read(0, at(70), at(80), 1, [after]);
+            assert_eq!(is_linearizable(&history), fine, "{before:?} {between:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_before_it_was_begun() {
+        for (begun, fine) in [(35, true), (45, false)] {
+            let mut history = History::default();
+            history.leased(at(0), at(10), ATTEMPT);
+            history.report(at(begun), ATTEMPT, 1);
+            // Who asked later was answered first.
+            history.read(0, at(20), at(60), 1, [seen(1, false)]);
+            history.read(1, at(30), at(40), 1, [seen(1, false)]);
+            assert_eq!(is_linearizable(&history), fine, "{begun}");
+        }
+    }
+
+    #[test]
+    fn the_search_ends_soon_where_hardly_anything_was_answered() {
+        let mut history = History::default();
+        history.leased(at(0), at(10), ATTEMPT);
+        for step in 1..=40 {
+            history.report(at(20 + step), ATTEMPT, step);
+            history.finish(at(20 + step), ATTEMPT, true);
+        }
+        // Leased anew, for all that anybody knows, as soon as it was leased for the first time.
+        history.leased(at(11), at(200), Attempt { attempt: 2, ..ATTEMPT });
+        for reader in 0..20 {
+            let begun = at(100 + reader as u64);
+            history.read(reader, begun, begun + at(1), 1, [Seen { attempts: 2, ..seen(17, false) }]);
+        }
+        assert!(is_linearizable(&history));
     }
 
     #[test]
