@@ -155,6 +155,7 @@ impl Agent {
         let context = Arc::new(Context {
             environments: Environments::new(paths.envs(), config.on_event.clone()),
             disk: Disk::new(data_dir, config.on_event.clone()),
+            folders: Arc::default(),
             paths,
             python,
             heats_bin: config.heats_bin,

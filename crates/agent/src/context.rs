@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::attempt::AttemptDir;
 use crate::disk::Disk;
 use crate::env::Environments;
+use crate::folders::Folders;
 use crate::forkserver::ForkServer;
 use crate::held::{Held, Outbox};
 use crate::journal::Journal;
@@ -38,6 +39,8 @@ pub struct Context {
     pub slots: Slots,
     /// The disk that all of it is on.
     pub disk: Disk,
+    /// What trials write into.
+    pub folders: Arc<Folders>,
     /// Where messages wait for the stream.
     pub outbox: Outbox,
     /// What was started.

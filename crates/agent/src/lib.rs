@@ -21,6 +21,7 @@ mod ending;
 mod env;
 mod event;
 mod executors;
+mod folders;
 pub mod forkserver;
 mod held;
 pub mod inventory;

@@ -85,6 +85,11 @@ impl Paths {
         self.data.join("outputs").join(key.to_string())
     }
 
+    /// The folders that an attempt finds made for it, beside its own.
+    pub fn of_trial(&self, key: Key) -> [PathBuf; 2] {
+        [self.checkpoints(key), self.output(key)]
+    }
+
     /// The socket of an attempt; no other attempt ever has it.
     pub fn socket(&self, key: Key) -> PathBuf {
         self.sockets.join(format!("{}-{key}", self.mark))

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -84,6 +85,30 @@ pub fn kill(target: Stat, signal: Signal) {
     }
 }
 
+/// [`out_of_memory_kills`] as it was a moment ago: the kernel takes long to write it, compared to starting a process.
+#[derive(Debug)]
+pub struct OutOfMemoryKills {
+    count: u64,
+    counted: Instant,
+}
+
+impl OutOfMemoryKills {
+    const STALE: Duration = Duration::from_millis(100);
+
+    /// Counts them.
+    pub fn now() -> Self {
+        Self { count: out_of_memory_kills(), counted: Instant::now() }
+    }
+
+    /// The number, at most a tenth of a second old.
+    pub fn count(&mut self) -> u64 {
+        if self.counted.elapsed() > Self::STALE {
+            *self = Self::now();
+        }
+        self.count
+    }
+}
+
 /// How many processes the kernel has killed since boot because memory ran out, on the whole machine.
 pub fn out_of_memory_kills() -> u64 {
     // Read at once: the kernel writes the whole text anew for each read.
@@ -95,11 +120,11 @@ pub fn out_of_memory_kills() -> u64 {
 
 /// How long ago the process of `stat` started, at least, by a clock that also counts while the machine sleeps.
 /// Starts are known to a clock tick, which is 10 ms.
-pub fn age(stat: Stat) -> io::Result<std::time::Duration> {
+pub fn age(stat: Stat) -> io::Result<Duration> {
     let text = std::fs::read_to_string("/proc/uptime")?;
     let uptime: f64 = text.split_ascii_whitespace().next().and_then(|s| s.parse().ok()).unwrap_or(0.0);
     let started = (stat.started_ticks + 1) as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Ok(std::time::Duration::from_secs_f64((uptime - started).max(0.0)))
+    Ok(Duration::from_secs_f64((uptime - started).max(0.0)))
 }
 
 #[cfg(test)]
@@ -118,7 +143,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
         let me = std::process::id() as i32;
         let found = descendants(me).into_iter().find(|stat| stat.pid == child.id() as i32).expect("found");
-        assert!(age(found).expect("uptime") < std::time::Duration::from_secs(60));
+        assert!(age(found).expect("uptime") < Duration::from_secs(60));
         kill(Stat { started_ticks: found.started_ticks + 1, ..found }, Signal::KILL);
         assert!(child.try_wait().expect("waits").is_none(), "another process with the same id is spared");
         kill(found, Signal::KILL);

@@ -9,9 +9,10 @@
 //! (the lock is held exactly as long as this process lives, which is how an agent tells a live attempt from a dead
 //! one), and 1 and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,34 +25,32 @@ use crate::proc;
 const LEFT_BEHIND_WAIT: Duration = Duration::from_secs(5);
 const LEFT_BEHIND_TICK: Duration = Duration::from_millis(2);
 
-/// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else.
+/// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else. `kills_before` is what
+/// [`proc::out_of_memory_kills`] was before.
 ///
 /// # Errors
 /// Where the attempt's end could not be noted, however the command ended.
-pub fn supervise(dir: &AttemptDir) -> Result<(), DirError> {
+pub fn supervise(dir: &AttemptDir, kills_before: u64) -> Result<(), DirError> {
     let end = match dir.record() {
-        Ok(Record { launch, .. }) => run(dir, &launch),
+        Ok(Record { launch, .. }) => run(dir, &launch, kills_before),
         Err(error) => End::not_started(error.to_string()),
     };
     dir.write_end(rustix::stdio::stdin(), &end)
 }
 
-fn run(dir: &AttemptDir, launch: &Launch) -> End {
+fn run(dir: &AttemptDir, launch: &Launch, kills_before: u64) -> End {
     // Fails only where this process leads a group already, that is, when a person started it in a shell.
     let _leads_already = rustix::process::setsid();
     // Orphans of the command become children of this process, so that none escapes by a double fork.
     let _unsupported = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let kills_before = proc::out_of_memory_kills();
     let started = Instant::now();
     let child = match start(launch) {
         Ok(child) => child,
         Err(why) => return End::not_started(why),
     };
     let me = std::process::id() as i32;
-    let started_ticks = proc::stat(me).map_or(0, |stat| stat.started_ticks);
-    if let Err(error) =
-        dir.write_live(rustix::stdio::stdin(), &Live { shim: me, started_ticks, child: child.as_raw_nonzero().get() })
-    {
+    let live = Live { shim: me, child: child.as_raw_nonzero().get() };
+    if let Err(error) = dir.write_live(rustix::stdio::stdin(), &live) {
         // Without the note, no agent could stop the command: better it does not run.
         let _ended = rustix::process::kill_process_group(child, Signal::KILL);
         return End::not_started(error.to_string());
@@ -79,7 +78,11 @@ fn start(launch: &Launch) -> Result<Pid, String> {
     let Some((program, arguments)) = launch.argv.split_first() else { return Err("the command is empty".to_owned()) };
     std::env::set_current_dir(&launch.cwd)
         .map_err(|error| format!("the working folder `{}` cannot be entered: {error}", launch.cwd.display()))?;
-    let mut command = Command::new(program);
+    let mut command = match find(program, launch) {
+        Some(file) => Command::new(file),
+        None => Command::new(program),
+    };
+    command.arg0(program);
     // Where the agent itself runs inside a trial, that trial's parameters are none of this one's.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("HEATS_PARAM_") || name.starts_with("HEATS_RESUME_")) {
@@ -97,6 +100,17 @@ fn start(launch: &Launch) -> Result<Pid, String> {
         Ok(child) => Pid::from_raw(child.id() as i32).ok_or_else(|| "the process has no id".to_owned()),
         Err(error) => Err(explain(program, launch, &error)),
     }
+}
+
+/// The file that the name `program` stands for. The system would find it too, by trying to run it in one folder of the
+/// `PATH` after the other: looking is much quicker. `None` is for the system to explain.
+fn find(program: &str, launch: &Launch) -> Option<PathBuf> {
+    if program.contains('/') {
+        return None;
+    }
+    let path = launch.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))?;
+    let is_program = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(is_program)
 }
 
 /// What went wrong with starting `program`, and what to do about it.
@@ -181,4 +195,36 @@ fn usage() -> (u64, u64) {
     let ms = |t: nix::sys::time::TimeVal| (t.tv_sec() as u64) * 1000 + (t.tv_usec() as u64) / 1000;
     // The kernel counts peak memory in KiB.
     (ms(usage.user_time()) + ms(usage.system_time()), usage.max_rss() as u64 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_the_first_of_its_name_on_the_path_that_may_be_run() {
+        let root = tempfile::tempdir().expect("a folder");
+        let put = |name: &str, mode| {
+            let file = root.path().join(name);
+            std::fs::create_dir_all(file.parent().expect("has one")).expect("creates");
+            std::fs::write(&file, "#!/bin/sh\n").expect("writes");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("changes");
+            file
+        };
+        // A folder of that name, and a file that is no program, come before it.
+        std::fs::create_dir_all(root.path().join("1/train")).expect("creates");
+        put("2/train", 0o644);
+        let right = put("3/train", 0o755);
+        put("4/train", 0o755);
+        let folders = ["1", "2", "3", "4"].map(|folder| root.path().join(folder));
+        let path = std::env::join_paths(folders).expect("joins").into_string().expect("is text");
+        let env = BTreeMap::from([("PATH".to_owned(), path)]);
+        let launch = Launch { argv: Vec::new(), cwd: root.path().to_owned(), env };
+        assert_eq!(find("train", &launch), Some(right));
+        assert_eq!(find("no-such-program", &launch), None);
+        assert_eq!(find("./train", &launch), None, "it says itself where it is");
+    }
 }

@@ -60,7 +60,12 @@ struct Begun {
 pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
     let begun = match origin {
         Origin::Told(run) => begin(&context, &held, *run).await,
-        Origin::Left(slot) => adopt(&held, slot).await,
+        Origin::Left(slot) => {
+            if let Err(error) = context.folders.enter(&context.paths.of_trial(held.key)) {
+                tracing::warn!(attempt = %held.key, %error, "a trial's folders cannot be looked at");
+            }
+            adopt(&held, slot).await
+        }
     };
     let finished = match begun {
         Ok(begun) => {
@@ -111,14 +116,13 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         owns_gpus: context.owns_gpus,
     };
     let (record, params) = order.record(&house, &environment).map_err(|error| failed(error.to_string()))?;
-    let (dir, made, output) = (held.dir.clone(), record.clone(), context.paths.output(held.key));
-    let folders = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&made.checkpoints)
-            .and_then(|()| std::fs::create_dir_all(output))
-            .map_err(|error| format!("the trial's folders could not be made: {error}"))?;
+    let (dir, made) = (held.dir.clone(), record.clone());
+    let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key));
+    let prepared = tokio::task::spawn_blocking(move || {
+        folders.enter(&paths).map_err(|error| format!("the trial's folders could not be made: {error}"))?;
         dir.create(&made, &params).map_err(|error| error.to_string())
     });
-    folders.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+    prepared.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     // Before the start: whatever happens next, a successor knows that something may run here.
     context.journal.started(held.key).await.map_err(|error| failed(error.to_string()))?;
     // The door is open before anybody can knock.
@@ -220,6 +224,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
         }
     };
     let (summary, ()) = tokio::join!(collecting, running);
+    context.folders.leave(&context.paths.of_trial(held.key));
     let (end, ending, infeasible) = (held.dir.end(), held.dir.ending(), held.dir.infeasible());
     finished(
         held,

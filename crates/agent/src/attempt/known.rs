@@ -45,8 +45,6 @@ pub struct Record {
 pub struct Live {
     /// The shim, which leads the attempt's session.
     pub shim: i32,
-    /// When the shim started, in clock ticks since boot.
-    pub started_ticks: u64,
     /// The command, which leads its process group.
     pub child: i32,
 }

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 
 use super::{ANSWER, PATH_MAX};
 use crate::attempt::AttemptDir;
+use crate::proc::OutOfMemoryKills;
 use crate::shim;
 
 /// Serves the agent at the other end of standard input until it is gone. To be called before anything that starts a
@@ -31,8 +32,9 @@ pub fn main() -> ExitCode {
     let _leads_already = rustix::process::setsid();
     let socket = rustix::stdio::stdin();
     let mut shims = Vec::new();
+    let mut kills = OutOfMemoryKills::now();
     loop {
-        match serve(socket, &mut shims) {
+        match serve(socket, &mut shims, &mut kills) {
             Ok(true) => {}
             Ok(false) => return ExitCode::SUCCESS,
             // The agent starts another.
@@ -42,13 +44,14 @@ pub fn main() -> ExitCode {
 }
 
 /// Waits for one order and obeys it; `false` once the agent is gone.
-fn serve(socket: BorrowedFd<'_>, shims: &mut Vec<OwnedFd>) -> Result<bool, Errno> {
+fn serve(socket: BorrowedFd<'_>, shims: &mut Vec<OwnedFd>, kills: &mut OutOfMemoryKills) -> Result<bool, Errno> {
     wait(socket, shims)?;
     let Some(order) = receive(socket)? else { return Ok(false) };
     let Order { dir, files } = match order {
         Ok(order) => order,
         Err(error) => return answer(socket, -error.raw_os_error(), None).map(|()| true),
     };
+    let kills_before = kills.count();
     match fork() {
         Ok(ForkResult::Parent { child }) => {
             // Not reaped yet, so that the id is its own.
@@ -59,7 +62,7 @@ fn serve(socket: BorrowedFd<'_>, shims: &mut Vec<OwnedFd>) -> Result<bool, Errno
         }
         Ok(ForkResult::Child) => {
             shims.clear();
-            become_shim(&dir, files);
+            become_shim(&dir, files, kills_before);
         }
         Err(error) => answer(socket, -(error as i32), None)?,
     }
@@ -145,14 +148,14 @@ fn fork() -> nix::Result<ForkResult> {
 }
 
 /// The forked process's whole life.
-fn become_shim(dir: &AttemptDir, files: [OwnedFd; 3]) -> ! {
+fn become_shim(dir: &AttemptDir, files: [OwnedFd; 3], kills_before: u64) -> ! {
     let [lock, stdout, stderr] = files;
     let taken = rustix::stdio::dup2_stdin(&lock)
         .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
         .and_then(|()| rustix::stdio::dup2_stderr(&stderr));
     drop((lock, stdout, stderr));
     let supervised = match taken {
-        Ok(()) => shim::supervise(dir).map_err(|error| error.to_string()),
+        Ok(()) => shim::supervise(dir, kills_before).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = &supervised {
