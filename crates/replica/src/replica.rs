@@ -133,7 +133,10 @@ impl Replica {
         let settings = config.clone();
         let log_failure = failure.clone();
         let work = ground.work;
-        let opened = work.run(move || open_dir(&settings, ground, log_failure)).await;
+        // Openraft counts in histograms whose tables, of some 25 MB, are filled at the first use: meanwhile the disk works.
+        let tables = work.run(|| drop(base2histogram::Histogram::<()>::new()));
+        let opened = work.run(move || open_dir(&settings, ground, log_failure));
+        let (_filled, opened) = tokio::join!(tables, opened);
         let opened = opened.map_err(|error| OpenError::Start { why: error.to_string() })??;
         let OpenedDir { lock, log, store, loaded } = opened;
 
