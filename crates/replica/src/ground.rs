@@ -88,7 +88,7 @@ impl Work {
 /// How much work that can wait writes before it makes that durable and rests, in bytes. A flush takes as long as everything
 /// that the disk has yet to write, whoever wrote it, and each commit waits for one. A message to a peer carries as much of a
 /// snapshot: well below the limit of a gRPC message.
-pub(crate) const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 1 << 18;
 
 /// Does `work` on a thread that is nicer than the process. Of its own, because one that has stepped back cannot step forward
 /// again.
