@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::machine;
 use crate::spread::Spread;
 
-const KILLS: usize = 20;
+const KILLS: usize = 100;
 /// Nothing takes longer on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SWEEP: &str = "

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -52,6 +53,22 @@ pub(crate) fn describe() -> Result<()> {
 pub(crate) fn flush() -> Result<()> {
     ensure!(Command::new("sync").status().context("cannot start sync")?.success(), "sync has failed");
     Ok(())
+}
+
+/// How many microseconds a new file takes in `folder`. Right after many files were removed, some file systems take several
+/// times as long.
+///
+/// # Errors
+/// Where there is no room.
+pub(crate) fn new_file(folder: &Path) -> Result<f64> {
+    const FILES: u32 = 1000;
+    let folder = folder.join("files");
+    std::fs::create_dir(&folder).context("cannot make a folder")?;
+    let begun = Instant::now();
+    for file in 0..FILES {
+        std::fs::File::create(folder.join(file.to_string())).context("cannot make a file")?;
+    }
+    Ok(begun.elapsed().as_secs_f64() * 1e6 / f64::from(FILES))
 }
 
 /// A command of `heats` in `folder`, with none of the caller's settings.
