@@ -264,7 +264,9 @@ impl Trial {
     fn can_show(&mut self, seen: &Seen, until: Duration) -> bool {
         if seen.last_step != self.last_step {
             let reports = self.unheard.range((seen.last_step, Duration::ZERO)..);
-            let Some((_, begun)) = reports.copied().next().filter(|(step, _)| *step == seen.last_step) else { return false };
+            let Some((_, begun)) = reports.copied().next().filter(|(step, _)| *step == seen.last_step) else {
+                return false;
+            };
             self.since = self.since.max(begun);
             self.last_step = seen.last_step;
         }
