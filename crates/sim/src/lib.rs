@@ -6,6 +6,7 @@
 //! and no consensus: what those do is to lose, delay and repeat messages, and that it does.
 
 mod agents;
+pub mod benchmark;
 mod config;
 mod report;
 mod simulate;

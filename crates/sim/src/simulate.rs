@@ -43,7 +43,7 @@ pub fn simulate(spec: &SweepSpec, workload: &mut dyn Workload, config: SimConfig
 /// What is going to happen at a time.
 enum Happening {
     /// A process has done a step.
-    Stepped(AgentId, Key, Metrics),
+    Stepped(AgentId, Key, u64, Metrics),
     /// A process has ended.
     Ended(AgentId, Key, End),
     /// A message arrives again.
@@ -145,7 +145,7 @@ impl<'a> Sim<'a> {
     fn happen(&mut self, happening: Happening) -> Result<(), SimError> {
         let faults = self.config.faults;
         match happening {
-            Happening::Stepped(agent, key, metrics) => self.stepped(agent, key, metrics)?,
+            Happening::Stepped(agent, key, at, metrics) => self.stepped(agent, key, at, metrics)?,
             Happening::Ended(agent, key, end) => self.ended(agent, key, end),
             Happening::Again(op) => {
                 self.troubles.repeated += 1;
@@ -263,22 +263,21 @@ impl<'a> Sim<'a> {
         let Process { params, seed, step, .. } = process;
         let running = Running { trial: key.trial, attempt: key.attempt, params, seed: *seed };
         match self.workload.step(&running, step + 1) {
-            Step::Trained { took_ms, metrics } => self.plan(took_ms, Happening::Stepped(id, key, metrics)),
+            Step::Trained { at, took_ms, metrics } => self.plan(took_ms, Happening::Stepped(id, key, at, metrics)),
             Step::Done => self.plan(0, Happening::Ended(id, key, End::Exited(0))),
             Step::Ended { after_ms, end } => self.plan(after_ms, Happening::Ended(id, key, end)),
         }
     }
 
-    fn stepped(&mut self, id: AgentId, key: Key, metrics: Metrics) -> Result<(), SimError> {
+    fn stepped(&mut self, id: AgentId, key: Key, at: u64, metrics: Metrics) -> Result<(), SimError> {
         let process = self.agents.get_mut(&id).and_then(|agent| agent.processes.get_mut(&key));
         let Some(process) = process.filter(|process| !process.stopping) else { return Ok(()) };
         process.step += 1;
-        let step = process.step;
         self.steps += 1;
         if self.steps > self.config.steps_max {
             return Err(SimError::TooLong { steps: self.steps });
         }
-        self.say(id, Op::Report(key, step, metrics));
+        self.say(id, Op::Report(key, at, metrics));
         // The verdict comes before the next step: an agent answers from what it knows, and knows it by then.
         if self.link(id) == Some(Link::Attached) {
             self.turns()?;

@@ -21,6 +21,8 @@ pub struct Running<'a> {
 pub enum Step {
     /// It trains for `took_ms` and reports.
     Trained {
+        /// The step that it reports: one higher than the last, where training is not measured in something else.
+        at: u64,
         /// Virtual milliseconds.
         took_ms: u64,
         /// What it reports.

@@ -30,7 +30,7 @@ fn parabola(running: &Running<'_>, step: u64) -> Step {
         return Step::Done;
     }
     let took_ms = 1_000 + (x(running) * 1_000.0) as u64;
-    Step::Trained { took_ms, metrics: metrics(loss(x(running), step)) }
+    Step::Trained { at: step, took_ms, metrics: metrics(loss(x(running), step)) }
 }
 
 fn search(algorithm: &str) -> Value {
@@ -165,7 +165,7 @@ fn tpe_beats_random_draws_on_a_parabola() {
     let mut bowl = |running: &Running<'_>, step: u64| {
         let get = |name: &str| running.params.get(name).and_then(|v| v.as_f64()).expect("has every parameter");
         let value = (get("x") - 0.3).powi(2) + (get("y") / 5.0 - 0.4).powi(2) + (get("z").log10() / 5.0 + 0.6).powi(2);
-        if step > 1 { Step::Done } else { Step::Trained { took_ms: 1_000, metrics: metrics(value) } }
+        if step > 1 { Step::Done } else { Step::Trained { at: step, took_ms: 1_000, metrics: metrics(value) } }
     };
     let mut mean_log_best = |algorithm: &str| {
         let bests = (0..8).map(|seed| {
@@ -214,7 +214,8 @@ fn a_trial_that_fits_on_no_agent_is_said_to() {
 
 #[test]
 fn a_workload_without_an_end_and_an_unknown_searcher_are_refused() {
-    let mut endless = |_: &Running<'_>, step: u64| Step::Trained { took_ms: 1, metrics: metrics(step as f64) };
+    let mut endless =
+        |_: &Running<'_>, step: u64| Step::Trained { at: step, took_ms: 1, metrics: metrics(step as f64) };
     let sweep = SweepBuilder::minimize("loss").build();
     let outcome = simulate(&sweep, &mut endless, SimConfig { steps_max: 1_000, ..SimConfig::default() });
     assert_eq!(outcome.map(|report| report.ending), Err(SimError::TooLong { steps: 1_001 }));
