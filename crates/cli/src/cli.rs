@@ -78,6 +78,8 @@ enum Command {
     Init(commands::init::Args),
     /// Look for every error in a sweep file; show what it would run
     Check(commands::check::Args),
+    /// Run a sweep in virtual time, over recorded training runs
+    Simulate(commands::simulate::Args),
     #[command(flatten)]
     Verb(SweepCommand),
     /// The commands about sweeps, noun first: `heats sweep submit`
@@ -179,6 +181,7 @@ impl Cli {
             Command::Dev(args) => commands::dev::run(&context, &args),
             Command::Init(args) => commands::init::run(&args),
             Command::Check(args) => commands::check::run(&context, &args),
+            Command::Simulate(args) => commands::simulate::run(&context, &args),
             Command::Verb(command) | Command::Sweep(command) => command.run(&context),
             Command::Trial(command) => commands::trial::run(&command),
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),

@@ -39,6 +39,7 @@ impl World {
             "HEATS_DATA_DIR",
             "HEATS_API_SOCK",
             "HEATS_PARAMS_FILE",
+            "HEATS_BENCH_DATA",
         ] {
             command.env_remove(name);
         }
@@ -256,5 +257,78 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
     let world = World::new();
     for args in [&["nonsense"][..], &["show", "a/b/c"], &["best", "s", "-o", "jsno"], &["trials"], &["retry", "s"]] {
         assert!(!world.heats(args).ends_with(2).err.is_empty());
+    }
+}
+
+/// A sweep over the small benchmarks that the crate `sim` is tested with.
+const OVER_CURVES: &str = "name: s\ncommand: ['true']\nspace: { lr: { float: [1e-3, 1.0], log: true } }\nobjective: { maximize: val_accuracy }\nsearch: { algorithm: random, seed: 5 }\nbudget: { trials: 4 }\n";
+
+const CURVES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim/tests/data");
+
+fn simulate(world: &World, args: &[&str]) -> Output {
+    let base = ["simulate", "curves.yaml", "--data-dir", CURVES];
+    world.write("curves.yaml", OVER_CURVES);
+    world.heats(&base.iter().chain(args).copied().collect::<Vec<_>>())
+}
+
+#[test]
+fn a_sweep_is_simulated_over_a_benchmark_and_the_same_seed_finds_the_same() {
+    let world = World::new();
+    let all = simulate(&world, &["--benchmark", "lcbench", "--seeds", "2", "-o", "json"]).ends_with(0).json();
+    assert_eq!((&all["schema"], &all["agents"]), (&"heats.simulations/v1".into(), &4.into()));
+    let runs = all["simulations"].as_array().expect("a list");
+    let named = runs.iter().map(|run| (run["task"].as_str().expect("text"), run["seed"].as_u64().expect("a number")));
+    let expected = [("lcbench/11", 5), ("lcbench/11", 6), ("lcbench/12", 5), ("lcbench/12", 6)];
+    assert_eq!(named.collect::<Vec<_>>(), expected);
+    for run in runs {
+        assert_eq!((&run["trials"], &run["steps"]), (&4.into(), &20.into()), "{run}");
+        let (low, high, best) = if run["task"] == "lcbench/11" { (20.0, 70.0, 80.0) } else { (30.0, 75.0, 75.0) };
+        let short = (best - run["best"].as_f64().expect("a number")) / (high - low);
+        assert!((run["regret"].as_f64().expect("a number") - short).abs() < 1e-9, "{run}");
+    }
+    assert_ne!(runs[0]["best"], runs[1]["best"], "seeds differ");
+    let again = simulate(&world, &["--benchmark", "lcbench/11", "-o", "json"]).ends_with(0).json();
+    assert_eq!(again["simulations"][0], runs[0]);
+    let people = simulate(&world, &["--benchmark", "lcbench", "--seeds", "2"]).ends_with(0);
+    assert!(people.out.lines().count() == 3 && people.err.contains("mean regret"), "{}{}", people.out, people.err);
+}
+
+#[test]
+fn a_budget_of_time_ends_a_simulated_sweep_and_more_agents_do_more_in_it() {
+    let world = World::new();
+    let run = |agents: &str, budget: &str| {
+        let args = ["--benchmark", "lcbench/11", "--agents", agents, "--budget", budget, "-o", "json"];
+        simulate(&world, &args).ends_with(0).json()["simulations"][0].clone()
+    };
+    let (few, many, long) = (run("2", "5x"), run("8", "5x"), run("2", "20x"));
+    let number = |run: &serde_json::Value, field: &str| run[field].as_f64().expect("a number");
+    for (run, until) in [(&few, 400.0), (&many, 400.0), (&long, 1600.0)] {
+        let took = number(run, "duration");
+        assert!(took >= until && took < until + 2.0, "{run}");
+    }
+    assert!(
+        number(&many, "steps") > 3.0 * number(&few, "steps") && number(&long, "steps") > 3.0 * number(&few, "steps")
+    );
+}
+
+#[test]
+fn what_cannot_be_simulated_says_why() {
+    let world = World::new();
+    for (args, says) in [
+        (&["--benchmark", "imagenet"][..], "there is no benchmark `imagenet`"),
+        (&["--benchmark", "lcbench/13"], "lcbench/11, lcbench/12"),
+        (&["--benchmark", "hpobench"], "objective: { maximize: val_acc }"),
+        (&["--benchmark", "lcbench", "--set", "space.lr=3", "--set", "objective.maximize=time"], "another metric"),
+        (&["--benchmark", "lcbench", "--budget", "5"], "for example 5x"),
+        (&["--benchmark", "lcbench", "--agents", "0"], "--agents"),
+    ] {
+        let output = simulate(&world, args).ends_with(2);
+        assert!(output.err.contains(says), "{args:?}: {}", output.err);
+    }
+    world.write("other.yaml", &OVER_CURVES.replace("lr:", "rate:"));
+    for (data, says) in [(CURVES, "needs the parameter `lr`"), ("nowhere", "HEATS_BENCH_DATA")] {
+        let args = ["simulate", "other.yaml", "--data-dir", data, "--benchmark", "lcbench/11"];
+        let output = world.heats(&args).ends_with(2);
+        assert!(output.err.contains(says), "{}", output.err);
     }
 }

@@ -23,6 +23,7 @@ pub mod rm;
 pub mod run;
 pub mod schema;
 pub mod show;
+pub mod simulate;
 pub mod submit;
 pub mod tls;
 pub mod token;

@@ -196,7 +196,8 @@ impl Surrogate {
             if input == self.asked.fidelity {
                 return Some(&fidelity);
             }
-            self.asked.fixed.get(input).or_else(|| params.get(input))
+            // A sweep file's parameters have no dots in their names.
+            self.asked.fixed.get(input).or_else(|| params.get(&input.replace('.', "_")))
         };
         let wrong = |input: &str, why: String| BenchmarkError::Parameter {
             benchmark: benchmark.to_owned(),
