@@ -28,6 +28,10 @@ pub const ORPHAN_TTL: Duration = Duration::from_secs(120);
 /// How long a process takes to end when it is asked to.
 const STOPPING: Duration = Duration::from_millis(300);
 
+/// How often an agent that was told that an attempt is not its own any more claims all the same that it came to its end: a
+/// real one does not, and nobody may believe one that does.
+const STUBBORN: f64 = 0.5;
+
 /// The id of the first agent.
 pub const FIRST: u64 = 0xa000;
 
@@ -201,12 +205,17 @@ impl Agent {
         }
         for key in welcome.kill.iter().filter_map(|key| Key::try_from(*key).ok()) {
             self.fence(key, witness);
+            if self.dice.chance(STUBBORN) {
+                witness.finished(now, key, true);
+                let end = Message::Finished(training::exited(key, 0, Duration::ZERO));
+                self.window.push_back((key, end, None));
+            }
         }
     }
 
     /// The attempt is not this agent's any more: it ends without a word.
     fn fence(&mut self, key: Key, witness: &mut Witness) {
-        witness.fenced(key);
+        witness.fenced(self.id, key);
         if let Some(attempt) = self.attempts.remove(&key) {
             self.done.insert(key, attempt.said);
         }

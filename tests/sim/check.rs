@@ -26,6 +26,8 @@ pub struct Witness {
     stopped: BTreeSet<Key>,
     /// When each agent last said something that a leader was shown to have heard.
     heard: BTreeMap<AgentId, Duration>,
+    /// The same of the agent of each attempt that it was told is not its own any more, as it was then.
+    last_heard: BTreeMap<Key, Duration>,
     /// What agents said and clients asked, with the answers.
     pub history: History,
     leased: BTreeSet<Key>,
@@ -58,8 +60,10 @@ impl Witness {
         self.stopped.insert(key);
     }
 
-    pub fn fenced(&mut self, key: Key) {
+    /// The agent is told that the attempt is not its own any more. What it says from now on came too late.
+    pub fn fenced(&mut self, agent: AgentId, key: Key) {
         self.stopped.insert(key);
+        self.last_heard.insert(key, self.heard.get(&agent).copied().unwrap_or_default());
     }
 
     pub fn acknowledged(&mut self, now: Duration, key: Key, message: &Message) {
@@ -135,7 +139,9 @@ impl Replicas {
                     let attempt =
                         sweep.trial(ended.trial).and_then(|trial| trial.attempts.get(ended.attempt as usize - 1));
                     let agent = attempt.expect("an attempt that ended was there").agent;
-                    let heard = witness.heard.get(&agent).copied().unwrap_or_default();
+                    let key = Key { sweep: sweep.id, trial: ended.trial, attempt: ended.attempt };
+                    let heard = witness.last_heard.get(&key).or_else(|| witness.heard.get(&agent)).copied();
+                    let heard = heard.unwrap_or_default();
                     assert!(
                         now + SLACK >= heard + lease_ttl,
                         "{agent} lost its leases by {now:?}, although what it said at {heard:?} had been heard"
