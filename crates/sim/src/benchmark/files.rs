@@ -49,7 +49,7 @@ pub(super) fn names(name: &str, files: &Files<'_>) -> Result<Vec<String>, Benchm
         json::<Space>(files, &format!("{benchmark}.space.json"))?.instances
     } else if TABLES.iter().any(|(known, ..)| *known == benchmark) {
         let tables: BTreeMap<String, serde_json::Value> = json(files, "tables.json")?;
-        tables.keys().filter_map(|task| Some(task.split_once('/')?)).filter_map(of(benchmark)).collect()
+        tables.keys().filter_map(|task| task.split_once('/')).filter_map(of(benchmark)).collect()
     } else {
         let all = SURROGATES.iter().map(|(name, ..)| *name).chain(TABLES.iter().map(|(name, ..)| *name));
         return Err(BenchmarkError::Unknown { name: name.to_owned(), there_are: all.collect::<Vec<_>>().join(", ") });
@@ -113,7 +113,7 @@ fn surrogate(
     let weights = read(files, &format!("{benchmark}.f32"))?;
     let model = Surrogate::read(&read(files, &file)?, &weights, asked);
     let model = model.map_err(|why| BenchmarkError::File { file, why })?;
-    Ok((target, resource, levels, Model::Surrogate(model)))
+    Ok((target, resource, levels, Model::Surrogate(Box::new(model))))
 }
 
 fn table(benchmark: &str, name: &str, files: &Files<'_>) -> Result<Parts, BenchmarkError> {

@@ -101,7 +101,7 @@ pub struct Evaluation {
 
 #[derive(Debug)]
 enum Model {
-    Surrogate(Surrogate),
+    Surrogate(Box<Surrogate>),
     Table(Table),
 }
 
