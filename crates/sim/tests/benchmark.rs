@@ -1,5 +1,7 @@
 //! Benchmarks: what a surrogate and a table answer, and whole sweeps over them.
 
+#![expect(clippy::disallowed_methods, reason = "tests read their own files; the crate does not")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
