@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     benchmark: String,
     /// The folder with the benchmarks' files
-    #[arg(long, value_name = "DIR", env = "HEATS_BENCH_DATA")]
-    data_dir: PathBuf,
+    #[arg(long = "data-dir", value_name = "DIR", env = "HEATS_BENCH_DATA")]
+    bench_data: PathBuf,
     /// How many agents there are; each runs one trial at a time
     #[arg(long, value_name = "N", default_value_t = NonZero::<u32>::MIN.saturating_add(3))]
     agents: NonZero<u32>,
@@ -82,10 +82,10 @@ struct Ran {
 
 /// Runs a sweep in virtual time, with a benchmark in place of its training: what it would find, and how long that would take.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { file, overrides, benchmark, data_dir, agents, budget, seeds, output } = args;
+    let Args { file, overrides, benchmark, bench_data, agents, budget, seeds, output } = args;
     let printer = context.printer(output)?;
     let Loaded { spec, .. } = sweepfile::load(file, overrides).map_err(sweepfile::Invalid::say)?;
-    let files = |name: &str| read(data_dir, name);
+    let files = |name: &str| read(bench_data, name);
     let tasks = Benchmark::names(benchmark, &files).map_err(|error| unusable(&error))?;
     let benchmarks: Vec<Benchmark> = tasks
         .iter()
@@ -131,8 +131,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Ok(Exit::Ok)
 }
 
-fn read(data_dir: &Path, name: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(data_dir.join(name)).map_err(|error| error.to_string())
+fn read(bench_data: &Path, name: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(bench_data.join(name)).map_err(|error| error.to_string())
 }
 
 fn unusable(error: &BenchmarkError) -> Failure {
