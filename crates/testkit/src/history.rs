@@ -221,6 +221,8 @@ struct Trial {
     attempts: u32,
     last_step: u64,
     over: bool,
+    /// The last step that its last attempt was heard to say.
+    said: u64,
     /// What was never answered: when it was begun, and what it was.
     unanswered: Rc<[(Duration, Op)]>,
     /// Steps above the last that may have been reported by now, and when those reports were begun.
@@ -296,10 +298,14 @@ impl SequentialSpec for Trial {
             (Op::Lease { attempt }, Answer::Done) => {
                 let is_next = !self.over && *attempt > self.attempts;
                 self.attempts = self.attempts.max(*attempt);
+                self.said = 0;
                 is_next
             }
             (Op::Report { attempt, step }, Answer::Done) => {
-                let is_heard = self.is_live(*attempt);
+                // An agent says its steps in order. Without that, the search would try every order of those that it says
+                // all at once after it was cut off.
+                let is_heard = self.is_live(*attempt) && *step >= self.said;
+                self.said = *step;
                 self.last_step = self.last_step.max(*step);
                 is_heard
             }
