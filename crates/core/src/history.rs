@@ -80,7 +80,7 @@ pub fn events_from(sweep: &Sweep, place: usize) -> impl Iterator<Item = Event<'_
 /// # Errors
 /// [`Refusal::Spec`] when the specification's algorithm or its parameters are not valid.
 pub fn searcher(sweep: &Sweep) -> Result<Box<dyn Searcher>, Refusal> {
-    let problem = Problem { space: (*sweep.space).clone(), seed: sweep.seed, trials: sweep.spec.budget.trials };
+    let problem = Problem::of(&sweep.spec, sweep.seed);
     let search = &sweep.spec.search;
     build_searcher(&problem, &search.algorithm, &search.params).map_err(|error| Refusal::Spec(error.to_string()))
 }

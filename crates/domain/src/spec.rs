@@ -264,7 +264,7 @@ pub struct Confirm {
 /// How configurations are proposed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
-    /// The searcher: `random`, `grid`, `sobol`, `tpe`.
+    /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`.
     #[serde(default = "tpe")]
     pub algorithm: String,
     /// What every random choice of the sweep follows from; drawn at submission where it is not given.
@@ -294,7 +294,7 @@ fn tpe() -> String {
 /// When a trial is stopped before its end.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EarlyStop {
-    /// The stopper: `none`, `asha`, `median`, `threshold`, `patience`.
+    /// The stopper: `none`, `asha`, `hyperband`, `median`, `threshold`, `patience`, `wilcoxon`.
     pub algorithm: String,
     /// What a step counts, for people: `epoch`, `iteration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,9 +2,11 @@
 //!
 //! Does not look at the rest of the sweep file: see the crate `domain`.
 
+use heats_domain::spec::EarlyStop;
 use heats_domain::{Direction, Domain, Space, SweepSpec};
 
 use crate::plug::{About, Complaint};
+use crate::stoppers::ladder::Plan;
 use crate::{Problem, Setting, searchers, stoppers};
 
 /// One thing about a sweep file that does not fit, and where.
@@ -41,11 +43,8 @@ impl Misfit {
 pub fn check(spec: &SweepSpec) -> Vec<Misfit> {
     let space = spec.space();
     let sound = space.parameters.iter().all(|p| is_sound(&p.domain));
-    let problem = Problem {
-        space: if sound { space } else { Space::default() },
-        seed: spec.search.seed.unwrap_or(0),
-        trials: spec.budget.trials,
-    };
+    let mut problem = Problem::of(spec, spec.search.seed.unwrap_or(0));
+    problem.space = if sound { space } else { Space::default() };
     let mut misfits = searcher_misfits(spec, &problem, sound);
     misfits.extend(stopper_misfits(spec));
     misfits
@@ -93,8 +92,14 @@ fn stopper_misfits(spec: &SweepSpec) -> Vec<Misfit> {
     misfits
 }
 
-/// What is no error and yet worth saying: a grid that the budget cuts short.
+/// What is no error and yet worth saying: a grid that the budget cuts short, and rungs that hardly compare anybody.
 pub fn notes(spec: &SweepSpec) -> Vec<Misfit> {
+    let mut notes = grid_notes(spec);
+    notes.extend(ladder_notes(spec));
+    notes
+}
+
+fn grid_notes(spec: &SweepSpec) -> Vec<Misfit> {
     let space = spec.space();
     if spec.search.algorithm != searchers::grid::ENTRY.name || !space.parameters.iter().all(|p| is_sound(&p.domain)) {
         return Vec::new();
@@ -107,6 +112,42 @@ pub fn notes(spec: &SweepSpec) -> Vec<Misfit> {
         )],
         (Some(_) | None, Some(_) | None) => Vec::new(),
     }
+}
+
+fn ladder_notes(spec: &SweepSpec) -> Vec<Misfit> {
+    let EarlyStop { algorithm, resource: _, audit: _, params } = &spec.early_stop;
+    let plan = match algorithm.as_str() {
+        name if name == stoppers::asha::ENTRY.name => stoppers::asha::plan(params),
+        name if name == stoppers::hyperband::ENTRY.name => stoppers::hyperband::plan(params),
+        _ => return Vec::new(),
+    };
+    // A plan that cannot be made is an error, and `check` says it.
+    let Ok(Plan { steps, eta, max: _, shares }) = plan else { return Vec::new() };
+    let mut notes = Vec::new();
+    if let [only] = *steps {
+        notes.push(Misfit::new(
+            &["early_stop", "max"],
+            format!("`{algorithm}` compares trials once only, at step {only}: no second rung lies below `max`"),
+            "make `max` larger, or `min` or `eta` smaller",
+        ));
+    }
+    let Some(trials) = spec.budget.trials else { return notes };
+    if f64::from(trials) < eta {
+        notes.push(Misfit::new(
+            &["budget", "trials"],
+            format!("`{algorithm}` lets one trial in {eta} go on, and the budget ends the sweep after {trials}"),
+            "run more trials, or remove `early_stop`",
+        ));
+    }
+    let brackets = shares.len();
+    if brackets > trials as usize {
+        notes.push(Misfit::new(
+            &["early_stop", "brackets"],
+            format!("{brackets} brackets are more than the {trials} trials that are divided over them"),
+            "run more trials, or set `brackets` to 1",
+        ));
+    }
+    notes
 }
 
 /// Whether values can be drawn from `domain` at all.
@@ -182,6 +223,38 @@ mod tests {
         assert_eq!(notes(&large)[0].message, "the grid has up to 11 points, and the budget ends it after 10");
         let small = spec(serde_json::json!({"search": {"algorithm": "grid"}, "space": {"k": {"int": [1, 10]}}}));
         assert_eq!(notes(&small), []);
+    }
+
+    #[test]
+    fn rungs_at_which_hardly_anybody_is_compared_are_a_note() {
+        let noted = |json: serde_json::Value| -> Vec<(String, String)> {
+            let spec = spec(json);
+            assert_eq!(check(&spec), []);
+            notes(&spec).into_iter().map(|note| (note.path.join("."), note.message)).collect()
+        };
+        let of = |early_stop: serde_json::Value, trials: u32| {
+            noted(serde_json::json!({"early_stop": early_stop, "budget": {"trials": trials}}))
+        };
+        let note = |path: &str, message: &str| (path.to_owned(), message.to_owned());
+        let asha = |max: u64| serde_json::json!({"algorithm": "asha", "max": max, "eta": 4});
+        assert_eq!(of(asha(5), 4), []);
+        assert_eq!(of(serde_json::json!({"algorithm": "asha"}), 4), []);
+        let once = "`asha` compares trials once only, at step 1: no second rung lies below `max`";
+        assert_eq!(of(asha(4), 4), [note("early_stop.max", once)]);
+        let few = "`asha` lets one trial in 4 go on, and the budget ends the sweep after 3";
+        assert_eq!(of(asha(5), 3), [note("budget.trials", few)]);
+
+        let hyperband = || serde_json::json!({"algorithm": "hyperband", "max": 81});
+        assert_eq!(of(hyperband(), 5), []);
+        let many = "5 brackets are more than the 4 trials that are divided over them";
+        assert_eq!(of(hyperband(), 4), [note("early_stop.brackets", many)]);
+        let once = "`hyperband` compares trials once only, at step 2: no second rung lies below `max`";
+        let short = serde_json::json!({"algorithm": "hyperband", "min": 2, "max": 6});
+        assert_eq!(of(short, 9), [note("early_stop.max", once)]);
+
+        assert_eq!(of(serde_json::json!({"algorithm": "median"}), 1), []);
+        let refused = spec(serde_json::json!({"early_stop": {"algorithm": "asha", "max": 1}}));
+        assert_eq!(notes(&refused), [], "what is an error is no note");
     }
 
     #[test]

@@ -285,7 +285,7 @@ pub fn example(text: &str) -> PlugParams {
 
 /// The searcher of `entry` for `space`; `None` where it refuses the space, which only some may.
 fn searcher(entry: &searchers::Entry, space: &Space, seed: u64) -> Option<Box<dyn Searcher>> {
-    let problem = Problem { space: space.clone(), seed, trials: None };
+    let problem = Problem { space: space.clone(), seed, trials: None, rungs: vec![1, 3, 9] };
     match (entry.build)(&problem, &example(entry.example)) {
         Ok(searcher) => Some(searcher),
         Err(complaints) => {
@@ -480,7 +480,7 @@ fn check_schema(name: &str, schema: &schemars::Schema, complaints: impl Fn(&Plug
 
 /// See [`check_schema`].
 pub fn check_searcher_parameters(entry: &searchers::Entry) {
-    let problem = Problem { space: finite(), seed: 0, trials: None };
+    let problem = Problem { space: finite(), seed: 0, trials: None, rungs: vec![1, 3, 9] };
     check_schema(entry.name, &(entry.schema)(), |params| {
         (entry.build)(&problem, params).err().unwrap_or_else(|| panic!("{} takes {params:?}", entry.name))
     });

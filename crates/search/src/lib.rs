@@ -5,11 +5,14 @@
 //! agents, leases, attempts or time, and neither is ever stored: a new leader folds the history again.
 
 pub mod check;
+pub mod cma;
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 pub mod deck;
 pub mod draw;
 pub mod event;
+pub mod gp;
+pub mod kde;
 pub mod lattice;
 pub mod parzen;
 pub mod plug;

@@ -14,6 +14,8 @@ pub enum Purpose {
     Scramble,
     /// The bracket that a trial belongs to.
     Bracket,
+    /// Whether a trial is one of a random share.
+    Share,
 }
 
 impl Purpose {
@@ -23,6 +25,7 @@ impl Purpose {
             Self::Shuffle => 2,
             Self::Scramble => 3,
             Self::Bracket => 4,
+            Self::Share => 5,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a search algorithm is.
 
-use heats_domain::{Params, Space};
+use heats_domain::{Params, Space, SweepSpec};
 
-use crate::Event;
+use crate::{Event, stoppers};
 
 /// What a searcher is built for: fixed for the sweep's life.
 #[derive(Clone, Debug)]
@@ -13,6 +13,16 @@ pub struct Problem {
     pub seed: u64,
     /// How many trials the sweep may create, where it has a limit.
     pub trials: Option<u32>,
+    /// The steps at which the stopper decides who goes on, ascending; empty where it looks at every report alike.
+    pub rungs: Vec<u64>,
+}
+
+impl Problem {
+    /// What a sweep asks of its searcher, with the seed that it was given.
+    pub fn of(spec: &SweepSpec, seed: u64) -> Self {
+        let rungs = stoppers::rungs(&spec.early_stop);
+        Self { space: spec.space(), seed, trials: spec.budget.trials, rungs }
+    }
 }
 
 /// A request for one configuration.

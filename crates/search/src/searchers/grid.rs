@@ -77,7 +77,7 @@ mod tests {
     use heats_domain::Space;
 
     fn grid(space: Space) -> Box<dyn Searcher> {
-        let problem = Problem { space, seed: 0, trials: None };
+        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_grid_beyond_counting_is_refused() {
         let parameters = (0..7).map(|i| parameter(&format!("x{i}"), int(0, 999))).collect();
-        let problem = Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None };
+        let problem = Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None, rungs: Vec::new() };
         let complaints = build(&problem, &PlugParams::new()).err().expect("is refused");
         assert_eq!(complaints[0].message, "the grid has more than 2^64 points");
     }

@@ -1,5 +1,9 @@
 //! The searchers' registry. A new one is its file and one line in [`ALL`].
 
+pub mod auto;
+pub mod bohb;
+pub mod cmaes;
+pub mod gp;
 pub mod grid;
 pub mod random;
 pub mod sobol;
@@ -31,7 +35,16 @@ pub struct Entry {
 }
 
 /// Every searcher, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[random::ENTRY, grid::ENTRY, sobol::ENTRY, tpe::ENTRY];
+pub const ALL: &[Entry] = &[
+    auto::ENTRY,
+    random::ENTRY,
+    grid::ENTRY,
+    sobol::ENTRY,
+    tpe::ENTRY,
+    gp::ENTRY,
+    cmaes::ENTRY,
+    bohb::ENTRY,
+];
 
 /// The searcher called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

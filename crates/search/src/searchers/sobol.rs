@@ -148,7 +148,7 @@ mod tests {
     use crate::conformance::{expr, float, parameter};
 
     fn sobol(space: &Space, seed: u64) -> Box<dyn Searcher> {
-        let problem = Problem { space: space.clone(), seed, trials: None };
+        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 

@@ -243,7 +243,7 @@ mod tests {
     use heats_domain::Space;
 
     fn tpe(space: &Space, json: serde_json::Value) -> Box<dyn Searcher> {
-        let problem = Problem { space: space.clone(), seed: 3, trials: None };
+        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new() };
         build(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
     }
 
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn until_enough_trials_ended_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem { space: space.clone(), seed: 3, trials: None };
+        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new() };
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut tpe = tpe(space, serde_json::json!({"n_startup_trials": 4}));
         for trial in 0..8 {
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None };
+        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"n_ei_candidates": 0})));
         assert!(refused(serde_json::json!({"prior_weight": 0.0})));

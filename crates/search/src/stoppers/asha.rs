@@ -5,23 +5,19 @@
 //! Hyperparameter Tuning", MLSys 2020): the cutoff is the `1/eta` quantile of the losses that are at the
 //! rung **already**, interpolated linearly; a loss strictly worse ends the trial; the first to come goes on.
 //! On purpose different from Ray: a rung that a report jumped over stays empty for that trial, where Ray
-//! fills it with a later report's value; the bracket follows from the seed; and a loss that is not a number
-//! counts as the worst of its rung instead of being left out. Never pauses a trial, and never ends one that
-//! reached `max`: that one completes by itself.
-
-use std::collections::BTreeMap;
+//! fills it with a later report's value; the bracket follows from the seed; a loss that is not a number
+//! counts as the worst of its rung instead of being left out; and a loss that ties with the one which the
+//! quantile falls on goes on, where with an `eta` of 3 rounding puts Ray's cutoff a hair above it. Never pauses
+//! a trial, and never ends one that reached `max`: that one completes by itself.
 
 use heats_domain::spec::PlugParams;
-use heats_domain::{Direction, StopReason};
-use rand::RngExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Entry;
+use super::ladder::{self, Halving, Plan};
 use crate::plug::{self, Built, Complaint};
-use crate::ranked::{Ranked, tidy};
-use crate::rng::{Purpose, stream};
-use crate::{Event, Judged, Setting, Stopper, Verdict};
+use crate::{Setting, Stopper};
 
 /// How the registry lists it.
 pub const ENTRY: Entry = Entry {
@@ -30,11 +26,9 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(AshaParams),
+    rungs: |params| plan(params).map_or_else(|_| Vec::new(), |plan| plan.steps),
     build,
 };
-
-/// More rungs than this make no sense, and mean that `eta` is a slip.
-const RUNGS_MAX: usize = 1000;
 
 /// The parameters of `asha`.
 #[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
@@ -58,167 +52,43 @@ impl Default for AshaParams {
 }
 
 fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
-    let params: AshaParams = plug::read(params)?;
-    let ladder = ladder(&params)?;
-    let brackets = params.brackets as usize;
-    if brackets > 1 && params.max.is_none() {
-        return Err(vec![Complaint::about("brackets", "several brackets need a `max`").hint("add `max`")]);
-    }
-    if brackets > ladder.len() {
-        let message = format!("{brackets} brackets need as many rungs, and there are {}", ladder.len());
-        return Err(vec![Complaint::about("brackets", message).hint("at most as many brackets as rungs below `max`")]);
-    }
-    let brackets: Vec<Bracket> = (0..brackets)
-        .map(|s| Bracket { rungs: ladder[s..].iter().map(|at| Rung { at: *at, losses: Ranked::default() }).collect() })
-        .collect();
-    Ok(Box::new(Asha {
-        eta: params.eta,
-        max: params.max.unwrap_or(u64::MAX),
-        brackets,
-        passed: BTreeMap::new(),
-        direction: setting.direction,
-        seed: setting.seed,
-    }))
+    Ok(Box::new(Halving::new(ENTRY.name, plan(params)?, setting)))
 }
 
-/// The steps of the longest ladder's rungs, ascending.
-fn ladder(params: &AshaParams) -> Result<Vec<u64>, Vec<Complaint>> {
-    let AshaParams { min, max, eta, brackets } = *params;
-    let mut complaints = Vec::new();
-    if min == 0 {
-        complaints.push(Complaint::about("min", "`min` must be at least 1").hint("steps of 0 times `eta` never grow"));
-    }
-    if !(eta > 1.0 && eta.is_finite()) {
-        let message = format!("`eta` must be above 1, and it is {eta}");
-        complaints.push(Complaint::about("eta", message).hint("3 or 4 is usual"));
-    }
+/// What the parameters come to.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn plan(params: &PlugParams) -> Result<Plan, Vec<Complaint>> {
+    let AshaParams { min, max, eta, brackets } = plug::read(params)?;
+    let steps = ladder::steps(min, max, eta);
     if brackets == 0 {
+        let mut complaints = steps.err().unwrap_or_default();
         complaints.push(Complaint::about("brackets", "`brackets` must be at least 1"));
-    }
-    if let Some(max) = max.filter(|max| *max <= min) {
-        let message = format!("no rung lies below `max`: {max} cannot be reached from `min`, {min}");
-        complaints.push(Complaint::about("max", message).hint("`max` is the last step that a whole trial reports"));
-    }
-    if !complaints.is_empty() {
         return Err(complaints);
     }
-    let end = max.unwrap_or(u64::MAX) as f64;
-    let mut rungs: Vec<u64> = Vec::new();
-    let mut at = min as f64;
-    while at < end {
-        // A power that rounding lifted above its integer belongs to that integer.
-        let step = if (at - at.round()).abs() < 1e-9 * at { at.round() } else { at.ceil() } as u64;
-        if step as f64 >= end {
-            break;
-        }
-        if rungs.last() != Some(&step) {
-            rungs.push(step);
-        }
-        if rungs.len() > RUNGS_MAX {
-            let message = format!("`eta` of {eta} makes more than {RUNGS_MAX} rungs");
-            return Err(vec![Complaint::about("eta", message).hint("3 or 4 is usual")]);
-        }
-        at = (at * eta).max(at + f64::EPSILON * at);
+    let steps = steps?;
+    if brackets > 1 && max.is_none() {
+        return Err(vec![Complaint::about("brackets", "several brackets need a `max`").hint("add `max`")]);
     }
-    Ok(rungs)
-}
-
-struct Asha {
-    eta: f64,
-    max: u64,
-    brackets: Vec<Bracket>,
-    /// For each trial that is under way, how many rungs of its ladder it has passed or jumped over.
-    passed: BTreeMap<u32, usize>,
-    direction: Direction,
-    seed: u64,
-}
-
-struct Bracket {
-    rungs: Vec<Rung>,
-}
-
-struct Rung {
-    at: u64,
-    losses: Ranked,
-}
-
-impl Asha {
-    /// The ladder of `trial`: drawn by the softmax of the ladders' lengths, once and for all.
-    fn bracket(&self, trial: u32) -> usize {
-        let longest = self.brackets.iter().map(|b| b.rungs.len()).max().unwrap_or(0);
-        let weight = |b: &Bracket| (b.rungs.len() as f64 - longest as f64).exp();
-        if self.brackets.len() < 2 {
-            return 0;
-        }
-        let total: f64 = self.brackets.iter().map(weight).sum();
-        let mut left = total * stream(self.seed, trial, Purpose::Bracket).random::<f64>();
-        for (place, bracket) in self.brackets.iter().enumerate() {
-            left -= weight(bracket);
-            if left < 0.0 {
-                return place;
-            }
-        }
-        self.brackets.len() - 1
+    if brackets as usize > steps.len() {
+        let message = format!("{brackets} brackets need as many rungs, and there are {}", steps.len());
+        return Err(vec![Complaint::about("brackets", message).hint("at most as many brackets as rungs below `max`")]);
     }
-
-    /// The ladder and the rung that a report at `step` reaches for the first time, where it reaches one.
-    fn reached(&self, trial: u32, step: u64) -> Option<(usize, usize)> {
-        if step >= self.max {
-            return None;
-        }
-        let bracket = self.bracket(trial);
-        let rungs = &self.brackets[bracket].rungs;
-        let highest = rungs.partition_point(|rung| rung.at <= step).checked_sub(1)?;
-        let passed = self.passed.get(&trial).copied().unwrap_or(0);
-        (highest >= passed).then_some((bracket, highest))
-    }
-}
-
-impl Stopper for Asha {
-    fn observe(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Created { .. } => {}
-            Event::Reported { trial, step, loss } => {
-                if let Some((bracket, rung)) = self.reached(*trial, *step) {
-                    self.brackets[bracket].rungs[rung].losses.insert(*loss);
-                    self.passed.insert(*trial, rung + 1);
-                }
-            }
-            Event::Ended { trial, outcome: _ } => {
-                self.passed.remove(trial);
-            }
-        }
-    }
-
-    fn judge(&self, report: Judged) -> Verdict {
-        let loss = tidy(report.loss);
-        let Some((bracket, rung)) = self.reached(report.trial, report.step) else {
-            return Verdict::Continue;
-        };
-        let Rung { at, losses } = &self.brackets[bracket].rungs[rung];
-        // The quantile 1/eta from the best, written as a division so that whole positions stay whole.
-        let Some(cutoff) = losses.len().checked_sub(1).and_then(|last| losses.at(last as f64 / self.eta)) else {
-            return Verdict::Continue;
-        };
-        if loss <= cutoff {
-            return Verdict::Continue;
-        }
-        Verdict::Stop(StopReason {
-            rule: ENTRY.name.to_owned(),
-            step: report.step,
-            value: self.direction.value(loss),
-            rung: Some(*at),
-            rank: Some(losses.below(loss) as u64 + 1),
-            peers: Some(losses.len() as u64 + 1),
-            cutoff: Some(self.direction.value(cutoff)),
-        })
-    }
+    // The softmax of the ladders' lengths: each ladder is shorter than the one before it by one rung.
+    let shares = (0..brackets).map(|s| (-f64::from(s)).exp()).collect();
+    Ok(Plan { steps, eta, max, shares })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use heats_domain::Direction;
+
     use super::*;
     use crate::conformance::{Happened, curves, verdicts};
+    use crate::{Event, Judged, Verdict};
 
     fn asha(json: serde_json::Value, direction: Direction) -> Box<dyn Stopper> {
         let setting = Setting { direction, trials: None, seed: 5 };
@@ -338,38 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn rungs_are_whole_steps_below_max() {
-        let of = |json: serde_json::Value| ladder(&serde_json::from_value(json).expect("reads")).expect("has rungs");
-        assert_eq!(of(serde_json::json!({"min": 1, "max": 27, "eta": 3})), [1, 3, 9]);
-        assert_eq!(of(serde_json::json!({"min": 1, "max": 28, "eta": 3})), [1, 3, 9, 27]);
-        assert_eq!(of(serde_json::json!({"min": 5, "max": 100, "eta": 4})), [5, 20, 80]);
-        assert_eq!(of(serde_json::json!({"min": 1, "max": 10, "eta": 1.5})), [1, 2, 3, 4, 6, 8]);
-        assert_eq!(of(serde_json::json!({"min": 1, "max": 2, "eta": 4})), [1]);
-        let endless = of(serde_json::json!({"min": 1, "eta": 10}));
-        assert_eq!((endless.len(), endless[19]), (20, 10_000_000_000_000_000_000));
-    }
-
-    #[test]
-    fn brackets_start_at_later_rungs_and_longer_ladders_get_more_trials() {
-        let setting = Setting { direction: Direction::Minimize, trials: None, seed: 5 };
-        let params: AshaParams = serde_json::from_value(serde_json::json!({"max": 27, "brackets": 3})).expect("reads");
-        let bracket = |rungs: &[u64]| Bracket {
-            rungs: rungs.iter().map(|at| Rung { at: *at, losses: Ranked::default() }).collect(),
-        };
-        let asha = Asha {
-            eta: params.eta,
-            max: 27,
-            brackets: vec![bracket(&[1, 3, 9]), bracket(&[3, 9]), bracket(&[9])],
-            passed: BTreeMap::new(),
-            direction: setting.direction,
-            seed: setting.seed,
-        };
-        let mut counts = [0; 3];
-        (0..10_000).for_each(|trial| counts[asha.bracket(trial)] += 1);
-        // e^3, e^2 and e^1 over their sum: 0.665, 0.245, 0.090.
-        assert!((6500..6800).contains(&counts[0]) && (2300..2600).contains(&counts[1]), "{counts:?}");
-        let late = (0..).find(|trial| asha.bracket(*trial) == 2).expect("some trial");
-        assert_eq!((asha.reached(late, 8), asha.reached(late, 9)), (None, Some((2, 0))));
+    fn longer_ladders_get_more_trials() {
+        let plan = plan(&serde_json::from_value(serde_json::json!({"max": 27, "brackets": 3})).expect("a map"));
+        let Plan { steps, eta, max, shares } = plan.expect("is sound");
+        assert_eq!((steps, eta, max), (vec![1, 3, 9], 3.0, Some(27)));
+        // e^3, e^2 and e^1 over their sum.
+        let total: f64 = shares.iter().sum();
+        let parts: Vec<f64> = shares.iter().map(|share| (share / total * 1000.0).round()).collect();
+        assert_eq!(parts, [665.0, 245.0, 90.0]);
     }
 
     /// Ray's rule as its `AsyncHyperBandScheduler` computes it: `numpy.nanpercentile` of maximized scores.

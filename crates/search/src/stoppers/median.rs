@@ -4,7 +4,9 @@
 //! step, the best loss of the trial so far is held against the median of the running averages, from `grace`
 //! to that step, of every other trial that reported **at that step**, whether it still runs or not. On
 //! purpose different from Ray: steps, not seconds; a trial that reached the step without a report at it does
-//! not count; and one that never had a number counts as the worst instead of being left out.
+//! not count; a loss that is no number is left out of its trial's average, where Ray leaves out the trial, and
+//! one that never had a number counts as the worst; and the last report of a trial that ended counts once, where
+//! Ray counts it again for the end. The best loss so far is that of all reports, also those before `grace`.
 //! Keeps one number for each report, in order: meant for steps that are epochs, not mini-batches.
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"grace": 2, "min_samples": 3}"#,
     schema: || schemars::schema_for!(MedianParams),
+    rungs: |_| Vec::new(),
     build,
 };
 
@@ -33,7 +36,7 @@ pub const ENTRY: Entry = Entry {
 #[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MedianParams {
-    /// The first step that counts: reports before it are neither judged nor averaged.
+    /// The first step that is judged: reports before it are not averaged, and only count for the best so far.
     pub grace: u64,
     /// How many other trials must have reported at a step before a trial is judged at it.
     pub min_samples: u32,
@@ -64,8 +67,9 @@ struct Median {
 /// What counts of one trial's reports.
 #[derive(Clone, Copy, Debug)]
 struct Curve {
+    /// Of all its reports.
     best: f64,
-    /// Of the losses that are numbers.
+    /// Of the losses from `grace` on that are numbers.
     sum: f64,
     count: u32,
 }
@@ -73,11 +77,11 @@ struct Curve {
 impl Curve {
     const EMPTY: Self = Self { best: f64::INFINITY, sum: 0.0, count: 0 };
 
-    fn with(self, loss: f64) -> Self {
-        if loss == f64::INFINITY {
-            return self;
+    fn average_in(&mut self, loss: f64) {
+        if loss < f64::INFINITY {
+            self.sum += loss;
+            self.count += 1;
         }
-        Self { best: self.best.min(loss), sum: self.sum + loss, count: self.count + 1 }
     }
 
     fn average(self) -> f64 {
@@ -90,9 +94,11 @@ impl Stopper for Median {
         match event {
             Event::Created { .. } => {}
             Event::Reported { trial, step, loss } => {
+                let curve = self.running.entry(*trial).or_insert(Curve::EMPTY);
+                let loss = tidy(*loss);
+                curve.best = curve.best.min(loss);
                 if *step >= self.params.grace {
-                    let curve = self.running.entry(*trial).or_insert(Curve::EMPTY);
-                    *curve = curve.with(tidy(*loss));
+                    curve.average_in(loss);
                     self.steps.entry(*step).or_default().insert(curve.average());
                 }
             }
@@ -107,7 +113,7 @@ impl Stopper for Median {
         if report.step < self.params.grace || others.len() < self.params.min_samples as usize {
             return Verdict::Continue;
         }
-        let best = self.running.get(&report.trial).copied().unwrap_or(Curve::EMPTY).with(tidy(report.loss)).best;
+        let best = self.running.get(&report.trial).copied().unwrap_or(Curve::EMPTY).best.min(tidy(report.loss));
         let Some(median) = others.median().filter(|median| best > *median) else { return Verdict::Continue };
         Verdict::Stop(StopReason {
             rule: ENTRY.name.to_owned(),
@@ -172,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn reports_before_the_grace_step_count_for_nothing() {
-        let reports = [(0, 1, -50.0), (0, 2, 4.0), (1, 1, 99.0), (1, 2, 5.0)];
-        assert_eq!(
-            trace(median(serde_json::json!({"grace": 2, "min_samples": 1})).as_mut(), &reports),
-            ["on", "on", "on", "median at step 2: 5 ranks 2 of 2; the cutoff is 4"]
-        );
+    fn reports_before_the_grace_step_are_not_averaged_and_count_for_the_best() {
+        let reports = [(0, 1, -50.0), (0, 2, 4.0), (1, 1, 99.0), (1, 2, 5.0), (2, 1, 4.5), (2, 2, 9.0), (2, 3, 9.0)];
+        let mut rule = median(serde_json::json!({"grace": 2, "min_samples": 1}));
+        let mut expected = ["on"; 7];
+        expected[3] = "median at step 2: 5 ranks 2 of 2; the cutoff is 4";
+        assert_eq!(trace(rule.as_mut(), &reports), expected);
     }
 
     #[test]
@@ -211,7 +217,7 @@ mod tests {
                         .collect();
                     averages.sort_by(f64::total_cmp);
                     reports.entry(trial).or_default().push((step, loss));
-                    let best = counts(&reports[&trial]).into_iter().fold(f64::INFINITY, f64::min);
+                    let best = reports[&trial].iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
                     let n = averages.len();
                     let expected =
                         step >= 2 && n >= 3 && best > (averages[(n - 1) / 2] + averages[n / 2]) / 2.0 + 1e-12;

@@ -1,12 +1,15 @@
 //! The stoppers' registry. A new one is its file and one line in [`ALL`].
 
 pub mod asha;
+pub mod hyperband;
+pub mod ladder;
 pub mod median;
 pub mod none;
 pub mod patience;
 pub mod threshold;
+pub mod wilcoxon;
 
-use heats_domain::spec::PlugParams;
+use heats_domain::spec::{EarlyStop, PlugParams};
 
 use crate::plug::{Built, PlugError};
 use crate::{Setting, Stopper};
@@ -24,16 +27,32 @@ pub struct Entry {
     pub example: &'static str,
     /// The JSON schema of its parameters.
     pub schema: fn() -> schemars::Schema,
+    /// The steps at which it decides who goes on, ascending; empty where it looks at every report alike, or where the
+    /// parameters are not valid.
+    pub rungs: fn(&PlugParams) -> Vec<u64>,
     /// Makes one; everything that is wrong with the parameters at once.
     pub build: fn(&Setting, &PlugParams) -> Built<dyn Stopper>,
 }
 
 /// Every stopper, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[none::ENTRY, asha::ENTRY, median::ENTRY, threshold::ENTRY, patience::ENTRY];
+pub const ALL: &[Entry] = &[
+    none::ENTRY,
+    asha::ENTRY,
+    hyperband::ENTRY,
+    median::ENTRY,
+    threshold::ENTRY,
+    patience::ENTRY,
+    wilcoxon::ENTRY,
+];
 
 /// The stopper called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)
+}
+
+/// See [`Entry::rungs`]; none for a rule that is not known.
+pub fn rungs(rule: &EarlyStop) -> Vec<u64> {
+    find(&rule.algorithm).map_or_else(Vec::new, |entry| (entry.rungs)(&rule.params))
 }
 
 /// Makes the stopper called `algorithm`.

@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"patience": 3, "min_delta": 0.01}"#,
     schema: || schemars::schema_for!(PatienceParams),
+    rungs: |_| Vec::new(),
     build,
 };
 

@@ -19,6 +19,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"lower": -2.0, "upper": 2.0}"#,
     schema: || schemars::schema_for!(ThresholdParams),
+    rungs: |_| Vec::new(),
     build,
 };
 

@@ -21,7 +21,7 @@ pub(super) struct Preview {
 
 /// The first `count` trials; fewer where the space has fewer points.
 pub(super) fn first(spec: &SweepSpec, count: u32) -> Result<Vec<Preview>, Failure> {
-    let problem = Problem { space: spec.space(), seed: spec.search.seed.unwrap_or(0), trials: spec.budget.trials };
+    let problem = Problem::of(spec, spec.search.seed.unwrap_or(0));
     let searcher = heats_search::build_searcher(&problem, &spec.search.algorithm, &spec.search.params)
         .map_err(|error| Failure::failed(error.to_string()))?;
     let mut previews = Vec::new();

@@ -51,7 +51,7 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
 
 /// Whether nothing that other trials measured had a part in it.
 fn is_history_free(spec: &SweepSpec, seed: u64) -> bool {
-    let problem = Problem { space: spec.space(), seed, trials: spec.budget.trials };
+    let problem = Problem::of(spec, seed);
     heats_search::build_searcher(&problem, &spec.search.algorithm, &spec.search.params)
         .is_ok_and(|searcher| searcher.is_history_free())
 }
