@@ -8,6 +8,8 @@
 mod agents;
 pub mod benchmark;
 mod config;
+pub mod dialogue;
+pub mod replay;
 mod report;
 mod simulate;
 mod suggest;

@@ -14,6 +14,8 @@ pub struct SimReport {
     pub ending: Ending,
     /// How long it took, in virtual milliseconds.
     pub took_ms: u64,
+    /// Whenever a trial reported a better value than any before: the virtual milliseconds since the start, and the value.
+    pub improvements: Vec<(u64, f64)>,
     /// Steps that were trained, those of lost attempts included.
     pub steps: u64,
     /// Entries that the log has.

@@ -74,6 +74,7 @@ struct Sim<'a> {
     sweep: SweepId,
     log: blake3::Hasher,
     steps: u64,
+    improvements: Vec<(u64, f64)>,
     troubles: Troubles,
 }
 
@@ -97,6 +98,7 @@ impl<'a> Sim<'a> {
             sweep: SweepId { bits: 1 },
             log: blake3::Hasher::new(),
             steps: 0,
+            improvements: Vec::new(),
             troubles: Troubles::default(),
         }
     }
@@ -354,6 +356,7 @@ impl<'a> Sim<'a> {
         self.log.update(&bytes);
         let entry = Entry::decode(bytes.as_slice()).map_err(|_| SimError::Encoding { index })?;
         self.applied.apply(index, self.term, &entry)?;
+        self.note_best();
         for fact in entry.facts.into_iter().filter_map(|cell| cell.fact) {
             if let Fact::TrialLeased(fact) = fact {
                 let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
@@ -396,6 +399,15 @@ impl<'a> Sim<'a> {
         if self.leading.draft().hash() == self.applied.hash() { Ok(()) } else { Err(SimError::Diverged { index }) }
     }
 
+    fn note_best(&mut self) {
+        let best = self.applied.sweeps.get(&self.sweep).and_then(|sweep| sweep.best()).and_then(|trial| trial.best);
+        if let Some(best) = best.map(|best| best.value)
+            && self.improvements.last().is_none_or(|(_, last)| *last != best)
+        {
+            self.improvements.push((self.now_ms, best));
+        }
+    }
+
     fn report(&self) -> Result<SimReport, SimError> {
         self.check()?;
         let sweep = self.sweep()?;
@@ -404,6 +416,7 @@ impl<'a> Sim<'a> {
             ending,
             took_ms: self.now_ms,
             steps: self.steps,
+            improvements: self.improvements.clone(),
             entries: self.applied.applied,
             state_hash: self.applied.hash(),
             log_hash: self.log.finalize(),
