@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn a_grid_beyond_counting_is_refused() {
         let parameters = (0..7).map(|i| parameter(&format!("x{i}"), int(0, 999))).collect();
-        let problem = Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None, rungs: Vec::new() };
+        let problem =
+            Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None, rungs: Vec::new() };
         let complaints = build(&problem, &PlugParams::new()).err().expect("is refused");
         assert_eq!(complaints[0].message, "the grid has more than 2^64 points");
     }

@@ -35,16 +35,8 @@ pub struct Entry {
 }
 
 /// Every searcher, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[
-    auto::ENTRY,
-    random::ENTRY,
-    grid::ENTRY,
-    sobol::ENTRY,
-    tpe::ENTRY,
-    gp::ENTRY,
-    cmaes::ENTRY,
-    bohb::ENTRY,
-];
+pub const ALL: &[Entry] =
+    &[auto::ENTRY, random::ENTRY, grid::ENTRY, sobol::ENTRY, tpe::ENTRY, gp::ENTRY, cmaes::ENTRY, bohb::ENTRY];
 
 /// The searcher called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -35,15 +35,8 @@ pub struct Entry {
 }
 
 /// Every stopper, in the order in which they are listed to users.
-pub const ALL: &[Entry] = &[
-    none::ENTRY,
-    asha::ENTRY,
-    hyperband::ENTRY,
-    median::ENTRY,
-    threshold::ENTRY,
-    patience::ENTRY,
-    wilcoxon::ENTRY,
-];
+pub const ALL: &[Entry] =
+    &[none::ENTRY, asha::ENTRY, hyperband::ENTRY, median::ENTRY, threshold::ENTRY, patience::ENTRY, wilcoxon::ENTRY];
 
 /// The stopper called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

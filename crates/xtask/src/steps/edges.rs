@@ -12,7 +12,7 @@ use crate::tally::Tally;
 use crate::tree::Tree;
 
 /// Every package and its layer: one may depend on lower layers only. `docs/ARCHITECTURE.md` has the picture.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("heats-domain", 0),
     ("heats-search", 1),
     ("heats-tls", 1),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, u8); 15] = [
     ("xtask", 5),
     ("heats-tests", 6),
     ("heats-benches", 6),
+    ("heats-quality", 6),
 ];
 /// The one edge within a layer: the wire converts the core's facts and views.
 const BESIDE: [(&str, &str); 1] = [("heats-wire", "heats-core")];
@@ -43,7 +44,7 @@ const KEPT: [(&str, &str, &str); 3] = [
     ("sled", "heats-replica", "the catalogue can be thrown away; nothing else may come to rely on it"),
 ];
 /// The packages that may use `anyhow`: a library names its errors.
-const ANYHOW: [&str; 5] = ["heats", "heats-testkit", "xtask", "heats-tests", "heats-benches"];
+const ANYHOW: [&str; 6] = ["heats", "heats-testkit", "xtask", "heats-tests", "heats-benches", "heats-quality"];
 
 pub struct Edges;
 

@@ -1,0 +1,123 @@
+//! What is compared, on what.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use heats_domain::SweepSpec;
+use heats_domain::document::{self, Format};
+use heats_domain::units::Span;
+use heats_sim::benchmark::Benchmark;
+
+/// A searcher with a stopper.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    search: &'static str,
+    early_stop: &'static str,
+}
+
+/// What every other setting is compared with.
+pub(crate) const YARDSTICK: &str = "random + asha";
+
+const WHOLE: &str = r#"{"algorithm": "none"}"#;
+/// On `rbv2_xgboost`, whose last step is 27, its last rung is the end.
+const HYPERBAND: &str = r#"{"algorithm": "hyperband", "min": 1, "max": 51}"#;
+/// With the ladder of the sweep file.
+const LADDER: &str = "";
+
+pub(crate) const SETTINGS: [Setting; 10] = [
+    Setting { name: "auto + asha", search: r#"{"algorithm": "auto"}"#, early_stop: LADDER },
+    Setting { name: YARDSTICK, search: r#"{"algorithm": "random"}"#, early_stop: LADDER },
+    Setting { name: "auto + hyperband", search: r#"{"algorithm": "auto"}"#, early_stop: HYPERBAND },
+    Setting { name: "bohb + asha", search: r#"{"algorithm": "bohb"}"#, early_stop: LADDER },
+    Setting { name: "tpe + asha", search: r#"{"algorithm": "tpe"}"#, early_stop: LADDER },
+    Setting { name: "auto", search: r#"{"algorithm": "auto"}"#, early_stop: WHOLE },
+    Setting { name: "gp", search: r#"{"algorithm": "gp"}"#, early_stop: WHOLE },
+    Setting { name: "tpe", search: r#"{"algorithm": "tpe"}"#, early_stop: WHOLE },
+    Setting { name: "cmaes", search: r#"{"algorithm": "cmaes"}"#, early_stop: WHOLE },
+    Setting { name: "random", search: r#"{"algorithm": "random"}"#, early_stop: WHOLE },
+];
+
+/// Some tasks, a number of agents, and the budgets after which regret is looked at.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    benchmark: &'static str,
+    /// Those that choices were made on, then those that were looked at only afterwards.
+    tuned: &'static [&'static str],
+    kept_back: &'static [&'static str],
+    pub(crate) agents: u32,
+    /// In average full trainings, for each agent; ascending.
+    pub(crate) budgets: &'static [f64],
+    /// Settings that are not run here, since they cost more than they would tell.
+    left_out: &'static [&'static str],
+}
+
+pub(crate) const SUITES: [Suite; 3] = [
+    Suite {
+        name: "lcbench-4-agents",
+        benchmark: "lcbench",
+        tuned: &["189909", "168868", "167184"],
+        kept_back: &["167168", "168331", "167152"],
+        agents: 4,
+        budgets: &[1.0, 2.0, 5.0, 10.0],
+        left_out: &[],
+    },
+    Suite {
+        name: "lcbench-32-agents",
+        benchmark: "lcbench",
+        tuned: &["189909", "168868", "167184"],
+        kept_back: &["167168", "168331", "167152"],
+        agents: 32,
+        budgets: &[1.0, 2.0],
+        left_out: &["auto + hyperband", "bohb + asha", "cmaes"],
+    },
+    Suite {
+        name: "rbv2_xgboost-4-agents",
+        benchmark: "rbv2_xgboost",
+        tuned: &["1501", "12"],
+        kept_back: &["40499", "16"],
+        agents: 4,
+        budgets: &[1.0, 2.0, 5.0],
+        left_out: &[],
+    },
+];
+
+/// One task of a suite.
+pub(crate) struct Task {
+    pub(crate) benchmark: Benchmark,
+    pub(crate) is_kept_back: bool,
+}
+
+impl Setting {
+    pub(crate) fn fits(&self, suite: &Suite) -> bool {
+        !suite.left_out.contains(&self.name)
+    }
+}
+
+impl Suite {
+    pub(crate) fn open(&self, data: &Path) -> Result<Vec<Task>> {
+        let files = |name: &str| std::fs::read(data.join(name)).map_err(|error| error.to_string());
+        let tuned = self.tuned.iter().map(|id| (id, false));
+        let all = tuned.chain(self.kept_back.iter().map(|id| (id, true)));
+        all.map(|(id, is_kept_back)| {
+            let benchmark = Benchmark::open(&format!("{}/{id}", self.benchmark), &files)?;
+            Ok(Task { benchmark, is_kept_back })
+        })
+        .collect()
+    }
+
+    /// The sweep of a setting on a task, ended by the largest budget.
+    pub(crate) fn spec(&self, setting: &Setting, task: &Task, seed: u64) -> Result<SweepSpec> {
+        let path = format!("{}/{}.yaml", env!("CARGO_MANIFEST_DIR"), self.benchmark);
+        let bytes = std::fs::read(&path).with_context(|| path.clone())?;
+        let (mut spec, _) = document::read(&bytes, Format::Yaml).map_err(|faults| anyhow!("{path}: {faults}"))?;
+        spec.search = serde_json::from_str(setting.search)?;
+        spec.search.seed = Some(seed);
+        if !setting.early_stop.is_empty() {
+            spec.early_stop = serde_json::from_str(setting.early_stop)?;
+        }
+        let most = self.budgets.last().copied().unwrap_or(1.0);
+        let ms = (task.benchmark.full_cost_s() * most * 1e3).round() as u64;
+        (spec.budget.wall, spec.budget.trials) = (Some(Span { ms }), Some(1_000_000));
+        Ok(spec)
+    }
+}
