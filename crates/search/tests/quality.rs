@@ -1,4 +1,4 @@
-//! Whether searching pays: TPE against random draws on functions whose optimum is known, over many seeds.
+//! Whether searching pays: each searcher that learns against random draws on functions whose optimum is known, over many seeds.
 //!
 //! Says nothing about time, and nothing about real training runs.
 
@@ -47,13 +47,13 @@ fn bests(space: &Space, algorithm: &str, parallel: u32, loss: impl Fn(&Params) -
     bests
 }
 
-/// TPE's median is at most `share` of random's, and most of its runs beat random's median.
-fn check_beats_random(space: &Space, parallel: u32, share: f64, loss: impl Fn(&Params) -> f64 + Copy) {
-    let tpe = bests(space, "tpe", parallel, loss);
+/// The median of `algorithm` is at most `share` of random's, and most of its runs beat random's median.
+fn check_beats_random(algorithm: &str, space: &Space, parallel: u32, share: f64, loss: impl Fn(&Params) -> f64 + Copy) {
+    let learned = bests(space, algorithm, parallel, loss);
     let random = bests(space, "random", parallel, loss);
     let median = |bests: &[f64]| bests[bests.len() / 2];
-    let wins = tpe.iter().filter(|best| **best < median(&random)).count();
-    assert!(median(&tpe) < share * median(&random), "medians {} and {}", median(&tpe), median(&random));
+    let wins = learned.iter().filter(|best| **best < median(&random)).count();
+    assert!(median(&learned) < share * median(&random), "medians {} and {}", median(&learned), median(&random));
     assert!(wins >= 17, "{wins} of {SEEDS} runs beat the median of random draws");
 }
 
@@ -98,27 +98,44 @@ fn mixed_loss(params: &Params) -> f64 {
 
 #[test]
 fn tpe_beats_random_on_a_quadratic() {
-    check_beats_random(&quadratic(), 1, 0.3, quadratic_loss);
+    check_beats_random("tpe", &quadratic(), 1, 0.3, quadratic_loss);
 }
 
 #[test]
 fn tpe_beats_random_with_eight_trials_side_by_side() {
-    check_beats_random(&quadratic(), 8, 0.6, quadratic_loss);
+    check_beats_random("tpe", &quadratic(), 8, 0.6, quadratic_loss);
 }
 
 #[test]
 fn tpe_beats_random_on_a_mixed_and_conditional_space() {
-    check_beats_random(&mixed(), 1, 0.7, mixed_loss);
+    check_beats_random("tpe", &mixed(), 1, 0.7, mixed_loss);
 }
 
 #[test]
 fn tpe_beats_random_under_a_constraint() {
     let mut space = quadratic();
     space.constraints = vec![Expr::parse("x0 + x1 <= 1.5").expect("parses"), Expr::parse("x2 >= x3").expect("parses")];
-    check_beats_random(&space, 1, 0.5, |params| {
+    check_beats_random("tpe", &space, 1, 0.5, |params| {
         assert!(number(params, "x0") + number(params, "x1") <= 1.5);
         quadratic_loss(params)
     });
+}
+
+#[test]
+fn gp_and_auto_come_far_closer_than_random_on_a_quadratic() {
+    check_beats_random("gp", &quadratic(), 1, 0.02, quadratic_loss);
+    check_beats_random("auto", &quadratic(), 1, 0.02, quadratic_loss);
+}
+
+#[test]
+fn gp_beats_random_with_eight_trials_side_by_side() {
+    check_beats_random("gp", &quadratic(), 8, 0.1, quadratic_loss);
+}
+
+#[test]
+fn gp_and_auto_beat_random_on_a_mixed_and_conditional_space() {
+    check_beats_random("gp", &mixed(), 1, 0.3, mixed_loss);
+    check_beats_random("auto", &mixed(), 1, 0.3, mixed_loss);
 }
 
 #[test]
@@ -128,7 +145,7 @@ fn tpe_finds_the_best_of_a_finite_space_sooner_than_random() {
     let loss = |params: &Params| {
         (number(params, "a") - 3.0).powi(2) + (number(params, "b") - 15.0).powi(2) + (number(params, "c") - 8.0).powi(2)
     };
-    check_beats_random(&space, 1, 0.5, loss);
+    check_beats_random("tpe", &space, 1, 0.5, loss);
 }
 
 #[test]

@@ -22,6 +22,8 @@ const REFIT_STEP: usize = 60;
 /// Of more observations at one rung than this, those of the best half and as many of the others are kept, and those since the
 /// last choice of hyperparameters: the cost of a suggestion grows with the square of what is kept.
 const KEPT_MAX: usize = 200;
+/// So many trials that run or failed are taken into account: each costs as much as one that was observed.
+const UNSETTLED_MAX: usize = 64;
 /// How many observations a choice of hyperparameters takes at least.
 const REFIT_FIRST: usize = 5;
 /// So many rungs are told apart.
@@ -93,6 +95,14 @@ impl Ladder {
     /// How many trials came to the lowest rung.
     pub fn known(&self) -> usize {
         self.trials.iter().filter(|course| course.passed > 0).count()
+    }
+
+    /// Those that run or failed, in the order in which they were created; of many the last [`UNSETTLED_MAX`].
+    fn unsettled(&self) -> Vec<&Course> {
+        let all = self.trials.iter().rev().filter(|course| course.status != Status::Ended);
+        let mut last: Vec<&Course> = all.take(UNSETTLED_MAX).collect();
+        last.reverse();
+        last
     }
 
     /// Takes one event in.
@@ -267,7 +277,7 @@ impl Model {
             process.settle(values);
         }
         // Whoever runs is taken to come out as expected, so that the next one goes elsewhere; whoever failed too.
-        for course in ladder.trials.iter().filter(|course| course.status != Status::Ended) {
+        for course in ladder.unsettled() {
             for process in self.processes.iter_mut().skip(course.passed) {
                 process.push(&course.point);
             }
@@ -277,11 +287,10 @@ impl Model {
     /// The lowest loss that is to be improved on: the lowest reported, or lower where a trial that runs is expected to
     /// come to it.
     pub fn best(&self, ladder: &Ladder) -> f64 {
-        let of = |course: &Course| {
-            let reported = if course.passed > 0 { self.warp.of(course.best) } else { f64::INFINITY };
-            if course.status == Status::Running { reported.min(self.guess(&course.point).mean) } else { reported }
-        };
-        ladder.trials.iter().map(of).fold(f64::INFINITY, f64::min)
+        let reported = ladder.trials.iter().filter(|course| course.passed > 0).map(|course| self.warp.of(course.best));
+        let running = ladder.unsettled().into_iter().filter(|course| course.status == Status::Running);
+        let expected = running.map(|course| self.mean(&course.point));
+        reported.chain(expected).fold(f64::INFINITY, f64::min)
     }
 
     /// The points that are expected to come to the lowest losses, of all that were tried.
@@ -527,6 +536,18 @@ mod tests {
         let model = Model::new(&ladder, &plane(), None).expect("has seen enough");
         let (ended, stopped) = (model.guess(&[0.2]).variance, model.guess(&[0.8]).variance);
         assert!(ended < 0.5 * stopped, "{ended} {stopped}");
+    }
+
+    #[test]
+    fn of_a_great_many_that_run_the_last_count() {
+        let mut ladder = climbed();
+        (100..300).for_each(|trial| created(&mut ladder, trial, f64::from(trial) / 300.0));
+        ended(&mut ladder, 299, Outcome::Failed);
+        let points: Vec<f64> = ladder.unsettled().iter().map(|course| course.point[0]).collect();
+        assert_eq!(points.len(), UNSETTLED_MAX);
+        assert!(points.windows(2).all(|pair| pair[0] < pair[1]) && points[63] > 0.99, "{points:?}");
+        let model = Model::new(&ladder, &plane(), None).expect("has seen enough");
+        assert!(model.processes.iter().all(|process| process.len() <= 10 + UNSETTLED_MAX));
     }
 
     #[test]
