@@ -25,8 +25,8 @@ pub const ENTRY: Entry = Entry {
 #[serde(default, deny_unknown_fields)]
 pub struct AutoParams {
     /// How many trials must have come to the first rung (or completed, where nothing is stopped early) before anything is
-    /// learned: until then configurations are drawn at random. As many as there are parameters where it is not given, and at
-    /// least 5.
+    /// learned: until then configurations are drawn at random. Two for each parameter where it is not given, and from 5 to
+    /// 20.
     pub n_startup_trials: Option<u32>,
     /// The share of configurations that are drawn at random all the same, so that no mistake of the model lasts. More are
     /// while few trials are known; none are where it is 0.
@@ -44,7 +44,8 @@ fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
     if !(0.0..=1.0).contains(&params.random_fraction) {
         return Err(vec![Complaint::about("random_fraction", "`random_fraction` must be between 0 and 1")]);
     }
-    let startup = params.n_startup_trials.unwrap_or_else(|| (problem.space.searched().count() as u32).max(5));
+    let axes = problem.space.searched().count() as u32;
+    let startup = params.n_startup_trials.unwrap_or_else(|| axes.saturating_mul(2).clamp(5, 20));
     Ok(Box::new(Modelled::new(problem, &problem.rungs, startup, params.random_fraction)))
 }
 
