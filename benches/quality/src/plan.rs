@@ -41,9 +41,7 @@ pub(crate) const SETTINGS: [Setting; 10] = [
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
     benchmark: &'static str,
-    /// Those that choices were made on, then those that were looked at only afterwards.
-    tuned: &'static [&'static str],
-    kept_back: &'static [&'static str],
+    tasks: &'static [&'static str],
     pub(crate) agents: u32,
     /// In average full trainings, for each agent; ascending.
     pub(crate) budgets: &'static [f64],
@@ -51,21 +49,28 @@ pub(crate) struct Suite {
     left_out: &'static [&'static str],
 }
 
-pub(crate) const SUITES: [Suite; 3] = [
+pub(crate) const SUITES: [Suite; 4] = [
     Suite {
         name: "lcbench-4-agents",
         benchmark: "lcbench",
-        tuned: &["189909", "168868", "167184"],
-        kept_back: &["167168", "168331", "167152"],
+        tasks: &["189909", "168868", "167184", "167168", "168331", "167152"],
         agents: 4,
         budgets: &[1.0, 2.0, 5.0, 10.0],
         left_out: &[],
     },
+    // Nobody looked at these before all choices were made.
+    Suite {
+        name: "lcbench-others-4-agents",
+        benchmark: "lcbench",
+        tasks: &["168910", "167149", "126029", "189862"],
+        agents: 4,
+        budgets: &[1.0, 2.0, 5.0, 10.0],
+        left_out: &["auto + hyperband", "cmaes"],
+    },
     Suite {
         name: "lcbench-32-agents",
         benchmark: "lcbench",
-        tuned: &["189909", "168868", "167184"],
-        kept_back: &["167168", "168331", "167152"],
+        tasks: &["189909", "168868", "167184", "167168", "168331", "167152"],
         agents: 32,
         budgets: &[1.0, 2.0],
         left_out: &["auto + hyperband", "bohb + asha", "cmaes"],
@@ -73,19 +78,12 @@ pub(crate) const SUITES: [Suite; 3] = [
     Suite {
         name: "rbv2_xgboost-4-agents",
         benchmark: "rbv2_xgboost",
-        tuned: &["1501", "12"],
-        kept_back: &["40499", "16"],
+        tasks: &["1501", "12", "40499", "16"],
         agents: 4,
         budgets: &[1.0, 2.0, 5.0],
         left_out: &[],
     },
 ];
-
-/// One task of a suite.
-pub(crate) struct Task {
-    pub(crate) benchmark: Benchmark,
-    pub(crate) is_kept_back: bool,
-}
 
 impl Setting {
     pub(crate) fn fits(&self, suite: &Suite) -> bool {
@@ -94,19 +92,14 @@ impl Setting {
 }
 
 impl Suite {
-    pub(crate) fn open(&self, data: &Path) -> Result<Vec<Task>> {
+    pub(crate) fn open(&self, data: &Path) -> Result<Vec<Benchmark>> {
         let files = |name: &str| std::fs::read(data.join(name)).map_err(|error| error.to_string());
-        let tuned = self.tuned.iter().map(|id| (id, false));
-        let all = tuned.chain(self.kept_back.iter().map(|id| (id, true)));
-        all.map(|(id, is_kept_back)| {
-            let benchmark = Benchmark::open(&format!("{}/{id}", self.benchmark), &files)?;
-            Ok(Task { benchmark, is_kept_back })
-        })
-        .collect()
+        let open = |id: &&str| Ok(Benchmark::open(&format!("{}/{id}", self.benchmark), &files)?);
+        self.tasks.iter().map(open).collect()
     }
 
     /// The sweep of a setting on a task, ended by the largest budget.
-    pub(crate) fn spec(&self, setting: &Setting, task: &Task, seed: u64) -> Result<SweepSpec> {
+    pub(crate) fn spec(&self, setting: &Setting, task: &Benchmark, seed: u64) -> Result<SweepSpec> {
         let path = format!("{}/{}.yaml", env!("CARGO_MANIFEST_DIR"), self.benchmark);
         let bytes = std::fs::read(&path).with_context(|| path.clone())?;
         let (mut spec, _) = document::read(&bytes, Format::Yaml).map_err(|faults| anyhow!("{path}: {faults}"))?;
@@ -116,7 +109,7 @@ impl Suite {
             spec.early_stop = serde_json::from_str(setting.early_stop)?;
         }
         let most = self.budgets.last().copied().unwrap_or(1.0);
-        let ms = (task.benchmark.full_cost_s() * most * 1e3).round() as u64;
+        let ms = (task.full_cost_s() * most * 1e3).round() as u64;
         (spec.budget.wall, spec.budget.trials) = (Some(Span { ms }), Some(1_000_000));
         Ok(spec)
     }

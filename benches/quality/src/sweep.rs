@@ -6,17 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use heats_sim::benchmark::Training;
+use heats_sim::benchmark::{Benchmark, Training};
 use heats_sim::{SimConfig, simulate};
 use serde_json::{Value, json};
 
-use crate::plan::{Setting, Suite, Task};
+use crate::plan::{Setting, Suite};
 
 /// One sweep to run.
 pub(crate) struct Job<'a> {
     pub(crate) suite: &'a Suite,
     pub(crate) setting: &'a Setting,
-    pub(crate) task: &'a Task,
+    pub(crate) task: &'a Benchmark,
     pub(crate) number: u64,
     pub(crate) seed: u64,
 }
@@ -25,7 +25,6 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Ran {
     pub(crate) setting: &'static str,
     pub(crate) task: String,
-    pub(crate) is_kept_back: bool,
     pub(crate) number: u64,
     seed: u64,
     /// The budget after which each better value was found, and the regret from then on.
@@ -75,7 +74,7 @@ pub(crate) fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Ran>> {
 fn run(job: &Job<'_>) -> Result<Ran> {
     let Job { suite, setting, task, number, seed } = job;
     let spec = suite.spec(setting, task, *seed)?;
-    let mut training = Training::new(&task.benchmark, &spec.early_stop);
+    let mut training = Training::new(task, &spec.early_stop);
     let config = SimConfig { agents: suite.agents, seed: *seed, ..SimConfig::default() };
     let begun = Instant::now();
     let simulated = simulate(&spec, &mut training, config);
@@ -83,14 +82,13 @@ fn run(job: &Job<'_>) -> Result<Ran> {
     if let Some(error) = training.broken() {
         bail!("{error}");
     }
-    let report = simulated.with_context(|| format!("{} on {}", setting.name, task.benchmark.name()))?;
-    let unit_ms = task.benchmark.full_cost_s() * 1e3;
-    let regret = |value: f64| task.benchmark.target().regret(value);
+    let report = simulated.with_context(|| format!("{} on {}", setting.name, task.name()))?;
+    let unit_ms = task.full_cost_s() * 1e3;
+    let regret = |value: f64| task.target().regret(value);
     let improvements = report.improvements.iter().map(|(at_ms, value)| (*at_ms as f64 / unit_ms, regret(*value)));
     let mut ran = Ran {
         setting: setting.name,
-        task: task.benchmark.name().to_owned(),
-        is_kept_back: task.is_kept_back,
+        task: task.name().to_owned(),
         number: *number,
         seed: *seed,
         improvements: improvements.collect(),

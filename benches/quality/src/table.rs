@@ -7,8 +7,7 @@ use crate::plan::{Suite, YARDSTICK};
 use crate::statistics::{Estimate, Of, mean, mean_ranks, ratio};
 use crate::sweep::Ran;
 
-/// Mean regret by setting and budget, in thousandths; then against the yardstick, on all tasks and on those that nothing was
-/// chosen by.
+/// Mean regret by setting and budget, in thousandths; then against the yardstick.
 pub(crate) fn markdown(suite: &Suite, runs: &[Ran]) -> String {
     let settings = by_setting(runs);
     let mut out = format!("### {}\n\n", suite.name);
@@ -24,31 +23,25 @@ pub(crate) fn markdown(suite: &Suite, runs: &[Ran]) -> String {
         writeln!(out, "| | {} | mean rank at {} | seconds a sweep |", budgets.join(" | "), budgets[budgets.len() - 1]);
     let _ = writeln!(out, "|---|{}---|---|", "---|".repeat(budgets.len()));
     let last = suite.budgets.len() - 1;
-    let ranks = mean_ranks(&settings.iter().map(|(_, runs)| at(runs, last, &|_| true)).collect::<Vec<_>>());
+    let ranks = mean_ranks(&settings.iter().map(|(_, runs)| at(runs, last)).collect::<Vec<_>>());
     for ((name, runs), rank) in settings.iter().zip(ranks) {
-        let cells: Vec<String> =
-            (0..suite.budgets.len()).map(|place| thousandths(mean(&at(runs, place, &|_| true)))).collect();
+        let cells: Vec<String> = (0..suite.budgets.len()).map(|place| thousandths(mean(&at(runs, place)))).collect();
         let seconds = runs.iter().map(|ran| ran.decided_s).sum::<f64>() / runs.len() as f64;
         let _ = writeln!(out, "| {name} | {} | {rank:.1} | {seconds:.2} |", cells.join(" | "));
     }
     let Some((_, yardstick)) = settings.iter().find(|(name, _)| *name == YARDSTICK) else { return out };
-    for (title, only) in [
-        ("all tasks", &(|_: &Ran| true) as &dyn Fn(&Ran) -> bool),
-        ("tasks that nothing was chosen by", &|ran: &Ran| ran.is_kept_back),
-    ] {
-        let _ = writeln!(out, "\nRegret by that of `{YARDSTICK}`, {title}:\n");
-        let _ = writeln!(out, "| | {} |\n|---|{}", budgets.join(" | "), "---|".repeat(budgets.len()));
-        for (name, runs) in settings.iter().filter(|(name, _)| *name != YARDSTICK) {
-            let cell = |place| shares(ratio(&at(runs, place, only), &at(yardstick, place, only)));
-            let cells: Vec<String> = (0..suite.budgets.len()).map(cell).collect();
-            let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
-        }
+    let _ = writeln!(out, "\nRegret by that of `{YARDSTICK}`:\n");
+    let _ = writeln!(out, "| | {} |\n|---|{}", budgets.join(" | "), "---|".repeat(budgets.len()));
+    for (name, runs) in settings.iter().filter(|(name, _)| *name != YARDSTICK) {
+        let cells: Vec<String> =
+            (0..suite.budgets.len()).map(|place| shares(ratio(&at(runs, place), &at(yardstick, place)))).collect();
+        let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));
     }
     out
 }
 
-fn at<'a>(runs: &[&'a Ran], budget: usize, only: &dyn Fn(&Ran) -> bool) -> Vec<Of<'a>> {
-    runs.iter().filter(|ran| only(ran)).map(|ran| Of { task: &ran.task, value: ran.regrets[budget] }).collect()
+fn at<'a>(runs: &[&'a Ran], budget: usize) -> Vec<Of<'a>> {
+    runs.iter().map(|ran| Of { task: &ran.task, value: ran.regrets[budget] }).collect()
 }
 
 fn thousandths(Estimate { value, low, high }: Estimate) -> String {
