@@ -48,6 +48,19 @@ impl Context {
         Ok(Client::connect_as(self.settings.addresses(), options, self.settings.credentials()?)?)
     }
 
+    /// Runs `service` in a runtime of all processors until it has ended.
+    ///
+    /// # Errors
+    /// What the service returns.
+    pub fn serve<T>(service: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime =
+            tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+        let outcome = runtime.block_on(service);
+        // Everything that is to be kept is kept by now. What waits for a disk without room must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        outcome
+    }
+
     /// Runs `command` in a runtime of one thread: it waits for a coordinator and for little else.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ use crate::snapshot::{Loaded, SnapshotStore};
 use crate::types::{Answer, Payload, Types};
 use crate::watcher::Watcher;
 
+/// How long a node that is shut down waits for its catalogue, which can be made anew.
+const CATALOGUE_CLOSE: Duration = Duration::from_secs(5);
+
 /// Who leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
@@ -379,7 +382,7 @@ impl Replica {
             tracing::warn!(node_id = self.shared.node, %error, "the engine did not stop cleanly");
         }
         self.shared.log.close().await;
-        self.shared.catalogue.close().await;
+        self.shared.catalogue.close(CATALOGUE_CLOSE).await;
         self.shared.lock.lock().await.take();
     }
 }

@@ -59,11 +59,7 @@ pub struct LsArgs {
 /// Does what the verb says.
 pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
     match command {
-        AgentCommand::Start(args) => {
-            let runtime =
-                tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-            runtime.block_on(start(context, args))
-        }
+        AgentCommand::Start(args) => Context::serve(start(context, args)),
         AgentCommand::Ls(args) => context.block_on(ls(context, args)),
         AgentCommand::Show(args) => context.block_on(show::run(context, args)),
         AgentCommand::Drain(args) => context.block_on(drain::run(context, args)),

@@ -80,10 +80,9 @@ fn number(text: &str) -> Result<u64, String> {
 /// Runs a coordinator until it is told to stop.
 pub fn run(context: &Context, command: &CoordinatorCommand) -> Outcome {
     let CoordinatorCommand::Start(args) = command;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
     let data_dir = folder::make(&context.settings.data_dir())?;
     let config = configured(args, data_dir)?;
-    runtime.block_on(serve(config))
+    Context::serve(serve(config))
 }
 
 async fn serve(config: CoordinatorConfig) -> Outcome {

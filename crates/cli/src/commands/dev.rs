@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::run::Machine;
 use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
 use crate::host::{Host, HostOptions, Listen, Signals};
 use crate::settings::ADDRESS;
 use crate::{hints, live, words};
@@ -23,8 +23,7 @@ pub struct Args {
 
 /// Keeps a coordinator and agents up until Ctrl-C.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(serve(context, args))
+    Context::serve(serve(context, args))
 }
 
 async fn serve(context: &Context, args: &Args) -> Outcome {

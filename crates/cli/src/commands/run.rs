@@ -49,8 +49,7 @@ pub struct Machine {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     // Before anything is written.
     let loaded = sweepfile::load(&args.file, &args.overrides).map_err(sweepfile::Invalid::say)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(serve(context, args, &loaded))
+    Context::serve(serve(context, args, &loaded))
 }
 
 async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use heats_core::Record;
 use heats_domain::SweepId;
@@ -79,12 +80,13 @@ impl Catalogue {
         CatalogueError::Rebuilding
     }
 
-    /// Brings it up to date, closes it, and marks it as whole.
-    pub(crate) async fn close(&self) {
+    /// Brings it up to date, closes it, and marks it as whole. What is not closed by `limit` is left, and made anew at the
+    /// next start: on a disk without room sled may wait for what will never be written.
+    pub(crate) async fn close(&self, limit: Duration) {
         let (done, closed) = oneshot::channel();
-        if self.shared.close.send(done).is_ok() {
-            // Where the worker has ended there is nothing to close.
-            let _ = closed.await;
+        // Where the worker has ended there is nothing to close.
+        if self.shared.close.send(done).is_ok() && tokio::time::timeout(limit, closed).await.is_err() {
+            tracing::warn!("the catalogue does not close; the next start makes it anew");
         }
     }
 }
@@ -154,4 +156,19 @@ fn sync_tree(dir: &Path) -> std::io::Result<()> {
         }
     }
     fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_never_closes_it_keeps_nobody() {
+        let (close, mut closing) = mpsc::unbounded_channel();
+        let open = RwLock::new(Err(CatalogueError::Rebuilding));
+        let shared = Shared { open, applied: watch::channel(0).0, doubt: Notify::new(), close };
+        let catalogue = Catalogue { shared: Arc::new(shared) };
+        catalogue.close(Duration::from_millis(1)).await;
+        assert!(closing.recv().await.is_some(), "it was asked to");
+    }
 }

@@ -172,7 +172,11 @@ impl Worker {
     }
 
     fn set(&self, open: Result<sled::Db, CatalogueError>) {
-        *self.shared.open.write().unwrap_or_else(PoisonError::into_inner) = open;
+        let mut place = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, open);
+        // On a disk without room sled may never come back from this; whoever reads must not wait with it.
+        drop(place);
+        drop(before);
     }
 
     fn db(&self) -> Option<sled::Db> {
