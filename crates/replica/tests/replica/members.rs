@@ -58,8 +58,9 @@ async fn nothing_is_changed_that_would_leave_no_majority() {
         answered => panic!("{answered:?}"),
     }
     cluster.cut(silent);
-    // It counts as answering until it has been silent for as long as an election takes.
-    let silence = |member: &Member| member.silent_for.is_some_and(|silence| silence > ELECTION);
+    // It counts as answering until it has been silent for as long as an election takes. Who was cut off before this leader
+    // ever heard of it has never answered.
+    let silence = |member: &Member| member.silent_for.is_none_or(|silence| silence > ELECTION);
     let is_silent = || leader.members().iter().any(|member| member.node == silent && silence(member));
     until("the silence", is_silent).await;
     let refused = leader.remove(other).await.unwrap_err();
