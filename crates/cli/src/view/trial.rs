@@ -43,7 +43,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .time("started_at", trial.started_ms)
         .time("ended_at", trial.ended_ms)
         .seconds("duration", trial.ran_ms)
-        .with("stopped", trial.stopped.as_ref().map(|reason| Value::from(stopped(reason))))
+        .with("stopped", trial.stopped.as_ref().map(|reason| Value::from(verdict(Fields::new(), reason))))
         .with("failure", trial.failure.map(failure))
         .with("detail", trial.detail.as_str())
         .with("agent", trial.agent.map(|agent| agent.to_string()))
@@ -58,10 +58,10 @@ fn value(trial: &v1::TrialSummary) -> Option<f64> {
     trial.value.or_else(|| trial.last_value.filter(|value| !value.is_finite()))
 }
 
-/// A verdict's fields.
-fn stopped(reason: &StopReason) -> Fields {
+/// `fields`, and those of a verdict.
+pub fn verdict(fields: Fields, reason: &StopReason) -> Fields {
     let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
-    Fields::new()
+    fields
         .with("rule", rule.as_str())
         .with("step", *step)
         .number("value", *value)

@@ -19,8 +19,8 @@ use crate::{Event, Outcome};
 const REFIT_GROWTH: f64 = 1.2;
 /// And after so many more at the latest.
 const REFIT_STEP: usize = 60;
-/// Of more observations at one rung than this, those of the best half and as many of the others are kept, and those since the
-/// last choice of hyperparameters: the cost of a suggestion grows with the square of what is kept.
+/// Of more observations at one rung than this so many are kept, half of them the best there are and half spread over the
+/// others, beside those that came since the last choice of hyperparameters: the cost of a suggestion grows with the square of what is kept.
 const KEPT_MAX: usize = 200;
 /// So many trials that run or failed are taken into account: each costs as much as one that was observed.
 const UNSETTLED_MAX: usize = 64;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use heats_domain::spec::Objective;
-use heats_domain::{Params, StopReason, SweepSpec, TrialState};
+use heats_domain::{Params, SweepSpec, TrialState};
 use heats_sim::replay::{Replayed, Stop};
 use heats_wire::v1;
 use serde_json::{Map, Value};
@@ -213,17 +213,7 @@ fn rungs(stops: &[Stop]) -> Vec<String> {
 
 fn stopped(stop: &Stop) -> Fields {
     let Stop { trial, at_ms, reason } = stop;
-    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
-    Fields::new()
-        .with("number", *trial)
-        .seconds("after", *at_ms)
-        .with("rule", rule.as_str())
-        .with("step", *step)
-        .number("value", *value)
-        .with("rung", *rung)
-        .with("rank", *rank)
-        .with("peers", *peers)
-        .number("cutoff", *cutoff)
+    view::verdict(Fields::new().with("number", *trial).seconds("after", *at_ms), reason)
 }
 
 fn hours(ms: u64) -> f64 {
