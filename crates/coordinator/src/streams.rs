@@ -190,7 +190,7 @@ impl Streams {
                 Fact::TrialSettled(fact) => {
                     let Some(sweep) = state.sweeps.get(&fact.sweep) else { continue };
                     // `state` may be past this entry: a trial that went back to the queue may run again by now.
-                    let Some(trial) = sweep.trial(fact.trial).filter(|trial| trial.state.is_terminal()) else {
+                    let Some(trial) = sweep.trial(fact.trial).filter(|trial| trial.state.is_at_rest()) else {
                         continue;
                     };
                     let Some((attempt, lease)) = trial.live() else { continue };
@@ -216,6 +216,7 @@ impl Streams {
                 | Fact::TrialCreated(_)
                 | Fact::TrialStarted(_)
                 | Fact::TrialReported(_)
+                | Fact::TrialResumed(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)

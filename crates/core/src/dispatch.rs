@@ -4,7 +4,9 @@
 
 use heats_domain::{AgentId, Grant, Inventory, Params, SweepId, SweepSpec, TrialState};
 
-use crate::fact::{Fact, TrialCreated, TrialLeased};
+use heats_search::Promotion;
+
+use crate::fact::{Fact, TrialCreated, TrialLeased, TrialResumed};
 use crate::ops::drain::settled;
 use crate::sweep::Sweep;
 
@@ -75,7 +77,7 @@ pub enum Place {
     Ahead,
 }
 
-/// The next trial of `sweep` for `agent`: a waiting one, else a new one.
+/// The next trial of `sweep` for `agent`: a waiting one, else the one that its rule promotes, else a new one.
 ///
 /// # Errors
 /// The offer that is not a configuration.
@@ -84,6 +86,7 @@ pub fn next(
     agent: AgentId,
     grant: Grant,
     place: Place,
+    promotion: Option<Promotion>,
     suggestions: &mut dyn Suggestions,
 ) -> Result<Vec<Fact>, Offer> {
     let ahead = place == Place::Ahead;
@@ -91,6 +94,12 @@ pub fn next(
         |trial, attempt| Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial, attempt, agent, grant, ahead });
     if let Some(trial) = sweep.waiting.get_min().and_then(|&number| sweep.trial(number)) {
         return Ok(vec![lease(trial.number, trial.attempt() + 1)]);
+    }
+    if let Some((Promotion { reason, .. }, trial)) =
+        promotion.and_then(|p| sweep.trial(p.trial).map(|trial| (p, trial)))
+    {
+        let resumed = TrialResumed { sweep: sweep.id, trial: trial.number, reason };
+        return Ok(vec![Fact::TrialResumed(resumed), lease(trial.number, trial.attempt() + 1)]);
     }
     let fixed = sweep.queue.front();
     match suggestions.offer(sweep, fixed) {
@@ -112,9 +121,9 @@ pub fn reject(sweep: &Sweep) -> Vec<Fact> {
     vec![Fact::TrialCreated(created), settled(sweep, trial, TrialState::Infeasible, why)]
 }
 
-/// Whether the sweep could use a place now.
-pub fn is_hungry(sweep: &Sweep) -> bool {
-    sweep.may_lease() && (!sweep.waiting.is_empty() || sweep.may_create())
+/// Whether the sweep could use a place now; `promotes` is whether its rule lets a trial go on that holds at a rung.
+pub fn is_hungry(sweep: &Sweep, promotes: bool) -> bool {
+    sweep.may_lease() && (!sweep.waiting.is_empty() || sweep.may_create() || promotes)
 }
 
 /// The order in which sweeps are asked: fewest leases first, so that each gets its share, then the oldest.

@@ -33,7 +33,7 @@ pub struct FactCell {
     /// The fact.
     #[prost(
         oneof = "Fact",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
     )]
     pub fact: Option<Fact>,
 }
@@ -113,6 +113,9 @@ pub enum Fact {
     /// The cluster was made anew from a backup.
     #[prost(message, tag = "24")]
     ClusterRestored(ClusterRestored),
+    /// A trial that held at a rung goes on: it waits for an agent again.
+    #[prost(message, tag = "25")]
+    TrialResumed(TrialResumed),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -358,10 +361,10 @@ pub struct TrialSettled {
     /// The trial.
     #[prost(uint32, tag = "2")]
     pub trial: u32,
-    /// Waiting (it will be tried again), or a terminal state.
+    /// Waiting (it will be tried again), paused (a rule has it hold at a rung), or a terminal state.
     #[prost(enumeration = "heats_domain::TrialState", tag = "3")]
     pub state: i32,
-    /// The verdict, where a rule stopped it.
+    /// The verdict, where a rule stopped it or has it hold.
     #[prost(message, optional, tag = "4")]
     pub reason: Option<StopReason>,
     /// The failure used up one of the trial's retries.
@@ -370,6 +373,20 @@ pub struct TrialSettled {
     /// For people, where there is no verdict.
     #[prost(string, tag = "6")]
     pub why: String,
+}
+
+/// See [`Fact::TrialResumed`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialResumed {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The verdict by which its rule lets it go on.
+    #[prost(message, required, tag = "3")]
+    pub reason: StopReason,
 }
 
 /// See [`Fact::AttemptEnded`].
@@ -553,6 +570,7 @@ impl Fact {
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
             Self::TrialPlaced(f) => f.sweep,
+            Self::TrialResumed(f) => f.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -574,6 +592,7 @@ impl Fact {
             Self::TrialSettled(f) => Some(f.trial),
             Self::AttemptEnded(f) => Some(f.trial),
             Self::TrialPlaced(f) => Some(f.trial),
+            Self::TrialResumed(f) => Some(f.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -613,6 +632,7 @@ impl Fact {
             | Self::PointEnqueued(_)
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
+            | Self::TrialResumed(_)
             | Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -644,6 +664,7 @@ impl Fact {
             Self::AttemptEnded(_) => "attempt_ended",
             Self::AgentAttached(_) => "agent_attached",
             Self::TrialPlaced(_) => "trial_placed",
+            Self::TrialResumed(_) => "trial_resumed",
             Self::TokenCreated(_) => "token_created",
             Self::TokenUsed(_) => "token_used",
             Self::TokenRevoked(_) => "token_revoked",

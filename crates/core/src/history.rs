@@ -6,6 +6,7 @@ use heats_search::{Event, Outcome, Problem, Searcher, Setting, Stopper, build_se
 use crate::fact::Fact;
 use crate::refusal::Refusal;
 use crate::sweep::Sweep;
+use crate::trial::Trial;
 
 /// What `fact` means to a searcher or a stopper; `sweep` has it in its journal already.
 ///
@@ -24,15 +25,17 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
                 TrialState::Completed => {
                     Outcome::Completed(trial.best.map_or(f64::INFINITY, |best| sweep.loss(best.value)))
                 }
-                TrialState::Stopped => {
-                    Outcome::Stopped(trial.last_value.map_or(f64::INFINITY, |value| sweep.loss(value)))
-                }
+                TrialState::Stopped => Outcome::Stopped(last_loss(sweep, trial)),
                 TrialState::Failed | TrialState::Cancelled => Outcome::Failed,
                 TrialState::Infeasible => Outcome::Infeasible,
-                TrialState::Waiting | TrialState::Leased | TrialState::Running | TrialState::Paused => return None,
+                TrialState::Paused => {
+                    return Some(Event::Paused { trial: fact.trial, loss: last_loss(sweep, trial) });
+                }
+                TrialState::Waiting | TrialState::Leased | TrialState::Running => return None,
             };
             Some(Event::Ended { trial: fact.trial, outcome })
         }
+        Fact::TrialResumed(fact) => Some(Event::Resumed { trial: fact.trial }),
         Fact::SweepSubmitted(_)
         | Fact::SweepPaused(_)
         | Fact::SweepResumed(_)
@@ -55,6 +58,10 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::TokenRevoked(_)
         | Fact::AgentJoined(_) => None,
     }
+}
+
+fn last_loss(sweep: &Sweep, trial: &Trial) -> f64 {
+    trial.last_value.map_or(f64::INFINITY, |value| sweep.loss(value))
 }
 
 /// The seed that a trial's process gets: the same for every attempt, different for every trial.
@@ -159,10 +166,7 @@ mod tests {
         }
         cluster.finish(key, End::Exited(0));
         let losses: Vec<f64> = events_from(cluster.sweep(id), 0)
-            .filter_map(|event| match event {
-                Event::Reported { loss, .. } => Some(loss),
-                Event::Created { .. } | Event::Ended { .. } => None,
-            })
+            .filter_map(|event| if let Event::Reported { loss, .. } = event { Some(loss) } else { None })
             .collect();
         assert_eq!(losses, [-2.0, f64::INFINITY, f64::INFINITY, f64::INFINITY]);
     }

@@ -81,6 +81,9 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     );
     let waits = trial.state == TrialState::Waiting;
     violation(found, waits == sweep.waiting.contains(&number), "T4", "the queue names the waiting trials", place);
+    let holds = trial.state == TrialState::Paused;
+    let what = "the set of paused trials names those that hold at a rung";
+    violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
     if let Some((attempt, lease)) = trial.live() {
         let held = state.leases.get(&lease.agent).and_then(|held| held.get(&(sweep.id, number)));
         violation(found, held.is_some_and(|held| held.attempt == attempt), "T1", "a lease is held by its agent", place);

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId, TokenId};
-use heats_search::Stopper;
+use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId, TokenId, TrialState};
+use heats_search::{Promotion, Stopper};
 
 use crate::dispatch::{self, Offer, Place, Suggestions};
 use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
@@ -120,13 +120,16 @@ impl Leading {
     pub fn new(term: u64, numbered: u64, state: State) -> Self {
         let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
+        // A rule is made when a report asks for it; that of trials which hold at a rung is asked about them before that.
+        let holding = state.sweeps.values().filter(|sweep| !sweep.paused.is_empty());
+        let stoppers = holding.filter_map(|sweep| Some((sweep.id, history::stopper(sweep).ok()?))).collect();
         Self {
             term,
             numbered,
             draft: state,
             now_ms,
             facts: Vec::new(),
-            stoppers: BTreeMap::new(),
+            stoppers,
             active,
             attached: BTreeSet::new(),
             unable: BTreeSet::new(),
@@ -258,11 +261,11 @@ impl Leading {
     /// See [`TurnError`].
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         let mut queue: BTreeSet<(usize, SweepId)> =
-            self.active().filter(|s| dispatch::is_hungry(s)).map(|s| dispatch::turn(s)).collect();
+            self.active().filter(|s| self.is_hungry(s)).map(|s| dispatch::turn(s)).collect();
         // Places only fill up during a call: where a sweep did not fit, it need not look again.
         let mut from: BTreeMap<SweepId, AgentId> = BTreeMap::new();
         while let Some((_, id)) = queue.pop_first() {
-            let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| dispatch::is_hungry(s)) else { continue };
+            let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| self.is_hungry(s)) else { continue };
             let first = from.get(&id).copied().unwrap_or(AgentId { bits: 0 });
             let mut places = self.free.range(first..);
             let place = places.find_map(|(agent, free)| Some((*agent, dispatch::fit(&sweep.spec, free)?)));
@@ -286,7 +289,7 @@ impl Leading {
     /// See [`TurnError`].
     pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         let fits_nowhere = |sweep: &Sweep| self.free.values().all(|free| dispatch::fit(&sweep.spec, free).is_none());
-        let brisk = |sweep: &Arc<Sweep>| dispatch::is_hungry(sweep) && dispatch::is_brisk(sweep) && fits_nowhere(sweep);
+        let brisk = |sweep: &Arc<Sweep>| self.is_hungry(sweep) && dispatch::is_brisk(sweep) && fits_nowhere(sweep);
         let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
         let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.free.keys().copied().collect() };
         for agent in agents {
@@ -307,7 +310,7 @@ impl Leading {
             return None;
         }
         let whole = &self.draft.agent(agent)?.inventory;
-        let hungry = sweeps.iter().filter_map(|id| self.draft.sweeps.get(id)).filter(|s| dispatch::is_hungry(s));
+        let hungry = sweeps.iter().filter_map(|id| self.draft.sweeps.get(id)).filter(|s| self.is_hungry(s));
         let fitting = hungry.filter_map(|s| Some((dispatch::turn(s), dispatch::fit(&s.spec, whole)?)));
         fitting.min_by_key(|(turn, _)| *turn).map(|((_, id), grant)| (id, grant))
     }
@@ -322,7 +325,7 @@ impl Leading {
         suggestions: &mut dyn Suggestions,
     ) -> Result<bool, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        match dispatch::next(sweep, agent, grant, place, suggestions) {
+        match dispatch::next(sweep, agent, grant, place, self.promotion(sweep), suggestions) {
             Ok(facts) => {
                 self.record_all(facts)?;
                 Ok(true)
@@ -387,7 +390,7 @@ impl Leading {
         for id in touched {
             // Each round ends or drains the sweep, so there are at most three.
             while let Some(sweep) = self.draft.sweeps.get(&id) {
-                let follow = drain::settle(sweep);
+                let follow = drain::settle(sweep, self.promotion(sweep).is_some());
                 if follow.is_empty() {
                     break;
                 }
@@ -448,6 +451,7 @@ impl Leading {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
+            | Fact::TrialResumed(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
             | Fact::TokenCreated(_)
@@ -472,6 +476,22 @@ impl Leading {
             }
         }
         Ok(())
+    }
+
+    fn is_hungry(&self, sweep: &Sweep) -> bool {
+        dispatch::is_hungry(sweep, self.promotion(sweep).is_some())
+    }
+
+    /// The trial that the sweep's rule lets go on next, of those that hold at a rung. One whose process has not ended yet
+    /// has to wait for that.
+    fn promotion(&self, sweep: &Sweep) -> Option<Promotion> {
+        if sweep.paused.is_empty() {
+            return None;
+        }
+        let stopper = self.stoppers.get(&sweep.id)?.as_ref()?;
+        let promotion = stopper.promotion(sweep.may_create())?;
+        let trial = sweep.trial(promotion.trial)?;
+        (trial.state == TrialState::Paused && trial.live().is_none()).then_some(promotion)
     }
 
     fn recount(&mut self, agent: AgentId) {

@@ -12,7 +12,7 @@ use prost::Message;
 
 use crate::fact::{
     AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
-    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialSettled, TrialStarted,
+    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialResumed, TrialSettled, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::token::Token;
@@ -183,6 +183,7 @@ impl State {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
+            | Fact::TrialResumed(_)
             | Fact::AttemptEnded(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
@@ -384,6 +385,7 @@ impl Sweep {
             Fact::TrialStarted(fact) => self.trial_started(fact, at_ms)?,
             Fact::TrialReported(fact) => self.trial_reported(fact)?,
             Fact::TrialSettled(fact) => self.trial_settled(fact)?,
+            Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
             Fact::TrialPlaced(fact) => {
                 live_attempt(self.touch(fact.trial)?, fact.attempt)?;
@@ -468,8 +470,8 @@ impl Sweep {
         let place = self.last_record();
         let trial = self.touched(fact.trial)?;
         live_attempt(trial, fact.attempt)?;
-        if trial.state.is_terminal() {
-            return Err("the trial is terminal");
+        if trial.state.is_at_rest() {
+            return Err("the trial is at rest");
         }
         if trial.last_step.is_some_and(|last| fact.step <= last) {
             return Err("the step was reported before");
@@ -498,15 +500,13 @@ impl Sweep {
         let (best, live) = (trial.best, trial.live().is_some());
         let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
         match state {
-            TrialState::Leased | TrialState::Running | TrialState::Paused => {
-                return Err("a trial does not settle there");
-            }
+            TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
             TrialState::Waiting => {
                 if live {
                     return Err("a trial with a live lease does not wait");
                 }
             }
-            TrialState::Completed => {}
+            TrialState::Paused | TrialState::Completed => {}
             TrialState::Stopped => {
                 if let Some(reason) = &fact.reason {
                     *self.stopped_by.entry((reason.rule.clone(), reason.rung.unwrap_or(0))).or_insert(0) += 1;
@@ -521,6 +521,17 @@ impl Sweep {
             }
         }
         self.enter(fact.trial, state)
+    }
+
+    fn trial_resumed(&mut self, fact: &TrialResumed) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.state != TrialState::Paused {
+            return Err("the trial does not hold at a rung");
+        }
+        if trial.live().is_some() {
+            return Err("a trial with a live lease does not wait");
+        }
+        self.enter(fact.trial, TrialState::Waiting)
     }
 
     fn attempt_ended(&mut self, fact: &AttemptEnded, at_ms: u64) -> Result<(), &'static str> {
@@ -569,6 +580,11 @@ impl Sweep {
         self.counts.leave(before);
         self.counts.enter(state);
         self.forgiven = self.forgiven.min(self.counts.of(TrialState::Failed));
+        if state == TrialState::Paused {
+            self.paused.insert(number);
+        } else {
+            self.paused.remove(&number);
+        }
         if state == TrialState::Waiting {
             self.waiting.insert(number);
             // A trial that is tried again is ranked by what it reported before.

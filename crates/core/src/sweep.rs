@@ -44,6 +44,8 @@ pub struct Sweep {
     pub waiting: OrdSet<u32>,
     /// Trials that hold a lease.
     pub live: OrdSet<u32>,
+    /// Trials that hold at a rung. One of them may still hold a lease, until its process has ended.
+    pub paused: OrdSet<u32>,
     /// Trials per state.
     pub counts: Counts,
     /// Trials with a value, best first.
@@ -169,6 +171,7 @@ impl Sweep {
             queue: spec.search.enqueue.iter().cloned().collect(),
             waiting: OrdSet::new(),
             live: OrdSet::new(),
+            paused: OrdSet::new(),
             counts: Counts::default(),
             ranking: OrdSet::new(),
             ledger: Ledger::default(),
@@ -216,12 +219,14 @@ impl Sweep {
         })
     }
 
-    /// The verdict that stopped a trial, where a rule did.
+    /// The verdict that stopped a trial or has it hold, where a rule's last word was such a one.
     pub fn verdict(&self, trial: &Trial) -> Option<&StopReason> {
-        self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
-            Fact::TrialSettled(fact) => fact.reason.as_ref(),
+        let last = self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::TrialSettled(fact) => Some(fact.reason.as_ref()),
+            Fact::TrialResumed(_) => Some(None),
             _ => None,
-        })
+        });
+        last.flatten()
     }
 
     /// What people should know about the last end of the trial.

@@ -6,7 +6,7 @@ use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
     FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
     SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased,
-    TrialPlaced, TrialReported, TrialSettled, TrialStarted,
+    TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -67,6 +67,28 @@ const V5: &[u8] = include_bytes!("golden/entry-v5.bin");
 /// The kind of fact that version 4 did not have.
 fn restored() -> Vec<Fact> {
     vec![Fact::ClusterRestored(ClusterRestored { lineage: 0x0123_4567_89ab_cdef, index: 300 })]
+}
+
+/// And trials that hold at a rung, and go on.
+const V6: &[u8] = include_bytes!("golden/entry-v6.bin");
+
+/// The kind of fact, and the state, that version 5 did not have.
+fn held() -> Vec<Fact> {
+    let sweep = SweepId { bits: 5 };
+    let reason = |rank| StopReason {
+        rule: "asha_promotion".into(),
+        step: 3,
+        value: 0.5,
+        rung: Some(3),
+        rank: Some(rank),
+        peers: Some(9),
+        cutoff: Some(0.25),
+    };
+    let (state, why) = (TrialState::Paused.into(), String::new());
+    vec![
+        Fact::TrialSettled(TrialSettled { sweep, trial: 7, state, reason: Some(reason(4)), retry_used: false, why }),
+        Fact::TrialResumed(TrialResumed { sweep, trial: 7, reason: reason(3) }),
+    ]
 }
 
 /// The kinds of facts and the fields that version 1 did not have.
@@ -180,7 +202,8 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    let versions = [(V1, facts()), (V2, later_facts()), (V3, token_facts()), (V4, drain_facts()), (V5, restored())];
+    let versions =
+        [(V1, facts()), (V2, later_facts()), (V3, token_facts()), (V4, drain_facts()), (V5, restored()), (V6, held())];
     for (bytes, facts) in versions {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -189,11 +212,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let later = [later_facts(), token_facts(), drain_facts(), restored()].concat();
+    let later = [later_facts(), token_facts(), drain_facts(), restored(), held()].concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 24);
+    assert_eq!(names.len(), 25);
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl TrialState {
         matches!(self, Self::Completed | Self::Stopped | Self::Failed | Self::Infeasible | Self::Cancelled)
     }
 
+    /// Whether nothing of the trial is to run now: it is over, or holds at a rung. A process that it still has is ended.
+    pub const fn is_at_rest(self) -> bool {
+        self.is_terminal() || matches!(self, Self::Paused)
+    }
+
     /// Whether an agent holds the trial.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Leased | Self::Running)

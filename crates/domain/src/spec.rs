@@ -294,7 +294,8 @@ fn tpe() -> String {
 /// When a trial is stopped before its end.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EarlyStop {
-    /// The stopper: `none`, `asha`, `hyperband`, `median`, `threshold`, `patience`, `wilcoxon`.
+    /// The stopper: `none`, `asha`, `asha_promotion`, `hyperband`, `hyperband_sync`, `pasha`, `median`, `threshold`,
+    /// `patience`, `wilcoxon`.
     pub algorithm: String,
     /// What a step counts, for people: `epoch`, `iteration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,6 @@
 //!
 //! Does not look at the rest of the sweep file: see the crate `domain`.
 
-use heats_domain::spec::EarlyStop;
 use heats_domain::{Direction, Domain, Space, SweepSpec};
 
 use crate::plug::{About, Complaint};
@@ -115,14 +114,9 @@ fn grid_notes(spec: &SweepSpec) -> Vec<Misfit> {
 }
 
 fn ladder_notes(spec: &SweepSpec) -> Vec<Misfit> {
-    let EarlyStop { algorithm, resource: _, audit: _, params } = &spec.early_stop;
-    let plan = match algorithm.as_str() {
-        name if name == stoppers::asha::ENTRY.name => stoppers::asha::plan(params),
-        name if name == stoppers::hyperband::ENTRY.name => stoppers::hyperband::plan(params),
-        _ => return Vec::new(),
-    };
     // A plan that cannot be made is an error, and `check` says it.
-    let Ok(Plan { steps, eta, max: _, shares }) = plan else { return Vec::new() };
+    let Some(Plan { steps, eta, max: _, shares }) = stoppers::plan(&spec.early_stop) else { return Vec::new() };
+    let algorithm = &spec.early_stop.algorithm;
     let mut notes = Vec::new();
     if let [only] = *steps {
         notes.push(Misfit::new(

@@ -543,14 +543,11 @@ pub fn check_stopper_mirrors(entry: &stoppers::Entry) {
     let minimized = verdicts(stopper(entry, Direction::Minimize).as_mut(), &events);
     let maximized = verdicts(stopper(entry, Direction::Maximize).as_mut(), &events);
     for (a, b) in minimized.into_iter().zip(maximized) {
-        let mirrored = match b {
-            Verdict::Continue => Verdict::Continue,
-            Verdict::Stop(reason) => {
-                let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
-                Verdict::Stop(StopReason { rule, step, value: -value, rung, rank, peers, cutoff: cutoff.map(|c| -c) })
-            }
-        };
-        assert_eq!(a, mirrored, "{}", entry.name);
+        assert_eq!(std::mem::discriminant(&a), std::mem::discriminant(&b), "{}", entry.name);
+        let mirrored = b.reason().cloned().map(|StopReason { rule, step, value, rung, rank, peers, cutoff }| {
+            StopReason { rule, step, value: -value, rung, rank, peers, cutoff: cutoff.map(|c| -c) }
+        });
+        assert_eq!(a.reason(), mirrored.as_ref(), "{}", entry.name);
     }
 }
 
@@ -565,13 +562,14 @@ pub fn check_stopper_reasons(entry: &stoppers::Entry) {
         });
         let verdicts = verdicts(stopper(entry, Direction::Maximize).as_mut(), &events);
         for (at_step, verdict) in reports.zip(verdicts) {
-            let Verdict::Stop(reason) = verdict else { continue };
+            let Some(reason) = verdict.reason() else { continue };
             stops += 1;
             assert_eq!((reason.rule.as_str(), reason.step), (entry.name, at_step));
             assert!(!reason.value.is_nan() && !reason.cutoff.is_some_and(f64::is_nan), "{reason}");
             assert!(reason.rung.is_none_or(|rung| rung <= at_step), "{reason}");
             assert_eq!(reason.rank.is_some(), reason.peers.is_some(), "{reason}");
-            if let (Some(rank), Some(peers)) = (reason.rank, reason.peers) {
+            let stops_for_its_rank = matches!(verdict, Verdict::Stop(_));
+            if let (Some(rank), Some(peers), true) = (reason.rank, reason.peers, stops_for_its_rank) {
                 assert!((2..=peers).contains(&rank), "the best is never stopped for its rank: {reason}");
                 assert!(reason.cutoff.is_some_and(|cutoff| reason.value < cutoff), "{reason}");
             }
@@ -593,7 +591,7 @@ pub fn check_stopper_survives(entry: &stoppers::Entry) {
         events.push(Happened::Ended(999, Outcome::Failed));
         events.push(Happened::Reported(3, 3, loss));
         for verdict in verdicts(stopper.as_mut(), &events) {
-            if let Verdict::Stop(reason) = verdict {
+            if let Some(reason) = verdict.reason() {
                 assert!(!reason.value.is_nan() && !reason.cutoff.is_some_and(f64::is_nan), "{reason}");
             }
         }

@@ -22,6 +22,19 @@ pub enum Event<'a> {
         /// The loss at that step.
         loss: f64,
     },
+    /// A trial holds at a rung, by the verdict on its last report, until its rule lets it go on. Most never do: to who
+    /// learns from trials, one that holds is as one that was stopped.
+    Paused {
+        /// The trial's number.
+        trial: u32,
+        /// The loss of its last report.
+        loss: f64,
+    },
+    /// A trial that held goes on.
+    Resumed {
+        /// The trial's number.
+        trial: u32,
+    },
     /// A trial ended for good.
     Ended {
         /// The trial's number.

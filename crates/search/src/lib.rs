@@ -28,5 +28,5 @@ pub use event::{Event, Outcome};
 pub use plug::{About, Complaint, PlugError};
 pub use searcher::{Ask, Problem, Searcher, Suggestion};
 pub use searchers::build_searcher;
-pub use stopper::{Judged, Setting, Stopper, Verdict};
+pub use stopper::{Judged, Promotion, Setting, Stopper, Verdict};
 pub use stoppers::build_stopper;

@@ -22,6 +22,27 @@ pub enum Verdict {
     Continue,
     /// It ends here, for this reason.
     Stop(StopReason),
+    /// It holds here, for this reason, until the rule promotes it.
+    Pause(StopReason),
+}
+
+impl Verdict {
+    /// Why the trial does not simply go on, where it does not.
+    pub const fn reason(&self) -> Option<&StopReason> {
+        match self {
+            Self::Continue => None,
+            Self::Stop(reason) | Self::Pause(reason) => Some(reason),
+        }
+    }
+}
+
+/// A trial that holds at a rung is to go on.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Promotion {
+    /// The trial's number.
+    pub trial: u32,
+    /// Why.
+    pub reason: StopReason,
 }
 
 /// An early-stopping rule: a fold over the events of its sweep.
@@ -31,6 +52,14 @@ pub trait Stopper: Send {
 
     /// Judges a report that has **not** been observed yet: it is observed right after, whatever the verdict.
     fn judge(&self, report: Judged) -> Verdict;
+
+    /// The trial that holds and should go on next, for rules that pause. It is asked for whenever a place is free, and a
+    /// trial that goes on is observed as [`Event::Resumed`]. `more` is whether the sweep may still create trials: a rule
+    /// that waits for the trials of a bracket need not wait for those that will never be.
+    fn promotion(&self, more: bool) -> Option<Promotion> {
+        let _ = more;
+        None
+    }
 }
 
 /// What a stopper is built for.

@@ -79,7 +79,7 @@ fn numbers(trace: &Trace) -> Vec<u32> {
         return (0..trials).collect();
     }
     let entry = heats_search::stoppers::find(&trace.algorithm).expect("is registered");
-    let rungs = (entry.rungs)(&trace.params);
+    let rungs = (entry.plan)(&trace.params).expect("a rule with rungs").steps;
     // A rule with many equal losses at every rung of every ladder: it ends a worse one at the first rung of its own.
     let mut probe = build(trace);
     for trial in 1_000_000..1_001_000 {

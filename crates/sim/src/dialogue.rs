@@ -31,6 +31,8 @@ pub struct Question {
     pub trial: u32,
     /// Its configuration.
     pub params: Params,
+    /// It goes on from this step, where it was paused.
+    pub after: Option<u64>,
 }
 
 /// Why a conversation cannot go on.
@@ -117,15 +119,19 @@ impl Dialogue {
         for fact in self.end_turn()? {
             if let Fact::TrialLeased(fact) = fact {
                 let (trial, sweep) = (fact.trial, self.sweep()?);
-                let params = sweep.trial(trial).and_then(|trial| sweep.params(trial)).cloned().unwrap_or_default();
+                let known = sweep.trial(trial);
+                let params = known.and_then(|trial| sweep.params(trial)).cloned().unwrap_or_default();
+                // Nothing is tried again here: who was open before was paused.
+                let after = known.and_then(|trial| trial.last_step);
                 self.open.insert(trial, Key { sweep: SWEEP, trial, attempt: fact.attempt });
-                questions.push(Question { trial, params });
+                questions.push(Question { trial, params, after });
             }
         }
         Ok(questions)
     }
 
-    /// A trial has come to `step`; why it is to be stopped there, where it is. It is over then.
+    /// A trial has come to `step`; why it is to be stopped there, where it is. It is open no more then, and over unless its
+    /// rule promotes it later.
     ///
     /// # Errors
     /// The trial is not open, or was at that step before.

@@ -4,6 +4,8 @@
 //! Makes nothing up. A trial of which the record says no more, because it was stopped, ends where its record ends;
 //! how many would have gone on is counted. Nothing is searched either: trial `n` is the recorded trial `n`.
 
+use std::collections::BTreeMap;
+
 use heats_core::ops::attempts::End;
 use heats_core::{Fact, Sweep};
 use heats_domain::resources::Gpu;
@@ -15,10 +17,9 @@ use crate::{Running, SimConfig, SimError, SimReport, Step, Workload, simulate};
 /// A trial of the record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recorded {
-    /// Where it stood at last.
-    pub state: TrialState,
-    /// What its attempts did, the first first.
-    pub attempts: Vec<Attempt>,
+    state: TrialState,
+    /// What its attempts did, the first first. Of all but the last it is known why they failed.
+    attempts: Vec<Attempt>,
 }
 
 /// An attempt of the record.
@@ -106,7 +107,7 @@ pub struct Stop {
 /// As [`simulate`].
 pub fn replay(spec: &SweepSpec, seed: u64, trials: &[Recorded], agents: u32) -> Result<Replayed, SimError> {
     let config = SimConfig { agents, inventory: place(&spec.resources), ..SimConfig::default() };
-    let report = simulate(&dealt(spec, seed, trials.len()), &mut Tape { trials }, config)?;
+    let report = simulate(&dealt(spec, seed, trials.len()), &mut Tape { trials, resumed: BTreeMap::new() }, config)?;
     let (found_ms, stops) = (found_ms(&report.sweep), stops(&report.sweep));
     // It came to an end of its own that is not the recorded one.
     let goes_on = |now: TrialState, then: TrialState| {
@@ -147,6 +148,7 @@ fn found_ms(sweep: &Sweep) -> Option<u64> {
 fn stops(sweep: &Sweep) -> Vec<Stop> {
     let settled = sweep.journal.iter().filter_map(|record| {
         let Fact::TrialSettled(fact) = record.cell.fact.as_ref()? else { return None };
+        (fact.state() == TrialState::Stopped).then_some(())?;
         Some(Stop { trial: fact.trial, at_ms: record.at_ms, reason: fact.reason.clone()? })
     });
     settled.collect()
@@ -155,19 +157,28 @@ fn stops(sweep: &Sweep) -> Vec<Stop> {
 /// The record as a workload.
 struct Tape<'a> {
     trials: &'a [Recorded],
+    /// How many of a trial's attempts go on where the one before them paused.
+    resumed: BTreeMap<u32, u32>,
+}
+
+impl Tape<'_> {
+    /// Which of the recorded attempts the process stands for, from 0.
+    fn place(&self, running: &Running<'_>) -> usize {
+        let resumed = self.resumed.get(&running.trial).copied().unwrap_or(0);
+        running.attempt.saturating_sub(1).saturating_sub(resumed) as usize
+    }
 }
 
 impl Workload for Tape<'_> {
     fn step(&mut self, running: &Running<'_>, step: u64) -> Step {
         let Some(recorded) = self.trials.get(running.trial as usize) else { return unknown() };
-        let Some(attempt) = recorded.attempts.get(running.attempt.saturating_sub(1) as usize) else {
-            return recorded.stands();
-        };
+        let number = self.place(running);
+        let Some(attempt) = recorded.attempts.get(number) else { return recorded.stands() };
         let place = usize::try_from(step.saturating_sub(1)).unwrap_or(usize::MAX);
         if let Some(Timed { took_ms, step, metrics }) = attempt.reports.get(place) {
             return Step::Trained { at: *step, took_ms: *took_ms, metrics: metrics.clone() };
         }
-        let is_last = running.attempt as usize == recorded.attempts.len();
+        let is_last = number + 1 == recorded.attempts.len();
         match (attempt.failure, is_last, recorded.state) {
             (Some(kind), _, _) => Step::Ended { after_ms: attempt.rest_ms, end: end(kind) },
             (None, true, TrialState::Completed) => Step::Ended { after_ms: attempt.rest_ms, end: End::Exited(0) },
@@ -175,9 +186,32 @@ impl Workload for Tape<'_> {
             (None, _, _) => recorded.stands(),
         }
     }
+
+    fn resume(&mut self, running: &Running<'_>, reported: u64) -> u64 {
+        *self.resumed.entry(running.trial).or_default() += 1;
+        let recorded = self.trials.get(running.trial as usize);
+        let attempt = recorded.and_then(|recorded| recorded.attempts.get(self.place(running)));
+        attempt.map_or(0, |attempt| attempt.reports.partition_point(|report| report.step <= reported) as u64)
+    }
 }
 
 impl Recorded {
+    /// A trial that stood in `state` at last, and the attempts at it, the first first. One that did not fail and was
+    /// followed by another was paused in between: the two are one here, with no pause.
+    pub fn new(state: TrialState, attempts: impl IntoIterator<Item = Attempt>) -> Self {
+        let mut whole: Vec<Attempt> = Vec::new();
+        for attempt in attempts {
+            match whole.last_mut().filter(|last| last.failure.is_none()) {
+                Some(last) => {
+                    last.reports.extend(attempt.reports);
+                    (last.rest_ms, last.failure) = (attempt.rest_ms, attempt.failure);
+                }
+                None => whole.push(attempt),
+            }
+        }
+        Self { state, attempts: whole }
+    }
+
     /// The trial ends as it stands: nothing is recorded of what it would do next.
     fn stands(&self) -> Step {
         let mut reports = self.attempts.iter().flat_map(|attempt| &attempt.reports);

@@ -1,6 +1,6 @@
 //! The run itself: events in the order of their time, each followed by the leader's turn, as in a coordinator.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use heats_core::invariants::violations;
@@ -73,6 +73,8 @@ struct Sim<'a> {
     applied: State,
     sweep: SweepId,
     log: blake3::Hasher,
+    /// Trials that go on from a pause, and have no process yet.
+    resumed: BTreeSet<u32>,
     steps: u64,
     improvements: Vec<(u64, f64)>,
     troubles: Troubles,
@@ -97,6 +99,7 @@ impl<'a> Sim<'a> {
             applied,
             sweep: SweepId { bits: 1 },
             log: blake3::Hasher::new(),
+            resumed: BTreeSet::new(),
             steps: 0,
             improvements: Vec::new(),
             troubles: Troubles::default(),
@@ -250,7 +253,15 @@ impl<'a> Sim<'a> {
             return Ok(());
         };
         let seed = history::trial_seed(sweep.seed, key.trial);
-        let process = Process { params, seed, step: 0, started_ms: self.now_ms, stopping: false };
+        let reported = sweep.trial(key.trial).and_then(|trial| trial.last_step);
+        let step = match reported.filter(|_| self.resumed.remove(&key.trial)) {
+            Some(reported) => {
+                let running = Running { trial: key.trial, attempt: key.attempt, params: &params, seed };
+                self.workload.resume(&running, reported)
+            }
+            None => 0,
+        };
+        let process = Process { params, seed, step, started_ms: self.now_ms, stopping: false };
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.processes.insert(key, process);
         }
@@ -358,20 +369,25 @@ impl<'a> Sim<'a> {
         self.applied.apply(index, self.term, &entry)?;
         self.note_best();
         for fact in entry.facts.into_iter().filter_map(|cell| cell.fact) {
-            if let Fact::TrialLeased(fact) = fact {
-                let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
-                self.start(fact.agent, key)?;
-            } else if let Fact::TrialSettled(fact) = fact {
-                self.settled(fact.trial)?;
+            match fact {
+                Fact::TrialResumed(fact) => {
+                    self.resumed.insert(fact.trial);
+                }
+                Fact::TrialLeased(fact) => {
+                    let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
+                    self.start(fact.agent, key)?;
+                }
+                Fact::TrialSettled(fact) => self.settled(fact.trial)?,
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// A trial that is over may still have a process: its agent is told, if it can be.
+    /// A trial that is over, or holds at a rung, may still have a process: its agent is told, if it can be.
     fn settled(&mut self, trial: u32) -> Result<(), SimError> {
         let sweep = self.sweep()?;
-        let over = sweep.trial(trial).filter(|trial| trial.state.is_terminal());
+        let over = sweep.trial(trial).filter(|trial| trial.state.is_at_rest());
         if let Some((attempt, live)) = over.and_then(Trial::live)
             && self.link(live.agent) == Some(Link::Attached)
         {

@@ -8,7 +8,7 @@ use heats_domain::{Metrics, Params};
 pub struct Running<'a> {
     /// The trial's number.
     pub trial: u32,
-    /// The attempt, from 1. Each begins again at step 1.
+    /// The attempt, from 1. Each begins again at step 1, but for what [`Workload::resume`] leaves out.
     pub attempt: u32,
     /// Its configuration.
     pub params: &'a Params,
@@ -43,6 +43,13 @@ pub enum Step {
 pub trait Workload {
     /// What the process does at `step`, counted from 1.
     fn step(&mut self, running: &Running<'_>, step: u64) -> Step;
+
+    /// How many steps a process leaves out that goes on from a pause, because the checkpoint of the one before it has them.
+    /// `reported` is the last step that the trial reported, as it was reported.
+    fn resume(&mut self, running: &Running<'_>, reported: u64) -> u64 {
+        let _ = (running, reported);
+        0
+    }
 }
 
 impl<F: FnMut(&Running<'_>, u64) -> Step> Workload for F {

@@ -128,3 +128,18 @@ fn what_cannot_be_asked_about_is_refused() {
     assert_eq!(Dialogue::open(&unranked, 1).err(), Some(DialogueError::Unranked));
     assert!(matches!(Dialogue::open(&sweep("oracle").build(), 1).err(), Some(DialogueError::Sim(_))));
 }
+
+#[test]
+fn a_trial_that_is_promoted_is_asked_for_again_and_goes_on_after_its_last_step() {
+    let rule = json!({"algorithm": "asha_promotion", "min": 1, "max": 9, "eta": 3});
+    let mut dialogue = Dialogue::open(&sweep("random").trials(3).top("early_stop", rule).build(), 1).expect("opens");
+    for (trial, value) in [(0, 0.1), (1, 0.2), (2, 0.3)] {
+        let asked = dialogue.ask().expect("asks");
+        assert_eq!(asked.iter().map(|question| (question.trial, question.after)).collect::<Vec<_>>(), [(trial, None)]);
+        assert!(dialogue.tell(trial, 1, value).expect("is open").is_some(), "it holds");
+    }
+    let asked = dialogue.ask().expect("asks");
+    assert_eq!(asked.iter().map(|question| (question.trial, question.after)).collect::<Vec<_>>(), [(0, Some(1))]);
+    assert!(dialogue.tell(0, 3, 0.05).expect("is open").is_some());
+    assert_eq!((dialogue.ask().expect("asks"), dialogue.is_over(), dialogue.best()), (vec![], true, Some((0, 0.05))));
+}

@@ -8,7 +8,7 @@ use heats_core::testing::SweepBuilder;
 use heats_core::trial::{self, Trial};
 use heats_domain::{SweepSpec, TrialState};
 use heats_sim::replay::{Attempt, Recorded, Replayed, Report, replay};
-use heats_sim::{Faults, Running, SimConfig, SimReport, Step, simulate};
+use heats_sim::{Faults, Running, SimConfig, SimReport, Step, Workload, simulate};
 use serde_json::json;
 
 const STEPS: u64 = 9;
@@ -55,9 +55,9 @@ fn record(report: &SimReport) -> Vec<Recorded> {
             let end = attempt.end.expect("has ended");
             Attempt::new(attempt.started_ms.unwrap_or(attempt.leased_ms), reports, end.at_ms, end.failure)
         };
-        trial.attempts.iter().enumerate().map(attempt).collect()
+        trial.attempts.iter().enumerate().map(attempt).collect::<Vec<Attempt>>()
     };
-    sweep.trials.iter().map(|trial| Recorded { state: trial.state, attempts: attempts(trial) }).collect()
+    sweep.trials.iter().map(|trial| Recorded::new(trial.state, attempts(trial))).collect()
 }
 
 fn replayed(spec: &SweepSpec, trials: &[Recorded]) -> Replayed {
@@ -93,6 +93,39 @@ fn a_replay_under_a_rule_stops_what_a_run_under_it_stops_and_when() {
     assert_eq!(again.stops.len(), verdicts(&early).len());
     assert!(again.stops.is_sorted_by_key(|stop| stop.at_ms) && again.stops[0].at_ms > 0);
     assert_eq!(again.beyond, Vec::<u32>::new(), "the whole of every curve is known");
+}
+
+/// The parabola, whose processes keep a checkpoint.
+struct Checkpoints;
+
+impl Workload for Checkpoints {
+    fn step(&mut self, running: &Running<'_>, step: u64) -> Step {
+        parabola(running, step)
+    }
+
+    fn resume(&mut self, _: &Running<'_>, reported: u64) -> u64 {
+        reported
+    }
+}
+
+#[test]
+fn trials_that_hold_go_on_in_a_replay_where_they_were() {
+    let promoting =
+        sweep().top("early_stop", json!({"algorithm": "asha_promotion", "min": 1, "max": STEPS, "eta": 3})).build();
+    let config = SimConfig { agents: AGENTS, ..SimConfig::default() };
+    let early = simulate(&promoting, &mut Checkpoints, config).expect("comes to its end");
+    let whole = run(&sweep().build(), Faults::default());
+    let lengths = |report: &SimReport| report.sweep.trials.iter().map(|trial| trial.last_step).collect::<Vec<_>>();
+    for record in [record(&whole), record(&early)] {
+        let again = replayed(&promoting, &record);
+        assert_eq!(lengths(&again.report), lengths(&early));
+        assert_eq!((again.report.best(), again.report.steps), (early.best(), early.steps));
+    }
+    // A record of trials that held is a record of what they trained, whatever came in between.
+    let again = replayed(&sweep().build(), &record(&early));
+    assert_eq!(lengths(&again.report), lengths(&early));
+    let stopped = early.sweep.trials.iter().filter(|trial| trial.state == TrialState::Stopped);
+    assert_eq!(again.beyond, stopped.map(|trial| trial.number).collect::<Vec<_>>());
 }
 
 #[test]
@@ -172,7 +205,7 @@ fn an_agent_has_what_one_trial_needs() {
 #[test]
 fn a_trial_of_which_nothing_is_known_costs_nothing() {
     let mut trials = record(&run(&sweep().build(), Faults::default()));
-    trials[0] = Recorded { state: TrialState::Cancelled, attempts: Vec::new() };
+    trials[0] = Recorded::new(TrialState::Cancelled, []);
     let again = replayed(&sweep().build(), &trials);
     assert_eq!(again.beyond, [0]);
     assert_eq!(again.report.sweep.counts.of(TrialState::Completed), 59);

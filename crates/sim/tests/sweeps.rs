@@ -6,7 +6,7 @@ use heats_core::Ending;
 use heats_core::ops::attempts::End;
 use heats_core::testing::SweepBuilder;
 use heats_domain::{Inventory, Metrics, TrialState};
-use heats_sim::{Faults, Running, SimConfig, SimError, SimReport, Step, simulate};
+use heats_sim::{Faults, Running, SimConfig, SimError, SimReport, Step, Workload, simulate};
 use serde_json::{Value, json};
 
 const STEPS: u64 = 9;
@@ -85,6 +85,80 @@ fn a_sweep_survives_everything_at_once() {
             assert_eq!((trial.state, trial.last_step), (TrialState::Completed, Some(STEPS)), "seed {seed}");
             assert_eq!(u64::from(trial.reports()), STEPS, "every step exactly once, seed {seed}");
         }
+    }
+}
+
+/// The rules by which trials hold at rungs until they are promoted.
+const PROMOTING: [&str; 3] = ["asha_promotion", "hyperband_sync", "pasha"];
+
+fn promoting(rule: &str) -> SweepBuilder {
+    let rule = json!({"algorithm": rule, "min": 1, "max": STEPS, "eta": 3});
+    SweepBuilder::minimize("loss").trials(60).top("early_stop", rule)
+}
+
+/// How many trials ended after each number of steps.
+fn lengths(report: &SimReport) -> BTreeMap<u64, u32> {
+    let mut lengths = BTreeMap::new();
+    for trial in &report.sweep.trials {
+        *lengths.entry(trial.last_step.expect("reported")).or_insert(0) += 1;
+    }
+    lengths
+}
+
+#[test]
+fn trials_that_hold_at_rungs_survive_everything_at_once_and_come_to_an_end() {
+    for rule in PROMOTING {
+        for seed in 0..20 {
+            let report = run(promoting(rule), everything(seed));
+            assert_eq!((report.ending, report.sweep.created()), (Ending::Finished, 60), "{rule}, seed {seed}");
+            for trial in &report.sweep.trials {
+                let whole = trial.last_step == Some(STEPS);
+                let state = if whole { TrialState::Completed } else { TrialState::Stopped };
+                assert_eq!(trial.state, state, "{rule}, seed {seed}");
+                assert_eq!(Some(u64::from(trial.reports())), trial.last_step, "every step once, {rule}, seed {seed}");
+            }
+            let rungs: Vec<u64> = lengths(&report).into_keys().collect();
+            assert!(rungs.iter().all(|step| [1, 3, 9].contains(step)), "{rule}, seed {seed}: {rungs:?}");
+        }
+    }
+}
+
+#[test]
+fn a_third_goes_on_from_each_rung_and_in_brackets_all_wait_for_each_other() {
+    let lengths = |rule| lengths(&run(promoting(rule), SimConfig { agents: 1, ..SimConfig::default() }));
+    // Of 60 came 20 to the second rung, and 6 of them to the end; none was promoted that would not be now, since one after
+    // the other comes to the first.
+    let asha = lengths("asha_promotion");
+    assert!(asha[&9] >= 6 && asha[&3] + asha[&9] >= 20 && asha[&9] <= 10, "{asha:?}");
+    // Hyperband's brackets have 9, 5 and 3 trials: three times 17, and a last one of 9. Of the first kind 3 and then 1 go on,
+    // of the second 1, and of the third all are whole.
+    assert_eq!(lengths("hyperband_sync"), [(1, 4 * 6), (3, 4 * 2 + 3 * 4), (9, 4 + 3 + 3 * 3)].into());
+    // The ranking does not change from rung to rung here.
+    assert_eq!(lengths("pasha").into_keys().collect::<Vec<_>>(), [1, 3]);
+}
+
+/// The parabola, whose processes keep a checkpoint.
+struct Checkpoints;
+
+impl Workload for Checkpoints {
+    fn step(&mut self, running: &Running<'_>, step: u64) -> Step {
+        parabola(running, step)
+    }
+
+    fn resume(&mut self, _: &Running<'_>, reported: u64) -> u64 {
+        reported
+    }
+}
+
+#[test]
+fn with_checkpoints_nothing_is_trained_twice() {
+    let reports = |report: &SimReport| report.sweep.trials.iter().map(|trial| u64::from(trial.reports())).sum::<u64>();
+    for rule in PROMOTING {
+        let spec = promoting(rule).build();
+        let kept = simulate(&spec, &mut Checkpoints, SimConfig::default()).expect("comes to its end");
+        assert_eq!(kept.steps, reports(&kept), "{rule}");
+        let lost = simulate(&spec, &mut parabola, SimConfig::default()).expect("comes to its end");
+        assert!(lost.steps > reports(&lost), "{rule}: without, a trial that goes on begins again");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
 use heats_core::Fact;
-use heats_domain::{FailureKind, Metrics};
+use heats_domain::{FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
 
 /// One sentence about the fact.
@@ -35,6 +35,7 @@ pub fn sentence(fact: &Fact) -> String {
             None if f.why.is_empty() => format!("trial {} is {}", f.trial, f.state()),
             None => format!("trial {} is {}: {}", f.trial, f.state(), f.why),
         },
+        Fact::TrialResumed(f) => format!("trial {} goes on by {}", f.trial, f.reason),
         Fact::AttemptEnded(f) => {
             let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
                 Some(kind) => format!("failed ({kind})"),
@@ -67,6 +68,12 @@ pub fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }
 
+fn verdict(reason: &StopReason) -> Value {
+    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    json!({"rule": rule, "step": step, "value": number(*value), "rung": rung, "rank": rank, "peers": peers,
+           "cutoff": cutoff.map(number)})
+}
+
 /// The fact's fields.
 pub fn fields(fact: &Fact) -> Value {
     match fact {
@@ -91,12 +98,10 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"step": f.step, "metrics": metrics})
         }
         Fact::TrialSettled(f) => {
-            let reason = f.reason.as_ref().map(|r| {
-                json!({"rule": r.rule, "step": r.step, "value": number(r.value), "rung": r.rung, "rank": r.rank,
-                       "peers": r.peers, "cutoff": r.cutoff.map(number)})
-            });
+            let reason = f.reason.as_ref().map(verdict);
             json!({"state": f.state().name(), "reason": reason, "retry_used": f.retry_used, "why": f.why})
         }
+        Fact::TrialResumed(f) => json!({"reason": verdict(&f.reason)}),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})

@@ -94,7 +94,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         failure: ends().next_back().and_then(|end| end.failure).map(i32::from),
         detail: sweep.detail(trial).to_owned(),
         agent: trial.attempts.last().map(|attempt| attempt.agent),
-        ending: trial.state.is_terminal() && trial.live().is_some(),
+        ending: trial.state.is_at_rest() && trial.live().is_some(),
     }
 }
 

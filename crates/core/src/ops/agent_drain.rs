@@ -75,7 +75,7 @@ pub fn leaving(state: &State, id: AgentId) -> Vec<Leaving> {
     let asked = leases.filter_map(|(&(sweep, number), lease)| {
         let key = Key { sweep, trial: number, attempt: lease.attempt };
         match (state.sweeps.get(&sweep)?.trial(number)?.state, drain.now) {
-            (state, true) if !state.is_terminal() => Some(Leaving::Whole(key)),
+            (state, true) if !state.is_at_rest() => Some(Leaving::Whole(key)),
             (TrialState::Leased, false) => Some(Leaving::Unstarted(key)),
             _ => None,
         }

@@ -65,7 +65,7 @@ impl Attach {
             let Some(trial) = sweep.trial(number) else { continue };
             // A report says as much as the start itself, which may have been lost.
             let started = trial.state == TrialState::Running;
-            match (holding.contains(&key), trial.state.is_terminal()) {
+            match (holding.contains(&key), trial.state.is_at_rest()) {
                 (true, true) => reply.stop.push(key),
                 (true, false) => {}
                 // It never arrived, or the agent lost its disk: either way no process of it is left.

@@ -116,7 +116,7 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
     if metrics.list.len() > METRICS_MAX || metrics.list.iter().any(|m| m.name.len() > METRIC_NAME_MAX) {
         return Err(Refusal::ReportTooLarge { limit: METRICS_MAX, name_limit: METRIC_NAME_MAX });
     }
-    if trial.state.is_terminal() || trial.last_step.is_some_and(|last| step <= last) {
+    if trial.state.is_at_rest() || trial.last_step.is_some_and(|last| step <= last) {
         return Ok((Vec::new(), ()));
     }
     // The log's encoding has no negative zero, and what is decided on must be what is recorded.
@@ -150,9 +150,14 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
                 (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
             }
         } else if let Some(stopper) = stopper {
-            let judged = Judged { trial: key.trial, step, loss };
-            if let Verdict::Stop(reason) = stopper.judge(judged) {
-                facts.push(verdict(sweep, key.trial, reason));
+            match stopper.judge(Judged { trial: key.trial, step, loss }) {
+                Verdict::Stop(reason) => facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason)),
+                // Nobody would let it go on any more.
+                Verdict::Pause(reason) if draining => {
+                    facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason));
+                }
+                Verdict::Pause(reason) => facts.push(verdict(sweep, key.trial, TrialState::Paused, reason)),
+                Verdict::Continue => {}
             }
         }
     }
@@ -173,15 +178,15 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
         sweep: key.sweep,
         trial: key.trial,
         attempt: key.attempt,
-        failure: meaning.failure().filter(|_| !trial.state.is_terminal()).map(i32::from),
+        failure: meaning.failure().filter(|_| !trial.state.is_at_rest()).map(i32::from),
         ran_ms: finish.ran_ms.min(PROCESS_MS_MAX),
         cpu_ms: finish.cpu_ms.min(PROCESS_MS_MAX),
         max_rss: finish.max_rss,
         detail: clip(finish.detail),
     });
     let mut facts = vec![ended];
-    // A trial that was stopped or cancelled stays so, whatever its process made of it.
-    if !trial.state.is_terminal() {
+    // A trial that was stopped, paused or cancelled stays so, whatever its process made of it.
+    if !trial.state.is_at_rest() {
         facts.push(settle(sweep, trial, meaning));
     }
     Ok((facts, ()))
@@ -190,7 +195,7 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
 /// The agent was not heard of, or came back without the attempt: the lease is over.
 pub fn lose(sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &str) -> Vec<Fact> {
     let ran_ms = trial.live().and_then(|(_, a)| a.started_ms).map_or(0, |since| now_ms.saturating_sub(since));
-    let failure = (!trial.state.is_terminal()).then_some(FailureKind::NodeLost.into());
+    let failure = (!trial.state.is_at_rest()).then_some(FailureKind::NodeLost.into());
     let mut facts = vec![Fact::AttemptEnded(AttemptEnded {
         sweep: sweep.id,
         trial: trial.number,
@@ -201,7 +206,7 @@ pub fn lose(sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &st
         max_rss: 0,
         detail: detail.to_owned(),
     })];
-    if !trial.state.is_terminal() {
+    if !trial.state.is_at_rest() {
         facts.push(settle(sweep, trial, Meaning::Failed(FailureKind::NodeLost)));
     }
     facts

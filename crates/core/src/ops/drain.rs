@@ -22,7 +22,8 @@ pub fn drain(sweep: &Sweep, ending: Ending, why: String, running: Running<'_>) -
     let mut facts = vec![Fact::SweepDrained(SweepDrained { sweep: sweep.id, ending: ending.into(), why: why.clone() })];
     let waiting = sweep.waiting.iter().filter_map(|&n| sweep.trial(n));
     facts.extend(waiting.map(|trial| cancelled(sweep, trial, &why)));
-    let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_terminal());
+    facts.extend(passed_over(sweep));
+    let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_at_rest());
     match running {
         Running::Finish => {}
         Running::Stop(rule) => facts.extend(live.map(|trial| stopped(sweep, trial, rule))),
@@ -42,6 +43,13 @@ pub(crate) fn settled(sweep: &Sweep, trial: u32, state: TrialState, why: &str) -
     Fact::TrialSettled(TrialSettled { sweep: sweep.id, trial, state, reason: None, retry_used: false, why })
 }
 
+/// Trials that hold at a rung and will not go on end there: stopped, by the verdict that has them hold. What they
+/// reported stands, however the sweep ends.
+fn passed_over(sweep: &Sweep) -> Vec<Fact> {
+    let holding = sweep.paused.iter().filter_map(|&n| Some((n, sweep.verdict(sweep.trial(n)?)?)));
+    holding.map(|(trial, reason)| verdict(sweep, trial, TrialState::Stopped, reason.clone())).collect()
+}
+
 fn stopped(sweep: &Sweep, trial: &Trial, rule: &str) -> Fact {
     let reason = StopReason {
         rule: rule.to_owned(),
@@ -52,27 +60,28 @@ fn stopped(sweep: &Sweep, trial: &Trial, rule: &str) -> Fact {
         peers: None,
         cutoff: None,
     };
-    verdict(sweep, trial.number, reason)
+    verdict(sweep, trial.number, TrialState::Stopped, reason)
 }
 
-/// The fact that a rule stopped a trial.
-pub(crate) fn verdict(sweep: &Sweep, trial: u32, reason: StopReason) -> Fact {
+/// The fact that a rule stopped a trial, or has it hold.
+pub(crate) fn verdict(sweep: &Sweep, trial: u32, state: TrialState, reason: StopReason) -> Fact {
     Fact::TrialSettled(TrialSettled {
         sweep: sweep.id,
         trial,
-        state: TrialState::Stopped.into(),
+        state: state.into(),
         reason: Some(reason),
         retry_used: false,
         why: String::new(),
     })
 }
 
-/// The next facts that follow from where the sweep stands: that it failed too often, or that it has ended.
-pub fn settle(sweep: &Sweep) -> Vec<Fact> {
+/// The next facts that follow from where the sweep stands: that it failed too often, that trials which hold at a rung
+/// will not go on, or that it has ended. `promotes` is whether its rule would let one of them go on.
+pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
     let ended = |ending: Ending, why: &str| {
         vec![Fact::SweepEnded(SweepEnded { sweep: sweep.id, ending: ending.into(), why: why.to_owned() })]
     };
-    let idle = sweep.live.is_empty() && sweep.counts.terminal() == sweep.created();
+    let idle = sweep.live.is_empty() && sweep.waiting.is_empty();
     match &sweep.status {
         Status::Ended { .. } => Vec::new(),
         Status::Draining(ending, why) if idle => ended(*ending, why),
@@ -87,8 +96,11 @@ pub fn settle(sweep: &Sweep) -> Vec<Fact> {
                     Running::Cancel,
                 );
             }
-            if !idle || sweep.may_create() {
+            if !idle || sweep.may_create() || promotes {
                 return Vec::new();
+            }
+            if !sweep.paused.is_empty() {
+                return passed_over(sweep);
             }
             if sweep.limit_why.is_empty() {
                 ended(Ending::Finished, &format!("all {} trials of its budget ended", sweep.created()))
@@ -106,7 +118,7 @@ pub fn limits(sweep: &Sweep, now_ms: u64) -> Vec<Fact> {
     match &sweep.status {
         Status::Running | Status::Paused => drain(sweep, Ending::Stopped, why, Running::Stop(rule)),
         Status::Draining(..) => {
-            let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_terminal());
+            let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_at_rest());
             live.map(|trial| stopped(sweep, trial, rule)).collect()
         }
         Status::Ended { .. } => Vec::new(),

@@ -125,6 +125,13 @@ impl Ladder {
                 let reached = self.rungs.partition_point(|rung| *rung <= step);
                 self.reach(trial, loss, reached, Status::Running);
             }
+            // Where it stands is known, and nothing more is about to be.
+            Event::Paused { trial, loss } => self.reach(trial, loss, 0, Status::Ended),
+            Event::Resumed { trial } => {
+                if let Some(course) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) {
+                    course.status = Status::Running;
+                }
+            }
             Event::Ended { trial, outcome } => match outcome {
                 Outcome::Completed(loss) => self.reach(trial, loss, self.rungs.len() + 1, Status::Ended),
                 Outcome::Infeasible => self.reach(trial, f64::INFINITY, self.rungs.len() + 1, Status::Ended),

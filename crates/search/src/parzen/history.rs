@@ -43,6 +43,8 @@ struct Past {
     status: Status,
     /// The last step that it reported.
     step: Option<u64>,
+    /// Its place among those that ended or hold, where it does.
+    standing: Option<Standing>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +55,7 @@ enum Status {
     Forgotten,
 }
 
-/// A trial's place among those that ended, best first: completed ones by loss, then stopped ones by how far
+/// A trial's place among those that ended or hold at a rung, best first: completed ones by loss, then stopped ones by how far
 /// they came and then by loss, then those without a number, then infeasible ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Standing {
@@ -114,6 +116,8 @@ impl History {
                     past.step = past.step.max(Some(step));
                 }
             }
+            Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
+            Event::Resumed { trial } => self.resume(trial),
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }
@@ -124,7 +128,7 @@ impl History {
         }
         let slot = self.trials.len();
         self.slots.insert(trial, slot);
-        self.trials.push(Past { trial, status: Status::Running, step: None });
+        self.trials.push(Past { trial, status: Status::Running, step: None, standing: None });
         for track in &mut self.tracks {
             let place = params.get(&track.name).and_then(|value| track.axis.place(value));
             track.add(slot as u32, place);
@@ -154,10 +158,21 @@ impl History {
             Class::Completed | Class::NoNumber | Class::Infeasible => 0,
             Class::Stopped => past.step.map_or(u64::MAX, |step| u64::MAX - step),
         };
-        self.standings.insert(Standing { class, steps_short, loss_order: order(tidy(loss)), slot: slot as u32 });
+        let standing = Standing { class, steps_short, loss_order: order(tidy(loss)), slot: slot as u32 };
+        past.standing = Some(standing);
+        self.standings.insert(standing);
     }
 
-    /// How many trials ended with something to learn from.
+    /// What it had come to counts again when it ends.
+    fn resume(&mut self, trial: u32) {
+        let Some(past) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) else { return };
+        if let Some(standing) = past.standing.take() {
+            past.status = Status::Running;
+            self.standings.remove(&standing);
+        }
+    }
+
+    /// How many trials ended, or hold, with something to learn from.
     pub fn known(&self) -> usize {
         self.standings.len()
     }

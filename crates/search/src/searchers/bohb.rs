@@ -103,6 +103,8 @@ impl Searcher for Bohb {
                 }
             }
             Event::Reported { trial, step, loss } => self.rungs.report(trial, step, loss),
+            // What it reported is known, and may yet become more.
+            Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
         }
     }

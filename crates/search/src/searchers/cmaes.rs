@@ -165,7 +165,13 @@ impl Searcher for Cmaes {
                     deck.note(trial, params);
                 }
             }
-            Event::Reported { .. } => {}
+            Event::Reported { .. } | Event::Resumed { .. } => {}
+            // Most that hold never go on: their generation does not wait for them.
+            Event::Paused { trial, loss } => {
+                if let Some(place) = self.waiting.remove(&trial) {
+                    self.take(place, loss);
+                }
+            }
             Event::Ended { trial, outcome } => {
                 let Some(place) = self.waiting.remove(&trial) else { return };
                 match outcome {

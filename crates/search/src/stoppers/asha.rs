@@ -26,7 +26,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(AshaParams),
-    rungs: |params| plan(params).map_or_else(|_| Vec::new(), |plan| plan.steps),
+    plan: |params| plan(params).ok(),
     build,
 };
 
@@ -100,10 +100,7 @@ mod tests {
         let events: Vec<Happened> = reports.iter().map(|(t, s, l)| Happened::Reported(*t, *s, *l)).collect();
         verdicts(stopper, &events)
             .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Continue => "on".to_owned(),
-                Verdict::Stop(reason) => reason.to_string(),
-            })
+            .map(|verdict| verdict.reason().map_or_else(|| "on".to_owned(), ToString::to_string))
             .collect()
     }
 

@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(HyperbandParams),
-    rungs: |params| plan(params).map_or_else(|_| Vec::new(), |plan| plan.steps),
+    plan: |params| plan(params).ok(),
     build,
 };
 
@@ -62,8 +62,22 @@ fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
 /// Everything that is wrong with them.
 pub fn plan(params: &PlugParams) -> Result<Plan, Vec<Complaint>> {
     let HyperbandParams { min, max, eta, brackets } = plug::read(params)?;
+    lay_out(ENTRY.name, min, max, eta, brackets)
+}
+
+/// Hyperband's ladders for the rule of this name, with Hyperband's numbers of trials on them as shares.
+///
+/// # Errors
+/// Everything that keeps the parameters of these names from making ladders.
+pub fn lay_out(
+    rule: &str,
+    min: u64,
+    max: Option<u64>,
+    eta: f64,
+    brackets: Option<u32>,
+) -> Result<Plan, Vec<Complaint>> {
     let Some(last) = max else {
-        let complaint = Complaint::about("max", "`hyperband` needs a `max`, which its ladders follow from");
+        let complaint = Complaint::about("max", format!("`{rule}` needs a `max`, which its ladders follow from"));
         return Err(vec![complaint.hint("add `max`, the last step that a whole trial reports")]);
     };
     let steps = ladder::steps(min, max, eta)?;

@@ -126,7 +126,7 @@ impl Halving {
 impl Stopper for Halving {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } => {}
+            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Reported { trial, step, loss } => {
                 if let Some((ladder, rung)) = self.reached(*trial, *step) {
                     self.ladders[ladder][rung].losses.insert(*loss);

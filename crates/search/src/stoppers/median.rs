@@ -28,7 +28,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"grace": 2, "min_samples": 3}"#,
     schema: || schemars::schema_for!(MedianParams),
-    rungs: |_| Vec::new(),
+    plan: |_| None,
     build,
 };
 
@@ -92,7 +92,7 @@ impl Curve {
 impl Stopper for Median {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } => {}
+            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Reported { trial, step, loss } => {
                 let curve = self.running.entry(*trial).or_insert(Curve::EMPTY);
                 let loss = tidy(*loss);
@@ -141,10 +141,7 @@ mod tests {
         let events: Vec<Happened> = reports.iter().map(|(t, s, l)| Happened::Reported(*t, *s, *l)).collect();
         verdicts(stopper, &events)
             .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Continue => "on".to_owned(),
-                Verdict::Stop(reason) => reason.to_string(),
-            })
+            .map(|verdict| verdict.reason().map_or_else(|| "on".to_owned(), ToString::to_string))
             .collect()
     }
 

@@ -1,10 +1,14 @@
 //! The stoppers' registry. A new one is its file and one line in [`ALL`].
 
 pub mod asha;
+pub mod asha_promotion;
+pub mod climb;
 pub mod hyperband;
+pub mod hyperband_sync;
 pub mod ladder;
 pub mod median;
 pub mod none;
+pub mod pasha;
 pub mod patience;
 pub mod threshold;
 pub mod wilcoxon;
@@ -12,6 +16,7 @@ pub mod wilcoxon;
 use heats_domain::spec::{EarlyStop, PlugParams};
 
 use crate::plug::{Built, PlugError};
+use crate::stoppers::ladder::Plan;
 use crate::{Setting, Stopper};
 
 /// One stopper as the registry knows it.
@@ -27,25 +32,40 @@ pub struct Entry {
     pub example: &'static str,
     /// The JSON schema of its parameters.
     pub schema: fn() -> schemars::Schema,
-    /// The steps at which it decides who goes on, ascending; empty where it looks at every report alike, or where the
-    /// parameters are not valid.
-    pub rungs: fn(&PlugParams) -> Vec<u64>,
+    /// The ladders of a rule with rungs; `None` for one that looks at every report alike, and where the parameters are not
+    /// valid.
+    pub plan: fn(&PlugParams) -> Option<Plan>,
     /// Makes one; everything that is wrong with the parameters at once.
     pub build: fn(&Setting, &PlugParams) -> Built<dyn Stopper>,
 }
 
 /// Every stopper, in the order in which they are listed to users.
-pub const ALL: &[Entry] =
-    &[none::ENTRY, asha::ENTRY, hyperband::ENTRY, median::ENTRY, threshold::ENTRY, patience::ENTRY, wilcoxon::ENTRY];
+pub const ALL: &[Entry] = &[
+    none::ENTRY,
+    asha::ENTRY,
+    asha_promotion::ENTRY,
+    hyperband::ENTRY,
+    hyperband_sync::ENTRY,
+    pasha::ENTRY,
+    median::ENTRY,
+    threshold::ENTRY,
+    patience::ENTRY,
+    wilcoxon::ENTRY,
+];
 
 /// The stopper called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)
 }
 
-/// See [`Entry::rungs`]; none for a rule that is not known.
+/// See [`Entry::plan`]; `None` for a rule that is not known.
+pub fn plan(rule: &EarlyStop) -> Option<Plan> {
+    (find(&rule.algorithm)?.plan)(&rule.params)
+}
+
+/// The steps at which a rule decides who goes on, ascending; none where it looks at every report alike.
 pub fn rungs(rule: &EarlyStop) -> Vec<u64> {
-    find(&rule.algorithm).map_or_else(Vec::new, |entry| (entry.rungs)(&rule.params))
+    plan(rule).map_or_else(Vec::new, |plan| plan.steps)
 }
 
 /// Makes the stopper called `algorithm`.

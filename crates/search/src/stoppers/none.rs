@@ -13,7 +13,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: false,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
-    rungs: |_| Vec::new(),
+    plan: |_| None,
     build,
 };
 

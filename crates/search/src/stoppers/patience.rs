@@ -23,7 +23,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"patience": 3, "min_delta": 0.01}"#,
     schema: || schemars::schema_for!(PatienceParams),
-    rungs: |_| Vec::new(),
+    plan: |_| None,
     build,
 };
 
@@ -89,7 +89,7 @@ impl Patience {
 impl Stopper for Patience {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } => {}
+            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Reported { trial, step, loss } => {
                 if *step >= self.params.grace {
                     self.trials.insert(*trial, self.after(*trial, tidy(*loss)));
@@ -129,10 +129,9 @@ mod tests {
         let mut stopper = build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds");
         let events: Vec<Happened> =
             losses.iter().enumerate().map(|(i, loss)| Happened::Reported(0, i as u64 + 1, *loss)).collect();
-        verdicts(stopper.as_mut(), &events).into_iter().enumerate().find_map(|(i, verdict)| match verdict {
-            Verdict::Continue => None,
-            Verdict::Stop(reason) => Some((i as u64 + 1, reason)),
-        })
+        (1..)
+            .zip(verdicts(stopper.as_mut(), &events))
+            .find_map(|(step, verdict)| Some((step, verdict.reason()?.clone())))
     }
 
     #[test]

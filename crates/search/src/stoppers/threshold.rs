@@ -19,7 +19,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"lower": -2.0, "upper": 2.0}"#,
     schema: || schemars::schema_for!(ThresholdParams),
-    rungs: |_| Vec::new(),
+    plan: |_| None,
     build,
 };
 
@@ -89,10 +89,8 @@ mod tests {
     fn judge(json: serde_json::Value, direction: Direction, step: u64, value: f64) -> Option<String> {
         let setting = Setting { direction, trials: None, seed: 0 };
         let stopper = build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds");
-        match stopper.judge(Judged { trial: 0, step, loss: direction.loss(value) }) {
-            Verdict::Continue => None,
-            Verdict::Stop(reason) => Some(reason.to_string()),
-        }
+        let verdict = stopper.judge(Judged { trial: 0, step, loss: direction.loss(value) });
+        verdict.reason().map(ToString::to_string)
     }
 
     #[test]

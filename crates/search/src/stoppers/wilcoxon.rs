@@ -32,7 +32,7 @@ pub const ENTRY: Entry = Entry {
     needs_objective: true,
     example: r#"{"p_threshold": 0.1}"#,
     schema: || schemars::schema_for!(WilcoxonParams),
-    rungs: |_| Vec::new(),
+    plan: |_| None,
     build,
 };
 
@@ -93,7 +93,7 @@ impl Folds {
 impl Stopper for Wilcoxon {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } => {}
+            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Reported { trial, step, loss } => {
                 self.running.entry(*trial).or_default().put(*step, *loss);
             }
@@ -205,11 +205,7 @@ mod tests {
             rule.observe(&Event::Ended { trial, outcome });
         }
         let own = verdicts(rule.as_mut(), &reports(9, own));
-        let text = |verdict| match verdict {
-            Verdict::Continue => "on".to_owned(),
-            Verdict::Stop(reason) => reason.to_string(),
-        };
-        own.into_iter().map(text).collect()
+        own.iter().map(|verdict| verdict.reason().map_or_else(|| "on".to_owned(), ToString::to_string)).collect()
     }
 
     #[test]

@@ -56,4 +56,13 @@ impl Workload for Training<'_> {
         *spent = cost;
         Step::Trained { at, took_ms: (took * 1e3).round() as u64, metrics: evaluation.metrics }
     }
+
+    fn resume(&mut self, running: &Running<'_>, reported: u64) -> u64 {
+        // Its checkpoint is as old as its last report.
+        let before = running.attempt.saturating_sub(1);
+        if let Some(spent) = self.spent.remove(&(running.trial, before)) {
+            self.spent.insert((running.trial, running.attempt), spent);
+        }
+        self.steps.partition_point(|at| *at <= reported) as u64
+    }
 }

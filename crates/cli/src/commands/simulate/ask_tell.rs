@@ -48,8 +48,12 @@ pub(super) fn run(file: &Path, overrides: &Overrides, places: u32) -> Outcome {
     let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();
     for number in 1.. {
-        for Question { trial, params } in dialogue.ask().map_err(|error| unusable(&error))? {
-            say(&mut out, &json!({ "ask": { "trial": trial, "params": params } }))?;
+        for Question { trial, params, after } in dialogue.ask().map_err(|error| unusable(&error))? {
+            let mut asked = json!({ "trial": trial, "params": params });
+            if let Some(after) = after {
+                asked["after"] = after.into();
+            }
+            say(&mut out, &json!({ "ask": asked }))?;
         }
         if dialogue.is_over() {
             break;

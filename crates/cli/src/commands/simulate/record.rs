@@ -91,7 +91,7 @@ async fn one(client: &Client, sweep: &v1::Sweep, number: u32, metric: &str) -> R
         spans.push((started_ms, ended_ms));
     }
     let state = TrialState::try_from(trial.state).map_err(|_| unreadable(number))?;
-    let recorded = Recorded { state, attempts: recorded };
+    let recorded = Recorded::new(state, recorded);
     Ok(One { recorded, params: trial.params.unwrap_or_default(), metrics, spans, best_ms })
 }
 
