@@ -16,8 +16,9 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
     match fact {
         Fact::TrialCreated(fact) => Some(Event::Created { trial: fact.trial, params: &fact.params }),
         Fact::TrialReported(fact) => {
-            let value = fact.metrics.get(sweep.objective()?.metric())?;
-            Some(Event::Reported { trial: fact.trial, step: fact.step, loss: sweep.loss(value) })
+            let mut losses = sweep.losses(&fact.metrics)?;
+            let loss = losses.next()?;
+            Some(Event::Reported { trial: fact.trial, step: fact.step, loss, rest: losses.collect() })
         }
         Fact::TrialSettled(fact) => {
             let trial = sweep.trial(fact.trial)?;

@@ -4,6 +4,7 @@
 
 pub mod dispatch;
 pub mod fact;
+pub mod front;
 pub mod history;
 pub mod invariants;
 pub mod leading;

@@ -437,6 +437,7 @@ impl Sweep {
             last_step: None,
             last_value: None,
             best: None,
+            point: Vec::new(),
         }));
         self.counts.enter(TrialState::Waiting);
         self.waiting.insert(fact.trial);
@@ -465,8 +466,7 @@ impl Sweep {
     }
 
     fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
-        let value = self.objective().and_then(|objective| fact.metrics.get(objective.metric()));
-        let loss = value.map(|value| self.loss(value));
+        let value = self.measured(&fact.metrics).and_then(|mut values| values.next());
         let place = self.last_record();
         let trial = self.touched(fact.trial)?;
         live_attempt(trial, fact.attempt)?;
@@ -479,19 +479,38 @@ impl Sweep {
         trial.series.push_back(place);
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
-        let before = trial.best;
-        if let (Some(value), Some(loss)) = (value, loss.filter(|loss| loss.is_finite())) {
-            let before = before.map(|best| self.loss(best.value));
-            if before.is_none_or(|before| loss < before) {
-                self.touched(fact.trial)?.best = Some(Best { value, step: fact.step });
-                if let Some(before) = before {
-                    self.ranking.remove(&Ranked { loss: before, trial: fact.trial });
-                }
-                self.ranking.insert(Ranked { loss, trial: fact.trial });
-            }
+        if let Some(value) = value {
+            self.rank(fact, value)?;
         }
         let state = self.trials[fact.trial as usize].state;
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+    }
+
+    /// Takes in that a report measured `value` of the (first) objective.
+    fn rank(&mut self, fact: &TrialReported, value: f64) -> Result<(), &'static str> {
+        let several = self.has_several();
+        let point: Vec<f64> = self.measured(&fact.metrics).filter(|_| several).into_iter().flatten().collect();
+        let before = self.touched(fact.trial)?.best;
+        let now = Best { value, step: fact.step };
+        let best = if several {
+            point.iter().all(|value| value.is_finite()).then_some(now)
+        } else {
+            let is_better = |before: Best| self.loss(value) < self.loss(before.value);
+            before.filter(|before| !is_better(*before)).or_else(|| value.is_finite().then_some(now))
+        };
+        if best == before {
+            return Ok(());
+        }
+        let trial = self.touched(fact.trial)?;
+        trial.best = best;
+        trial.point = if best.is_some() { point } else { Vec::new() };
+        let place = |best: Best| Ranked { loss: self.loss(best.value), trial: fact.trial };
+        let (gone, come) = (before.map(place), best.map(place));
+        if let Some(gone) = gone {
+            self.ranking.remove(&gone);
+        }
+        self.ranking.extend(come);
+        Ok(())
     }
 
     fn trial_settled(&mut self, fact: &TrialSettled) -> Result<(), &'static str> {

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use heats_domain::spec::Objective;
-use heats_domain::{Direction, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
+use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialReported};
@@ -48,7 +48,7 @@ pub struct Sweep {
     pub paused: OrdSet<u32>,
     /// Trials per state.
     pub counts: Counts,
-    /// Trials with a value, best first.
+    /// Trials with a value, best first; with several objectives, by the first.
     pub ranking: OrdSet<Ranked>,
     /// What it has used.
     pub ledger: Ledger,
@@ -153,6 +153,13 @@ pub struct Savings {
     pub ms_saved: u64,
 }
 
+/// A value of an objective as a loss: smaller is better, and what is no finite number is `+inf`, so
+/// that it ranks worst. A loss that overflowed to `-inf` is a defect of the script, not a record.
+pub fn loss(objective: &Objective, value: f64) -> f64 {
+    // Adding zero makes a negative zero positive, so that equal values tie.
+    if value.is_finite() { objective.direction().loss(value) + 0.0 } else { f64::INFINITY }
+}
+
 impl Sweep {
     pub(crate) fn new(fact: &SweepSubmitted, spec: SweepSpec, record: Arc<Record>) -> Self {
         let space = spec.space();
@@ -241,7 +248,31 @@ impl Sweep {
             .unwrap_or_default()
     }
 
-    /// The objective that ranks the trials.
+    /// What the trials are to make small or large, in the file's order.
+    pub fn objectives(&self) -> &[Objective] {
+        self.spec.objectives()
+    }
+
+    /// Whether there are several objectives, so that no trial need be the best.
+    pub fn has_several(&self) -> bool {
+        self.objectives().len() > 1
+    }
+
+    /// What a report measured: every objective's value, in their order. A report that lacks one of them measured nothing: a
+    /// script may measure its validation loss less often than it reports.
+    pub fn measured<'a>(&'a self, metrics: &'a Metrics) -> Option<impl Iterator<Item = f64> + 'a> {
+        let value = |objective: &Objective| metrics.get(objective.metric());
+        let is_whole = !self.objectives().is_empty() && self.objectives().iter().all(|o| value(o).is_some());
+        is_whole.then(|| self.objectives().iter().filter_map(value))
+    }
+
+    /// The same as losses.
+    pub fn losses<'a>(&'a self, metrics: &'a Metrics) -> Option<impl Iterator<Item = f64> + 'a> {
+        let losses = |values| self.objectives().iter().zip(values).map(|(objective, value)| loss(objective, value));
+        self.measured(metrics).map(losses)
+    }
+
+    /// The objective that ranks the trials; of several, the first.
     pub fn objective(&self) -> Option<&Objective> {
         self.spec.objective()
     }
@@ -251,11 +282,9 @@ impl Sweep {
         self.objective().map_or(Direction::Minimize, Objective::direction)
     }
 
-    /// A value of the objective as a loss: smaller is better, and what is no finite number is `+inf`, so
-    /// that it ranks worst. A loss that overflowed to `-inf` is a defect of the script, not a record.
+    /// A value of the (first) objective as a loss, see [`loss`].
     pub fn loss(&self, value: f64) -> f64 {
-        // Adding zero makes a negative zero positive, so that equal values tie.
-        if value.is_finite() { self.direction().loss(value) + 0.0 } else { f64::INFINITY }
+        self.objective().map_or(value, |objective| loss(objective, value))
     }
 
     /// How long it has been open at `now_ms`.
@@ -263,8 +292,12 @@ impl Sweep {
         self.open_before_ms + now_ms.saturating_sub(self.opened_ms)
     }
 
-    /// The best trial: the one with the best value that any trial reported, the earliest where several did.
+    /// The best trial: the one with the best value that any trial reported, the earliest where several did. With several
+    /// objectives, the one on the front that is best in the first.
     pub fn best(&self) -> Option<&Trial> {
+        if self.has_several() {
+            return self.front().first().copied();
+        }
         self.ranking.get_min().and_then(|ranked| self.trial(ranked.trial))
     }
 

@@ -22,10 +22,16 @@ pub struct Trial {
     pub retries_used: u32,
     /// The last step that it reported: the high-water mark below which reports are repetitions.
     pub last_step: Option<u64>,
-    /// The objective's value in the last report that had it; NaN and infinities included.
+    /// The objective's value in the last report that had it; NaN and infinities included. With several objectives, the
+    /// first's in the last report that had all.
     pub last_value: Option<f64>,
-    /// The best value of the objective that it reported, and its step; always a finite number.
+    /// The best value of the objective that it reported, and its step; always a finite number. With several objectives, the
+    /// first's in `point`.
     pub best: Option<Best>,
+    /// With several objectives, their values in the last report that had all, in the file's order; empty where one of them was
+    /// no finite number, and for one objective. The last and not the best of each: a point stands for one model, and the
+    /// values that it had at different steps are those of no model.
+    pub point: Vec<f64>,
 }
 
 /// The best value of a trial.

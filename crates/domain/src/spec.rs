@@ -217,7 +217,8 @@ pub struct ChoiceSpec {
 pub enum Objectives {
     /// One.
     One(Objective),
-    /// Several: the sweep looks for the Pareto front.
+    /// Two to four: the sweep looks for the Pareto front, the trials that no other is better than in one objective without
+    /// being worse in another. A report counts once it has all of their metrics; a trial stands where its last such report is.
     Several(Vec<Objective>),
 }
 
@@ -231,7 +232,8 @@ pub struct Objective {
     /// The name of a metric of which large values are good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximize: Option<String>,
-    /// End the sweep once a trial reports a value at least as good as this.
+    /// End the sweep once a trial reports a value at least as good as this; of several objectives, once one report reaches
+    /// every `stop_at` there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_at: Option<f64>,
     /// Run the leaders again on fresh seeds.
@@ -264,7 +266,7 @@ pub struct Confirm {
 /// How configurations are proposed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
-    /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`.
+    /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`, `nsga2`.
     #[serde(default = "tpe")]
     pub algorithm: String,
     /// What every random choice of the sweep follows from; drawn at submission where it is not given.
@@ -435,12 +437,18 @@ pub struct Notify {
 }
 
 impl SweepSpec {
+    /// The objectives, in the file's order; none where there is none.
+    pub fn objectives(&self) -> &[Objective] {
+        match &self.objective {
+            None => &[],
+            Some(Objectives::One(objective)) => std::slice::from_ref(objective),
+            Some(Objectives::Several(list)) => list,
+        }
+    }
+
     /// The first objective, where there is one.
     pub fn objective(&self) -> Option<&Objective> {
-        match self.objective.as_ref()? {
-            Objectives::One(objective) => Some(objective),
-            Objectives::Several(list) => list.first(),
-        }
+        self.objectives().first()
     }
 
     /// The search space, each parameter after those that its condition mentions. A parameter whose

@@ -63,6 +63,17 @@ fn searcher_misfits(spec: &SweepSpec, problem: &Problem, sound: bool) -> Vec<Mis
             "add `objective: { minimize: METRIC }`, or search with `random`",
         ));
     }
+    if spec.objectives().len() > 1 && !entry.several_objectives {
+        let able = searchers::ALL.iter().filter(|entry| entry.several_objectives).map(|entry| entry.name);
+        misfits.push(Misfit::new(
+            &["search", "algorithm"],
+            format!(
+                "`{algorithm}` looks for the best of one objective, and this sweep has {}",
+                spec.objectives().len()
+            ),
+            &format!("for several, search with {}", alternatives(able)),
+        ));
+    }
     if sound && spec.budget.trials.is_none() && !(entry.ends)(&problem.space) {
         misfits.push(Misfit::new(
             &["budget", "trials"],
@@ -80,8 +91,16 @@ fn stopper_misfits(spec: &SweepSpec) -> Vec<Misfit> {
     if let Err(error) = stoppers::build_stopper(&setting, algorithm, &spec.early_stop.params) {
         misfits.extend(error.complaints.into_iter().map(|c| Misfit::from_complaint("early_stop", c)));
     }
-    let needs_objective = stoppers::find(algorithm).is_some_and(|entry| entry.needs_objective);
-    if needs_objective && spec.objective().is_none() {
+    let Some(entry) = stoppers::find(algorithm) else { return misfits };
+    if spec.objectives().len() > 1 && !entry.several_objectives {
+        let able = stoppers::ALL.iter().filter(|entry| entry.several_objectives).map(|entry| entry.name);
+        misfits.push(Misfit::new(
+            &["early_stop", "algorithm"],
+            format!("`{algorithm}` judges by one objective, and this sweep has {}", spec.objectives().len()),
+            &format!("for several, stop with {}", alternatives(able)),
+        ));
+    }
+    if entry.needs_objective && spec.objective().is_none() {
         misfits.push(Misfit::new(
             &["early_stop", "algorithm"],
             format!("`{algorithm}` judges an objective, and this sweep has none"),
@@ -89,6 +108,15 @@ fn stopper_misfits(spec: &SweepSpec) -> Vec<Misfit> {
         ));
     }
     misfits
+}
+
+/// `a`, `b` or `c`
+fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        Some(_) | None => names.concat(),
+    }
 }
 
 /// What is no error and yet worth saying: a grid that the budget cuts short, and rungs that hardly compare anybody.
@@ -280,6 +308,26 @@ mod tests {
         assert_eq!(without("random", "none"), [""; 0]);
         assert_eq!(without("tpe", "median"), ["search.algorithm", "early_stop.algorithm"]);
         assert_eq!(without("sobol", "asha"), ["early_stop.algorithm"]);
+    }
+
+    #[test]
+    fn several_objectives_are_for_those_that_know_what_to_do_with_them() {
+        let several = |search: &str, stop: &str| {
+            found(serde_json::json!({
+                "objective": [{"minimize": "loss"}, {"maximize": "speed"}],
+                "search": {"algorithm": search}, "early_stop": {"algorithm": stop}
+            }))
+        };
+        let refused = [
+            ("search.algorithm", "for several, search with `random`, `grid`, `sobol`, `tpe` or `nsga2`"),
+            ("early_stop.algorithm", "for several, stop with `none` or `asha`"),
+        ];
+        assert_eq!(several("gp", "median"), refused.map(|(path, hint)| (path.to_owned(), hint.to_owned())));
+        for (search, stop) in [("random", "none"), ("sobol", "asha"), ("tpe", "asha"), ("nsga2", "none")] {
+            assert_eq!(several(search, stop), []);
+        }
+        let one = serde_json::json!({"objective": [{"minimize": "loss"}], "search": {"algorithm": "gp"}});
+        assert_eq!(found(one), [], "a list of one is one");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Happened {
     Created(u32, Params),
     /// See [`Event::Reported`]: trial, step, loss.
     Reported(u32, u64, f64),
+    /// The same with several objectives: trial, step, losses.
+    Measured(u32, u64, Vec<f64>),
     /// See [`Event::Ended`].
     Ended(u32, Outcome),
 }
@@ -31,7 +33,12 @@ impl Happened {
     pub fn event(&self) -> Event<'_> {
         match self {
             Self::Created(trial, params) => Event::Created { trial: *trial, params },
-            Self::Reported(trial, step, loss) => Event::Reported { trial: *trial, step: *step, loss: *loss },
+            Self::Reported(trial, step, loss) => {
+                Event::Reported { trial: *trial, step: *step, loss: *loss, rest: Vec::new() }
+            }
+            Self::Measured(trial, step, losses) => {
+                Event::Reported { trial: *trial, step: *step, loss: losses[0], rest: losses[1..].to_vec() }
+            }
             Self::Ended(trial, outcome) => Event::Ended { trial: *trial, outcome: *outcome },
         }
     }
@@ -171,6 +178,8 @@ pub enum Luck {
     Mixed,
     /// No trial ever reports a number.
     NoNumbers,
+    /// As mixed, with two objectives.
+    Several,
 }
 
 /// Runs a made-up sweep of `trials` on `workers`, asking `searcher` for each configuration: what happened, in
@@ -206,9 +215,10 @@ pub fn sweep(
         let at = rng.random_range(0..live.len());
         let (trial, step) = live[at];
         let loss = luck.loss(&mut rng);
-        if rng.random::<f64>() < 0.5 {
+        // Of several objectives, nobody ends before the first report.
+        if rng.random::<f64>() < 0.5 || (luck == Luck::Several && step == 0) {
             live[at].1 = step + rng.random_range(1..4u64);
-            record(searcher, Happened::Reported(trial, live[at].1, loss));
+            record(searcher, luck.report(trial, live[at].1, loss, &mut rng));
         } else {
             live.swap_remove(at);
             record(searcher, Happened::Ended(trial, luck.outcome(loss, &mut rng)));
@@ -217,12 +227,19 @@ pub fn sweep(
 }
 
 impl Luck {
+    fn report(self, trial: u32, step: u64, loss: f64, rng: &mut ChaCha8Rng) -> Happened {
+        match self {
+            Self::Plain | Self::Mixed | Self::NoNumbers => Happened::Reported(trial, step, loss),
+            Self::Several => Happened::Measured(trial, step, vec![loss, self.loss(rng)]),
+        }
+    }
+
     fn loss(self, rng: &mut ChaCha8Rng) -> f64 {
         let x = rng.random::<f64>() * 4.0 - 2.0;
         match self {
             Self::Plain => x,
             Self::NoNumbers => f64::INFINITY,
-            Self::Mixed => match rng.random_range(0..10) {
+            Self::Mixed | Self::Several => match rng.random_range(0..10) {
                 0 => f64::INFINITY,
                 1 => f64::NEG_INFINITY,
                 // Ties, with both zeros among them.
@@ -236,7 +253,7 @@ impl Luck {
     fn outcome(self, loss: f64, rng: &mut ChaCha8Rng) -> Outcome {
         match self {
             Self::Plain => Outcome::Completed(loss),
-            Self::Mixed | Self::NoNumbers => match rng.random_range(0..6) {
+            Self::Mixed | Self::NoNumbers | Self::Several => match rng.random_range(0..6) {
                 0 => Outcome::Failed,
                 1 => Outcome::Infeasible,
                 2 | 3 => Outcome::Stopped(loss),
@@ -305,7 +322,8 @@ fn searcher(entry: &searchers::Entry, space: &Space, seed: u64) -> Option<Box<dy
 /// events at once instead of one by one gives the same suggestion; an existing trial's is not another's.
 pub fn check_searcher_folds(entry: &searchers::Entry) {
     for (name, space) in spaces() {
-        for luck in [Luck::Plain, Luck::Mixed, Luck::NoNumbers] {
+        let lucks = [Luck::Plain, Luck::Mixed, Luck::NoNumbers, Luck::Several];
+        for luck in lucks.into_iter().filter(|luck| *luck != Luck::Several || entry.several_objectives) {
             let Some(mut first) = searcher(entry, &space, 7) else { continue };
             let history_free = first.is_history_free();
             let (events, suggestions) = sweep(first.as_mut(), luck, 40, 4, 1);
@@ -504,13 +522,34 @@ fn stopper(entry: &stoppers::Entry, direction: Direction) -> Box<dyn Stopper> {
         .unwrap_or_else(|complaints| panic!("{} refuses its own example: {complaints:?}", entry.name))
 }
 
+/// The report that a stopper judges, where it is one.
+fn judged(happened: &Happened) -> Option<Judged<'_>> {
+    match happened {
+        Happened::Created(..) | Happened::Ended(..) => None,
+        Happened::Reported(trial, step, loss) => Some(Judged { trial: *trial, step: *step, loss: *loss, rest: &[] }),
+        Happened::Measured(trial, step, losses) => {
+            Some(Judged { trial: *trial, step: *step, loss: losses[0], rest: &losses[1..] })
+        }
+    }
+}
+
+/// The same events with a second objective.
+pub fn measured(events: Vec<Happened>, seed: u64) -> Vec<Happened> {
+    let mut rng = stream(seed, 0, Purpose::Share);
+    let second = |happened| match happened {
+        Happened::Reported(trial, step, loss) => {
+            Happened::Measured(trial, step, vec![loss, Luck::Mixed.loss(&mut rng)])
+        }
+        other => other,
+    };
+    events.into_iter().map(second).collect()
+}
+
 /// Folds `events` into `stopper`, judging each report before it is taken in.
 pub fn verdicts(stopper: &mut dyn Stopper, events: &[Happened]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for happened in events {
-        if let Happened::Reported(trial, step, loss) = happened {
-            verdicts.push(stopper.judge(Judged { trial: *trial, step: *step, loss: *loss }));
-        }
+        verdicts.extend(judged(happened).map(|report| stopper.judge(report)));
         stopper.observe(&happened.event());
     }
     verdicts
@@ -518,16 +557,16 @@ pub fn verdicts(stopper: &mut dyn Stopper, events: &[Happened]) -> Vec<Verdict> 
 
 /// The same events give the same verdicts, whoever folded them and however often they are judged.
 pub fn check_stopper_folds(entry: &stoppers::Entry) {
-    for seed in 0..4 {
-        let events = curves(30, seed);
+    let one = (0..4).map(|seed| curves(30, seed));
+    let several = (0..4).map(|seed| measured(curves(30, seed), seed)).filter(|_| entry.several_objectives);
+    for events in one.chain(several) {
         let first = verdicts(stopper(entry, Direction::Minimize).as_mut(), &events);
         let mut reports = 0;
         for (place, happened) in events.iter().enumerate() {
-            let Happened::Reported(trial, step, loss) = happened else { continue };
+            let Some(report) = judged(happened) else { continue };
             if reports % 37 == 0 {
                 let mut again = stopper(entry, Direction::Minimize);
                 events[..place].iter().for_each(|happened| again.observe(&happened.event()));
-                let report = Judged { trial: *trial, step: *step, loss: *loss };
                 assert_eq!(again.judge(report), first[reports], "{}, report {reports}", entry.name);
                 assert_eq!(again.judge(report), first[reports], "{}, judged twice", entry.name);
             }
@@ -557,7 +596,7 @@ pub fn check_stopper_reasons(entry: &stoppers::Entry) {
     for seed in 0..6 {
         let events = curves(60, seed);
         let reports = events.iter().filter_map(|happened| match happened {
-            Happened::Reported(_, step, _) => Some(*step),
+            Happened::Reported(_, step, _) | Happened::Measured(_, step, _) => Some(*step),
             Happened::Created(..) | Happened::Ended(..) => None,
         });
         let verdicts = verdicts(stopper(entry, Direction::Maximize).as_mut(), &events);
@@ -582,7 +621,12 @@ pub fn check_stopper_reasons(entry: &stoppers::Entry) {
 pub fn check_stopper_survives(entry: &stoppers::Entry) {
     for loss in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN] {
         let mut stopper = stopper(entry, Direction::Minimize);
-        assert_eq!(stopper.judge(Judged { trial: 7, step: 0, loss: 0.0 }), Verdict::Continue, "{}", entry.name);
+        assert_eq!(
+            stopper.judge(Judged { trial: 7, step: 0, loss: 0.0, rest: &[] }),
+            Verdict::Continue,
+            "{}",
+            entry.name
+        );
         let mut events = Vec::new();
         for step in [0, 1, 2, 3, 9, 27, u64::MAX] {
             events.extend((0..200).map(|trial| Happened::Reported(trial, step, loss)));

@@ -2,8 +2,8 @@
 
 use heats_domain::Params;
 
-/// One thing that happened, in log order. Losses are the objective's values turned so that smaller is
-/// better; a value that is not a number, and an objective missing from a report, are `+inf`.
+/// One thing that happened, in log order. Losses are the objectives' values turned so that smaller is
+/// better; a value that is not a number is `+inf`. A report that lacks an objective is no event.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event<'a> {
     /// A trial came to be, with this configuration.
@@ -19,8 +19,10 @@ pub enum Event<'a> {
         trial: u32,
         /// How much of the resource it has used.
         step: u64,
-        /// The loss at that step.
+        /// The loss at that step; with several objectives, the first's.
         loss: f64,
+        /// The losses of the other objectives, in the file's order; empty (and nothing is allocated) for one.
+        rest: Vec<f64>,
     },
     /// A trial holds at a rung, by the verdict on its last report, until its rule lets it go on. Most never do: to who
     /// learns from trials, one that holds is as one that was stopped.
@@ -44,7 +46,7 @@ pub enum Event<'a> {
     },
 }
 
-/// How a trial ended.
+/// How a trial ended. With several objectives a loss is the first's, and what a trial came to is its last report.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Outcome {
     /// It ran to its end; its final loss.

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod deck;
 pub mod draw;
 pub mod event;
+pub mod front;
 pub mod gp;
 pub mod kde;
 pub mod lattice;
@@ -20,6 +21,7 @@ pub mod ranked;
 pub mod rng;
 pub mod searcher;
 pub mod searchers;
+pub mod standing;
 pub mod stopper;
 pub mod stoppers;
 

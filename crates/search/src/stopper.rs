@@ -6,13 +6,15 @@ use crate::Event;
 
 /// The report that is judged.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Judged {
+pub struct Judged<'a> {
     /// The trial's number.
     pub trial: u32,
     /// The step of the report.
     pub step: u64,
     /// Its loss, as in [`Event::Reported`].
     pub loss: f64,
+    /// Its other losses, likewise.
+    pub rest: &'a [f64],
 }
 
 /// What becomes of the trial.
@@ -51,7 +53,7 @@ pub trait Stopper: Send {
     fn observe(&mut self, event: &Event<'_>);
 
     /// Judges a report that has **not** been observed yet: it is observed right after, whatever the verdict.
-    fn judge(&self, report: Judged) -> Verdict;
+    fn judge(&self, report: Judged<'_>) -> Verdict;
 
     /// The trial that holds and should go on next, for rules that pause. It is asked for whenever a place is free, and a
     /// trial that goes on is observed as [`Event::Resumed`]. `more` is whether the sweep may still create trials: a rule
@@ -65,7 +67,7 @@ pub trait Stopper: Send {
 /// What a stopper is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// The objective's direction, so that reasons can show values as they were reported.
+    /// The (first) objective's direction, so that reasons can show values as they were reported.
     pub direction: Direction,
     /// How many trials the sweep may create, where it has a limit.
     pub trials: Option<u32>,

@@ -83,10 +83,12 @@ fn numbers(trace: &Trace) -> Vec<u32> {
     // A rule with many equal losses at every rung of every ladder: it ends a worse one at the first rung of its own.
     let mut probe = build(trace);
     for trial in 1_000_000..1_001_000 {
-        rungs.iter().for_each(|step| probe.observe(&Event::Reported { trial, step: *step, loss: 0.0 }));
+        rungs
+            .iter()
+            .for_each(|step| probe.observe(&Event::Reported { trial, step: *step, loss: 0.0, rest: Vec::new() }));
     }
     let ladder = |trial| {
-        let ends = |step: &u64| probe.judge(Judged { trial, step: *step, loss: 1.0 }) != Verdict::Continue;
+        let ends = |step: &u64| probe.judge(Judged { trial, step: *step, loss: 1.0, rest: &[] }) != Verdict::Continue;
         rungs.iter().position(ends).unwrap_or(rungs.len())
     };
     let mut unused: Vec<(u32, usize)> = (0..20_000).map(|trial| (trial, ladder(trial))).collect();
@@ -103,10 +105,10 @@ fn stopped(trace: &Trace) -> Vec<usize> {
     let mut stopped = Vec::new();
     for (place, (trial, step, value)) in trace.reports.iter().enumerate() {
         let (trial, step, loss) = (numbers[*trial as usize], *step, trace.direction.loss(value.value()));
-        if stopper.judge(Judged { trial, step, loss }) != Verdict::Continue {
+        if stopper.judge(Judged { trial, step, loss, rest: &[] }) != Verdict::Continue {
             stopped.push(place);
         }
-        stopper.observe(&Event::Reported { trial, step, loss });
+        stopper.observe(&Event::Reported { trial, step, loss, rest: Vec::new() });
         if trace.stopped.contains(&place) {
             stopper.observe(&Event::Ended { trial, outcome: Outcome::Stopped(loss) });
         } else if trace.completed.contains(&place) {

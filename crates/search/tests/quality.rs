@@ -160,12 +160,12 @@ fn configurations_that_were_stopped_early_or_infeasible_are_avoided() {
         searcher.observe(&Event::Created { trial, params: &params });
         let outcome = if x < 0.7 {
             // Its loss would look best of all, had it not been reported so early.
-            searcher.observe(&Event::Reported { trial, step: 1, loss: -x });
+            searcher.observe(&Event::Reported { trial, step: 1, loss: -x, rest: Vec::new() });
             Outcome::Stopped(-x)
         } else if x < 0.8 {
             Outcome::Infeasible
         } else {
-            searcher.observe(&Event::Reported { trial, step: 9, loss: 5.0 - x });
+            searcher.observe(&Event::Reported { trial, step: 9, loss: 5.0 - x, rest: Vec::new() });
             Outcome::Stopped(5.0 - x)
         };
         searcher.observe(&Event::Ended { trial, outcome });

@@ -1,6 +1,6 @@
 //! What agents say about the attempts that they hold: started, reported, finished.
 
-use heats_domain::spec::ExitMeaning;
+use heats_domain::spec::{ExitMeaning, Objective};
 use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
@@ -9,7 +9,7 @@ use super::{Decision, sweep};
 use crate::fact::{AttemptEnded, Ending, Fact, TrialReported, TrialSettled, TrialStarted};
 use crate::refusal::Refusal;
 use crate::state::State;
-use crate::sweep::{Status, Sweep};
+use crate::sweep::{Status, Sweep, loss};
 use crate::trial::{Attempt, Trial};
 
 /// The most metrics in one report.
@@ -121,7 +121,9 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
     }
     // The log's encoding has no negative zero, and what is decided on must be what is recorded.
     metrics.list.iter_mut().for_each(|metric| metric.value += 0.0);
-    let value = sweep.objective().and_then(|objective| metrics.get(objective.metric()));
+    let losses: Option<(f64, Vec<f64>)> =
+        sweep.losses(&metrics).and_then(|mut losses| Some((losses.next()?, losses.collect())));
+    let reached = reached(sweep, &metrics);
     let mut facts = vec![Fact::TrialReported(TrialReported {
         sweep: key.sweep,
         trial: key.trial,
@@ -129,39 +131,60 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
         step,
         metrics,
     })];
-    if let (Some(value), Some(objective)) = (value, sweep.objective()) {
-        let loss = sweep.loss(value);
-        let draining = matches!(sweep.status, Status::Draining(..));
-        if let Some(target) =
-            objective.stop_at.filter(|&target| !draining && loss.is_finite() && loss <= sweep.loss(target))
-        {
-            let why = format!(
-                "trial {} reported {} = {value}, which reaches stop_at {target}",
-                key.trial,
-                objective.metric()
-            );
-            facts.extend(drain::drain(sweep, Ending::Finished, why, Running::Stop("stop_at")));
-            // The state does not have this report yet, so its trial's own verdict is completed here.
-            let verdicts = facts.iter_mut().filter_map(|fact| match fact {
-                Fact::TrialSettled(settled) if settled.trial == key.trial => settled.reason.as_mut(),
-                _ => None,
-            });
-            for reason in verdicts {
-                (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
+    if let Some(Reached { why, value, target }) = reached {
+        let why = format!("trial {} reported {why}", key.trial);
+        facts.extend(drain::drain(sweep, Ending::Finished, why, Running::Stop("stop_at")));
+        // The state does not have this report yet, so its trial's own verdict is completed here.
+        let verdicts = facts.iter_mut().filter_map(|fact| match fact {
+            Fact::TrialSettled(settled) if settled.trial == key.trial => settled.reason.as_mut(),
+            _ => None,
+        });
+        for reason in verdicts {
+            (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
+        }
+    } else if let (Some((loss, rest)), Some(stopper)) = (losses, stopper) {
+        match stopper.judge(Judged { trial: key.trial, step, loss, rest: &rest }) {
+            Verdict::Stop(reason) => facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason)),
+            // Nobody would let it go on any more.
+            Verdict::Pause(reason) if matches!(sweep.status, Status::Draining(..)) => {
+                facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason));
             }
-        } else if let Some(stopper) = stopper {
-            match stopper.judge(Judged { trial: key.trial, step, loss }) {
-                Verdict::Stop(reason) => facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason)),
-                // Nobody would let it go on any more.
-                Verdict::Pause(reason) if draining => {
-                    facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason));
-                }
-                Verdict::Pause(reason) => facts.push(verdict(sweep, key.trial, TrialState::Paused, reason)),
-                Verdict::Continue => {}
-            }
+            Verdict::Pause(reason) => facts.push(verdict(sweep, key.trial, TrialState::Paused, reason)),
+            Verdict::Continue => {}
         }
     }
     Ok((facts, ()))
+}
+
+/// A report that reaches what a sweep was to come to.
+struct Reached {
+    /// In words.
+    why: String,
+    /// The first objective's value that has a target.
+    value: f64,
+    /// Its target.
+    target: f64,
+}
+
+/// Whether a report reaches every `stop_at` of the sweep; one that lacks an objective reaches none. One report, so that one
+/// model has all that was asked for.
+fn reached(sweep: &Sweep, metrics: &Metrics) -> Option<Reached> {
+    let draining = matches!(sweep.status, Status::Draining(..));
+    if draining || sweep.objectives().iter().all(|objective| objective.stop_at.is_none()) {
+        return None;
+    }
+    let targets = || sweep.objectives().iter().zip(sweep.measured(metrics).into_iter().flatten());
+    let targets = || targets().filter_map(|(objective, value)| Some((objective, value, objective.stop_at?)));
+    let (_, value, target) = targets().next()?;
+    let falls_short =
+        |(objective, value, target): (&Objective, f64, f64)| loss(objective, value) > loss(objective, target);
+    if targets().any(falls_short) {
+        return None;
+    }
+    let why: Vec<String> = targets()
+        .map(|(objective, value, target)| format!("{} = {value}, which reaches stop_at {target}", objective.metric()))
+        .collect();
+    Some(Reached { why: why.join(", and "), value, target })
 }
 
 /// The attempt is over; what that means for the trial is decided here. A repeated end changes nothing.
@@ -239,7 +262,7 @@ fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
             (Some(ExitMeaning::Retry), _) | (None, 75) => Meaning::Requeue(FailureKind::Exit),
             (Some(ExitMeaning::Infeasible), _) | (None, 65) => Meaning::Infeasible,
             (Some(ExitMeaning::Fail), _) => Meaning::Final(FailureKind::Exit),
-            // The same script would leave its metric out again.
+            // The same script would leave its metric out again. Of several objectives, no report had all.
             (None, 0) if sweep.objective().is_some() && trial.last_value.is_none() => {
                 Meaning::Final(FailureKind::NoMetric)
             }

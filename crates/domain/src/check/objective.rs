@@ -1,4 +1,4 @@
-//! The objective: one direction, and a metric's name that a trial can report.
+//! The objectives: one direction each, and a metric's name that a trial can report.
 
 use super::Context;
 use super::names::character;
@@ -7,6 +7,9 @@ use crate::spec::{Objective, Objectives};
 
 /// The longest name of a metric.
 const LONGEST: usize = 200;
+
+/// The most objectives. Of trials with more, hardly any dominates another, and a front says little.
+const OBJECTIVES_MAX: usize = 4;
 
 /// What is wrong with the objective.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
@@ -33,6 +36,29 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             for (i, objective) in list.iter().enumerate() {
                 one(context, objective, &Path::from("objective").index(i), &mut faults);
             }
+            faults.extend(several(list));
+        }
+    }
+    faults
+}
+
+/// What is wrong with a list beside its members.
+fn several(list: &[Objective]) -> Vec<Fault> {
+    let at = |i: usize| Path::from("objective").index(i);
+    let mut faults = Vec::new();
+    if list.len() > OBJECTIVES_MAX {
+        let message = format!("{} objectives are more than {OBJECTIVES_MAX}", list.len());
+        faults.push(Fault::new(at(OBJECTIVES_MAX), message).hint("keep those that matter, or report a sum of some"));
+    }
+    for (i, objective) in list.iter().enumerate() {
+        let metric = objective.metric();
+        if let Some(first) = list[..i].iter().position(|other| !metric.is_empty() && other.metric() == metric) {
+            let message = format!("`{metric}` is an objective twice: it is number {} of the list already", first + 1);
+            faults.push(Fault::new(at(i), message).hint("remove one of the two"));
+        }
+        if list.len() > 1 && objective.confirm.is_some() {
+            let message = "`confirm` runs the best trials again, and with several objectives none is the best";
+            faults.push(Fault::new(at(i).key("confirm"), message).hint("remove `confirm`, or keep one objective"));
         }
     }
     faults

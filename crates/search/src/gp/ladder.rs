@@ -121,7 +121,7 @@ impl Ladder {
                     });
                 }
             }
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 let reached = self.rungs.partition_point(|rung| *rung <= step);
                 self.reach(trial, loss, reached, Status::Running);
             }
@@ -430,7 +430,7 @@ mod tests {
     }
 
     fn reported(ladder: &mut Ladder, trial: u32, step: u64, loss: f64) {
-        ladder.observe(&Event::Reported { trial, step, loss }, &plane());
+        ladder.observe(&Event::Reported { trial, step, loss, rest: Vec::new() }, &plane());
     }
 
     fn ended(ladder: &mut Ladder, trial: u32, outcome: Outcome) {

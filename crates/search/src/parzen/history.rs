@@ -7,7 +7,8 @@ use heats_domain::{Parameter, Params};
 
 use super::axis::{Axis, Kind};
 use super::normal::ln_mass;
-use crate::ranked::tidy;
+use crate::front;
+use crate::standing::{Class, Last, Level};
 use crate::{Event, Outcome};
 
 /// The narrowest kernel of an estimator with many observations: a hundredth of the range.
@@ -37,12 +38,11 @@ pub struct Track {
     pub floor_mass: Vec<f64>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Past {
     trial: u32,
     status: Status,
-    /// The last step that it reported.
-    step: Option<u64>,
+    last: Last,
     /// Its place among those that ended or hold, where it does.
     standing: Option<Standing>,
 }
@@ -55,22 +55,12 @@ enum Status {
     Forgotten,
 }
 
-/// A trial's place among those that ended or hold at a rung, best first: completed ones by loss, then stopped ones by how far
-/// they came and then by loss, then those without a number, then infeasible ones.
+/// A trial's place among those that ended or hold at a rung, best first: by its level, then by its (first) loss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Standing {
-    class: Class,
-    steps_short: u64,
+    level: Level,
     loss_order: u64,
     slot: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Class {
-    Completed,
-    Stopped,
-    NoNumber,
-    Infeasible,
 }
 
 /// Which estimator a trial belongs to.
@@ -111,9 +101,9 @@ impl History {
     pub fn observe(&mut self, event: &Event<'_>) {
         match *event {
             Event::Created { trial, params } => self.create(trial, params),
-            Event::Reported { trial, step, loss: _ } => {
+            Event::Reported { trial, step, loss, ref rest } => {
                 if let Some(past) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) {
-                    past.step = past.step.max(Some(step));
+                    past.last.report(step, loss, rest);
                 }
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
@@ -128,7 +118,7 @@ impl History {
         }
         let slot = self.trials.len();
         self.slots.insert(trial, slot);
-        self.trials.push(Past { trial, status: Status::Running, step: None, standing: None });
+        self.trials.push(Past { trial, status: Status::Running, last: Last::default(), standing: None });
         for track in &mut self.tracks {
             let place = params.get(&track.name).and_then(|value| track.axis.place(value));
             track.add(slot as u32, place);
@@ -141,24 +131,14 @@ impl History {
         if past.status != Status::Running {
             return;
         }
-        let (class, loss) = match outcome {
-            Outcome::Failed => {
-                past.status = Status::Forgotten;
-                self.tracks.iter_mut().for_each(|track| track.remove(slot as u32));
-                return;
-            }
-            Outcome::Infeasible => (Class::Infeasible, 0.0),
-            Outcome::Completed(loss) if tidy(loss) == f64::INFINITY => (Class::NoNumber, loss),
-            Outcome::Completed(loss) => (Class::Completed, loss),
-            Outcome::Stopped(loss) if tidy(loss) == f64::INFINITY => (Class::NoNumber, loss),
-            Outcome::Stopped(loss) => (Class::Stopped, loss),
+        let Some((level, losses)) = past.last.standing(outcome) else {
+            past.status = Status::Forgotten;
+            self.tracks.iter_mut().for_each(|track| track.remove(slot as u32));
+            return;
         };
         past.status = Status::Known;
-        let steps_short = match class {
-            Class::Completed | Class::NoNumber | Class::Infeasible => 0,
-            Class::Stopped => past.step.map_or(u64::MAX, |step| u64::MAX - step),
-        };
-        let standing = Standing { class, steps_short, loss_order: order(tidy(loss)), slot: slot as u32 };
+        let loss_order = losses.first().map_or(u64::MAX, |loss| order(*loss));
+        let standing = Standing { level, loss_order, slot: slot as u32 };
         past.standing = Some(standing);
         self.standings.insert(standing);
     }
@@ -177,8 +157,14 @@ impl History {
         self.standings.len()
     }
 
+    /// Whether trials report several losses each.
+    pub fn has_several(&self) -> bool {
+        self.trials.iter().any(|past| !past.last.losses.is_empty())
+    }
+
     /// The side of each slot when the best `below` are set apart. `asking` is on neither side, nor are
-    /// running trials unless `liar`. One without a number, or infeasible, is never among the best.
+    /// running trials unless `liar`. One without a number, or infeasible, is never among the best. With several objectives the
+    /// best are those on the first fronts.
     pub fn split(&self, below: usize, liar: bool, asking: u32) -> Vec<Side> {
         let mut sides: Vec<Side> = self
             .trials
@@ -190,15 +176,51 @@ impl History {
                 Status::Running | Status::Forgotten => Side::Out,
             })
             .collect();
-        for standing in self.standings.iter().take(below) {
-            let side = &mut sides[standing.slot as usize];
-            let teaches = matches!(standing.class, Class::Completed | Class::Stopped);
-            if teaches && *side == Side::Above {
+        for slot in self.best(below) {
+            let side = &mut sides[slot];
+            if *side == Side::Above {
                 *side = Side::Below;
             }
         }
         sides
     }
+
+    /// The slots of the best trials, `count` of them where so many have a number.
+    fn best(&self, count: usize) -> Vec<usize> {
+        let teaches = |standing: &&Standing| matches!(standing.level.class, Class::Completed | Class::Stopped);
+        let ranked: Vec<&Standing> = self.standings.iter().take_while(teaches).collect();
+        let mut best = Vec::new();
+        for level in ranked.chunk_by(|a, b| a.level == b.level) {
+            let slots: Vec<usize> = level.iter().map(|standing| standing.slot as usize).collect();
+            let points: Vec<&[f64]> = slots.iter().map(|slot| self.trials[*slot].last.losses.as_slice()).collect();
+            let left = count - best.len();
+            // Of one objective, they are in order.
+            let chosen =
+                if points[0].is_empty() { (0..left.min(slots.len())).collect() } else { front_first(&points, left) };
+            best.extend(chosen.into_iter().map(|place| slots[place]));
+        }
+        best
+    }
+}
+
+/// `count` of the points: front by front, and of the front that does not fit whole those that together dominate the most.
+/// The bound of that volume lies a tenth beyond the front's worst loss of each objective, as in Optuna.
+fn front_first(points: &[&[f64]], count: usize) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    for front in front::fronts(points) {
+        let left = count - chosen.len();
+        if front.len() <= left {
+            chosen.extend(front);
+            continue;
+        }
+        let members: Vec<&[f64]> = front.iter().map(|place| points[*place]).collect();
+        let worst = |objective: usize| members.iter().map(|point| point[objective]).fold(f64::NEG_INFINITY, f64::max);
+        let beyond = |worst: f64| if worst == 0.0 { f64::EPSILON } else { (1.1 * worst).max(0.9 * worst) };
+        let reference: Vec<f64> = (0..members[0].len()).map(|objective| beyond(worst(objective))).collect();
+        chosen.extend(front::subset(&members, &reference, left).into_iter().map(|place| front[place]));
+        break;
+    }
+    chosen
 }
 
 impl Track {
@@ -246,7 +268,7 @@ mod tests {
             let params: Params = [("x", Value::Float(0.5))].into_iter().collect();
             history.observe(&Event::Created { trial, params: &params });
             if let Some(step) = *step {
-                history.observe(&Event::Reported { trial, step, loss: 0.0 });
+                history.observe(&Event::Reported { trial, step, loss: 0.0, rest: Vec::new() });
             }
             if let Some(outcome) = *outcome {
                 history.observe(&Event::Ended { trial, outcome });

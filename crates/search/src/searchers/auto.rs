@@ -14,6 +14,7 @@ pub const ENTRY: Entry = Entry {
     name: "auto",
     summary: "learns from every report at every rung of early stopping; the one to begin with",
     needs_objective: true,
+    several_objectives: false,
     ends: deck::ends,
     example: r#"{"n_startup_trials": 4}"#,
     schema: || schemars::schema_for!(AutoParams),
@@ -82,7 +83,7 @@ mod tests {
                 let params = suggest(searcher, trial);
                 let loss = 1.0 + far(&params);
                 searcher.observe(&Event::Created { trial, params: &params });
-                searcher.observe(&Event::Reported { trial, step: 1, loss });
+                searcher.observe(&Event::Reported { trial, step: 1, loss, rest: Vec::new() });
                 searcher.observe(&Event::Ended { trial, outcome: Outcome::Stopped(loss) });
                 far(&params)
             })

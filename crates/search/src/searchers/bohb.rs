@@ -37,6 +37,7 @@ pub const ENTRY: Entry = Entry {
     name: "bohb",
     summary: "BOHB: kernel densities of good and bad trials at the highest rung with enough of them",
     needs_objective: true,
+    several_objectives: false,
     ends: deck::ends,
     example: r#"{"random_fraction": 0.2}"#,
     schema: || schemars::schema_for!(BohbParams),
@@ -102,7 +103,7 @@ impl Searcher for Bohb {
                     deck.note(trial, params);
                 }
             }
-            Event::Reported { trial, step, loss } => self.rungs.report(trial, step, loss),
+            Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
             // What it reported is known, and may yet become more.
             Event::Paused { .. } | Event::Resumed { .. } => {}
             Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
@@ -418,12 +419,12 @@ mod tests {
         for (trial, params) in (0..).zip(&random) {
             bohb.observe(&Event::Created { trial, params });
             // Early on small values look best, and later large ones do.
-            bohb.observe(&Event::Reported { trial, step: 1, loss: number(params, "x") });
+            bohb.observe(&Event::Reported { trial, step: 1, loss: number(params, "x"), rest: Vec::new() });
         }
         let mean = |bohb: &Bohb| (100..140).map(|trial| number(&ask(bohb, trial), "x")).sum::<f64>() / 40.0;
         assert!(mean(&bohb) < 0.3, "{}", mean(&bohb));
         for (trial, params) in (0..20).zip(&random) {
-            bohb.observe(&Event::Reported { trial, step: 3, loss: -number(params, "x") });
+            bohb.observe(&Event::Reported { trial, step: 3, loss: -number(params, "x"), rest: Vec::new() });
         }
         assert!(mean(&bohb) > 0.7, "{}", mean(&bohb));
     }

@@ -42,6 +42,7 @@ pub const ENTRY: Entry = Entry {
     name: "cmaes",
     summary: "CMA-ES: an evolution strategy for numbers that interact, with a hundred trials or more",
     needs_objective: true,
+    several_objectives: false,
     ends: deck::ends,
     example: r#"{"population": 8}"#,
     schema: || schemars::schema_for!(CmaesParams),

@@ -15,6 +15,7 @@ pub const ENTRY: Entry = Entry {
     name: "grid",
     summary: "every configuration once, the last parameter changing fastest; ends by itself",
     needs_objective: false,
+    several_objectives: true,
     ends: |_| true,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),

@@ -5,6 +5,7 @@ pub mod bohb;
 pub mod cmaes;
 pub mod gp;
 pub mod grid;
+pub mod nsga2;
 pub mod random;
 pub mod sobol;
 pub mod tpe;
@@ -24,6 +25,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether it learns from losses, and so makes no sense without an objective.
     pub needs_objective: bool,
+    /// Whether it knows what to do with several objectives; one that does not is refused for them.
+    pub several_objectives: bool,
     /// Whether it runs out of configurations in a space, so that no budget of trials is needed.
     pub ends: fn(&Space) -> bool,
     /// Parameters that a first user might give, in JSON; the conformance suite runs with them.
@@ -35,8 +38,17 @@ pub struct Entry {
 }
 
 /// Every searcher, in the order in which they are listed to users.
-pub const ALL: &[Entry] =
-    &[auto::ENTRY, random::ENTRY, grid::ENTRY, sobol::ENTRY, tpe::ENTRY, gp::ENTRY, cmaes::ENTRY, bohb::ENTRY];
+pub const ALL: &[Entry] = &[
+    auto::ENTRY,
+    random::ENTRY,
+    grid::ENTRY,
+    sobol::ENTRY,
+    tpe::ENTRY,
+    gp::ENTRY,
+    cmaes::ENTRY,
+    bohb::ENTRY,
+    nsga2::ENTRY,
+];
 
 /// The searcher called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

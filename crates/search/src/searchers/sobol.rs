@@ -22,6 +22,7 @@ pub const ENTRY: Entry = Entry {
     name: "sobol",
     summary: "a scrambled Sobol sequence: fills the space evenly, whatever comes back",
     needs_objective: false,
+    several_objectives: true,
     ends: deck::ends,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),

@@ -9,6 +9,11 @@
 //! counts as the worst of its rung instead of being left out; and a loss that ties with the one which the
 //! quantile falls on goes on, where with an `eta` of 3 rounding puts Ray's cutoff a hair above it. Never pauses
 //! a trial, and never ends one that reached `max`: that one completes by itself.
+//!
+//! With several objectives (Schmucker et al., "Multi-objective Asynchronous Successive Halving", 2021) the order at a rung is that
+//! of the fronts, and within a front that of NSGA-II's crowding distance, in place of the paper's epsilon-net: its ends go on, and
+//! who has most room. A trial goes on where it is among the best `1/eta`, itself counted, and at least the first is. Each verdict
+//! sorts the rung, which for two objectives takes `n log n` steps.
 
 use heats_domain::spec::PlugParams;
 use schemars::JsonSchema;
@@ -24,6 +29,7 @@ pub const ENTRY: Entry = Entry {
     name: "asha",
     summary: "asynchronous successive halving: at rungs min, min*eta, min*eta^2, ... only the best 1/eta go on",
     needs_objective: true,
+    several_objectives: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(AshaParams),
     plan: |params| plan(params).ok(),
@@ -215,6 +221,49 @@ mod tests {
         assert_eq!(parts, [665.0, 245.0, 90.0]);
     }
 
+    #[test]
+    fn of_several_objectives_those_go_on_that_are_on_the_first_fronts_with_most_room() {
+        let mut asha = asha(serde_json::json!({"min": 1, "max": 9, "eta": 2}), Direction::Maximize);
+        let inf = f64::INFINITY;
+        let reports = [
+            // The first to come.
+            (0, [5.0, 5.0]),
+            // Each as good as the other.
+            (1, [0.0, 10.0]),
+            // The other end of the front.
+            (2, [10.0, 0.0]),
+            // Dominated by the first trial, and the last of four.
+            (3, [6.0, 6.0]),
+            // Inside of the front, with the least room of all four there.
+            (4, [2.0, 7.0]),
+            // What has a loss that is no number comes last, however good the other.
+            (5, [-9.0, inf]),
+            // Better than all.
+            (6, [-1.0, -1.0]),
+            // An end of what is now the second front.
+            (7, [-0.5, 11.0]),
+        ];
+        let events: Vec<Happened> =
+            reports.iter().map(|(trial, losses)| Happened::Measured(*trial, 1, losses.to_vec())).collect();
+        let verdicts: Vec<String> = verdicts(asha.as_mut(), &events)
+            .iter()
+            .map(|verdict| verdict.reason().map_or_else(|| "on".to_owned(), ToString::to_string))
+            .collect();
+        assert_eq!(
+            verdicts,
+            [
+                "on",
+                "on",
+                "on",
+                "asha at step 1: -6 ranks 4 of 4 at rung 1",
+                "asha at step 1: -2 ranks 4 of 5 at rung 1",
+                "asha at step 1: 9 ranks 6 of 6 at rung 1",
+                "on",
+                "on",
+            ]
+        );
+    }
+
     /// Ray's rule as its `AsyncHyperBandScheduler` computes it: `numpy.nanpercentile` of maximized scores.
     struct Restated {
         rungs: Vec<(u64, BTreeMap<u32, f64>)>,
@@ -254,10 +303,10 @@ mod tests {
                     // Every step once, as Ray's trials report, and numbers only.
                     let step = steps.entry(trial).and_modify(|step| *step += 1).or_insert(1);
                     let loss = if loss.is_finite() { loss } else { 5.0 };
-                    let report = Judged { trial, step: *step, loss };
+                    let report = Judged { trial, step: *step, loss, rest: &[] };
                     let stopped = asha.judge(report) != Verdict::Continue;
                     assert_eq!(stopped, restated.stops(trial, *step, loss), "seed {seed}, {report:?}");
-                    asha.observe(&Event::Reported { trial, step: *step, loss });
+                    asha.observe(&Event::Reported { trial, step: *step, loss, rest: Vec::new() });
                     decisions += 1;
                     stops += u32::from(stopped);
                 }

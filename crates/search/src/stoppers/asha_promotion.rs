@@ -18,6 +18,7 @@ pub const ENTRY: Entry = Entry {
     name: "asha_promotion",
     summary: "successive halving by promotion: trials hold at each rung, and the best 1/eta of those there go on",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(PromotionParams),
     plan: |params| plan(params).ok(),
@@ -63,7 +64,7 @@ impl Stopper for Promoting {
         self.0.observe(event);
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         self.0.judge(report)
     }
 
@@ -86,8 +87,8 @@ mod tests {
 
     /// The trial reports, and holds where it is told to; whether it goes on.
     fn report(rule: &mut dyn Stopper, trial: u32, step: u64, loss: f64) -> bool {
-        let verdict = rule.judge(Judged { trial, step, loss });
-        rule.observe(&Event::Reported { trial, step, loss });
+        let verdict = rule.judge(Judged { trial, step, loss, rest: &[] });
+        rule.observe(&Event::Reported { trial, step, loss, rest: Vec::new() });
         let holds = matches!(verdict, Verdict::Pause(_));
         if holds {
             rule.observe(&Event::Paused { trial, loss });

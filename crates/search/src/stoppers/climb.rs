@@ -105,7 +105,7 @@ impl Climb {
     pub fn observe(&mut self, event: &Event<'_>) {
         match *event {
             Event::Created { .. } => {}
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 if let Some(rung) = self.reached(trial, step) {
                     let loss = tidy(loss);
                     let goes_on = self.goes_on(rung, loss);
@@ -135,7 +135,7 @@ impl Climb {
     }
 
     /// A trial holds at each rung, unless it may go on at once.
-    pub fn judge(&self, report: Judged) -> Verdict {
+    pub fn judge(&self, report: Judged<'_>) -> Verdict {
         let Some(rung) = self.reached(report.trial, report.step) else { return Verdict::Continue };
         let loss = tidy(report.loss);
         if self.goes_on(rung, loss) {

@@ -25,6 +25,7 @@ pub const ENTRY: Entry = Entry {
     name: "hyperband",
     summary: "asha on several ladders beside each other, from one that halves early to one that hardly halves at all",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(HyperbandParams),
     plan: |params| plan(params).ok(),
@@ -149,12 +150,12 @@ mod tests {
         let params = serde_json::from_value(serde_json::json!({"max": 9})).expect("a map");
         let mut rule = build(&setting, &params).expect("builds");
         for trial in 0..1000 {
-            rule.observe(&Event::Reported { trial, step: 1, loss: 0.0 });
-            rule.observe(&Event::Reported { trial, step: 3, loss: 0.0 });
+            rule.observe(&Event::Reported { trial, step: 1, loss: 0.0, rest: Vec::new() });
+            rule.observe(&Event::Reported { trial, step: 3, loss: 0.0, rest: Vec::new() });
         }
         let mut stopped = [0; 3];
         for trial in 1000..2000 {
-            let judge = |step| rule.judge(Judged { trial, step, loss: 1.0 });
+            let judge = |step| rule.judge(Judged { trial, step, loss: 1.0, rest: &[] });
             let at = |verdict| if let Verdict::Stop(reason) = verdict { reason.rung } else { None };
             match (at(judge(1)), at(judge(3)), at(judge(8))) {
                 (Some(1), Some(3), Some(3)) => stopped[0] += 1,

@@ -29,6 +29,7 @@ pub const ENTRY: Entry = Entry {
     name: "hyperband_sync",
     summary: "hyperband whose trials wait at each rung for all others of their bracket",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(SyncParams),
     plan: |params| plan(params).ok(),
@@ -196,7 +197,7 @@ impl Stopper for Sync {
     fn observe(&mut self, event: &Event<'_>) {
         match *event {
             Event::Created { trial, .. } => self.enter(trial),
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 let comes = self.comes_to(trial, step).is_some();
                 if let Some(climber) = self.climber(trial).filter(|_| comes) {
                     *climber = Climber::Came(tidy(loss));
@@ -216,8 +217,8 @@ impl Stopper for Sync {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
-        let Judged { trial, step, loss } = report;
+    fn judge(&self, report: Judged<'_>) -> Verdict {
+        let Judged { trial, step, loss, rest: _ } = report;
         let (Some(at), Some(bracket)) = (self.comes_to(trial, step), self.bracket(trial)) else {
             return Verdict::Continue;
         };
@@ -266,8 +267,8 @@ mod tests {
     /// The trial reports its number as its loss; whether it holds.
     fn comes(rule: &mut dyn Stopper, trial: u32, step: u64) -> bool {
         let loss = f64::from(trial);
-        let verdict = rule.judge(Judged { trial, step, loss });
-        rule.observe(&Event::Reported { trial, step, loss });
+        let verdict = rule.judge(Judged { trial, step, loss, rest: &[] });
+        rule.observe(&Event::Reported { trial, step, loss, rest: Vec::new() });
         let holds = matches!(verdict, Verdict::Pause(_));
         if holds {
             rule.observe(&Event::Paused { trial, loss });

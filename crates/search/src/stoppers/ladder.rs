@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use heats_domain::{Direction, StopReason};
 use rand::RngExt;
 
+use crate::front;
 use crate::plug::Complaint;
 use crate::ranked::{Ranked, tidy};
 use crate::rng::{Purpose, stream};
@@ -84,12 +85,20 @@ pub struct Halving {
 struct Rung {
     at: u64,
     losses: Ranked,
+    /// In their place, where there are several objectives.
+    points: Vec<Vec<f64>>,
 }
 
 impl Halving {
     /// As the rule of this name.
     pub fn new(rule: &'static str, plan: Plan, setting: &Setting) -> Self {
-        let ladder = |s| plan.steps.iter().skip(s).map(|at| Rung { at: *at, losses: Ranked::default() }).collect();
+        let ladder = |s| {
+            plan.steps
+                .iter()
+                .skip(s)
+                .map(|at| Rung { at: *at, losses: Ranked::default(), points: Vec::new() })
+                .collect()
+        };
         let ladders = (0..plan.shares.len()).map(ladder).collect();
         Self { rule, plan, ladders, passed: BTreeMap::new(), direction: setting.direction, seed: setting.seed }
     }
@@ -123,13 +132,39 @@ impl Halving {
     }
 }
 
+impl Halving {
+    /// Of several objectives: a trial goes on where it is among the best `1/eta` of its rung, its own place counted, by fronts
+    /// and within one by room (see [`front::before`]). Counts what is there already, so that the first to come goes on.
+    fn judge_several(&self, report: Judged<'_>, at: u64, points: &[Vec<f64>]) -> Verdict {
+        let before = front::before(points, &[&[report.loss], report.rest].concat());
+        let peers = points.len() + 1;
+        if (before as f64) < (peers as f64 / self.plan.eta).floor().max(1.0) {
+            return Verdict::Continue;
+        }
+        Verdict::Stop(StopReason {
+            rule: self.rule.to_owned(),
+            step: report.step,
+            value: self.direction.value(tidy(report.loss)),
+            rung: Some(at),
+            rank: Some(before as u64 + 1),
+            peers: Some(peers as u64),
+            // No single number would have let it go on.
+            cutoff: None,
+        })
+    }
+}
+
 impl Stopper for Halving {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest } => {
                 if let Some((ladder, rung)) = self.reached(*trial, *step) {
-                    self.ladders[ladder][rung].losses.insert(*loss);
+                    let Rung { at: _, losses, points } = &mut self.ladders[ladder][rung];
+                    match rest.as_slice() {
+                        [] => losses.insert(*loss),
+                        rest => points.push([&[*loss], rest].concat()),
+                    }
                     self.passed.insert(*trial, rung + 1);
                 }
             }
@@ -139,12 +174,15 @@ impl Stopper for Halving {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         let loss = tidy(report.loss);
         let Some((ladder, rung)) = self.reached(report.trial, report.step) else {
             return Verdict::Continue;
         };
-        let Rung { at, losses } = &self.ladders[ladder][rung];
+        let Rung { at, losses, points } = &self.ladders[ladder][rung];
+        if !report.rest.is_empty() {
+            return self.judge_several(report, *at, points);
+        }
         // The quantile 1/eta from the best, written as a division so that whole positions stay whole.
         let Some(cutoff) = losses.len().checked_sub(1).and_then(|last| losses.at(last as f64 / self.plan.eta)) else {
             return Verdict::Continue;

@@ -26,6 +26,7 @@ pub const ENTRY: Entry = Entry {
     name: "median",
     summary: "the median rule: the best loss so far must reach the median of the others' running averages",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"grace": 2, "min_samples": 3}"#,
     schema: || schemars::schema_for!(MedianParams),
     plan: |_| None,
@@ -93,7 +94,7 @@ impl Stopper for Median {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 let curve = self.running.entry(*trial).or_insert(Curve::EMPTY);
                 let loss = tidy(*loss);
                 curve.best = curve.best.min(loss);
@@ -108,7 +109,7 @@ impl Stopper for Median {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         let Some(others) = self.steps.get(&report.step) else { return Verdict::Continue };
         if report.step < self.params.grace || others.len() < self.params.min_samples as usize {
             return Verdict::Continue;
@@ -202,7 +203,7 @@ mod tests {
             let mut reports: BTreeMap<u32, Vec<(u64, f64)>> = BTreeMap::new();
             for happened in curves(60, seed) {
                 if let Happened::Reported(trial, step, loss) = happened {
-                    let stopped = rule.judge(Judged { trial, step, loss }) != Verdict::Continue;
+                    let stopped = rule.judge(Judged { trial, step, loss, rest: &[] }) != Verdict::Continue;
                     let counts = |own: &[(u64, f64)]| -> Vec<f64> {
                         own.iter().filter(|(s, l)| (2..=step).contains(s) && l.is_finite()).map(|(_, l)| *l).collect()
                     };

@@ -28,6 +28,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether it looks at losses, and so makes no sense without an objective.
     pub needs_objective: bool,
+    /// Whether it knows what to do with several objectives; one that does not is refused for them.
+    pub several_objectives: bool,
     /// Parameters that a first user might give, in JSON; the conformance suite runs with them.
     pub example: &'static str,
     /// The JSON schema of its parameters.

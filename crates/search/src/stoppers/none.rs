@@ -11,6 +11,7 @@ pub const ENTRY: Entry = Entry {
     name: "none",
     summary: "every trial runs to its end",
     needs_objective: false,
+    several_objectives: true,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
     plan: |_| None,

@@ -28,6 +28,7 @@ pub const ENTRY: Entry = Entry {
     name: "pasha",
     summary: "asha_promotion that opens the next rung only while the ranking of the best still changes",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(PashaParams),
     plan: |params| plan(params).ok(),
@@ -87,7 +88,7 @@ struct Pasha {
 
 impl Stopper for Pasha {
     fn observe(&mut self, event: &Event<'_>) {
-        let Event::Reported { trial, step, loss } = *event else {
+        let Event::Reported { trial, step, loss, rest: _ } = *event else {
             self.climb.observe(event);
             return;
         };
@@ -105,7 +106,7 @@ impl Stopper for Pasha {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         self.climb.judge(report)
     }
 
@@ -172,7 +173,7 @@ mod tests {
     /// Each trial reports its losses at steps 1, 2 and 3 and is let go on, whatever the verdict.
     fn run(rule: &mut dyn Stopper, trial: u32, losses: [f64; 3]) {
         for (step, loss) in (1..).zip(losses) {
-            rule.observe(&Event::Reported { trial, step, loss });
+            rule.observe(&Event::Reported { trial, step, loss, rest: Vec::new() });
         }
     }
 

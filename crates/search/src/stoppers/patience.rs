@@ -21,6 +21,7 @@ pub const ENTRY: Entry = Entry {
     name: "patience",
     summary: "ends a trial after `patience` reports in a row without an improvement",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"patience": 3, "min_delta": 0.01}"#,
     schema: || schemars::schema_for!(PatienceParams),
     plan: |_| None,
@@ -90,7 +91,7 @@ impl Stopper for Patience {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 if *step >= self.params.grace {
                     self.trials.insert(*trial, self.after(*trial, tidy(*loss)));
                 }
@@ -101,7 +102,7 @@ impl Stopper for Patience {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         let loss = tidy(report.loss);
         let Progress { best, since } = self.after(report.trial, loss);
         if report.step < self.params.grace || since < self.params.patience {

@@ -17,6 +17,7 @@ pub const ENTRY: Entry = Entry {
     name: "threshold",
     summary: "ends a trial whose objective is below `lower`, above `upper`, or no number",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"lower": -2.0, "upper": 2.0}"#,
     schema: || schemars::schema_for!(ThresholdParams),
     plan: |_| None,
@@ -57,7 +58,7 @@ struct Threshold {
 impl Stopper for Threshold {
     fn observe(&mut self, _: &Event<'_>) {}
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         let ThresholdParams { lower, upper, grace } = self.params;
         let loss = tidy(report.loss);
         let value = self.direction.value(loss);
@@ -89,7 +90,7 @@ mod tests {
     fn judge(json: serde_json::Value, direction: Direction, step: u64, value: f64) -> Option<String> {
         let setting = Setting { direction, trials: None, seed: 0 };
         let stopper = build(&setting, &serde_json::from_value(json).expect("a map")).expect("builds");
-        let verdict = stopper.judge(Judged { trial: 0, step, loss: direction.loss(value) });
+        let verdict = stopper.judge(Judged { trial: 0, step, loss: direction.loss(value), rest: &[] });
         verdict.reason().map(ToString::to_string)
     }
 

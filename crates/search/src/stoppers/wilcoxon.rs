@@ -30,6 +30,7 @@ pub const ENTRY: Entry = Entry {
     name: "wilcoxon",
     summary: "for folds: ends a trial that a signed-rank test finds worse than the best one on the folds of both",
     needs_objective: true,
+    several_objectives: false,
     example: r#"{"p_threshold": 0.1}"#,
     schema: || schemars::schema_for!(WilcoxonParams),
     plan: |_| None,
@@ -94,7 +95,7 @@ impl Stopper for Wilcoxon {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Reported { trial, step, loss } => {
+            Event::Reported { trial, step, loss, rest: _ } => {
                 self.running.entry(*trial).or_default().put(*step, *loss);
             }
             Event::Ended { trial, outcome } => {
@@ -110,7 +111,7 @@ impl Stopper for Wilcoxon {
         }
     }
 
-    fn judge(&self, report: Judged) -> Verdict {
+    fn judge(&self, report: Judged<'_>) -> Verdict {
         let Some(best) = &self.best else { return Verdict::Continue };
         let mut own = self.running.get(&report.trial).cloned().unwrap_or_default();
         own.put(report.step, report.loss);
