@@ -3,6 +3,7 @@
 
 mod asha;
 mod bad_trials;
+mod confirm;
 mod dev;
 mod environments;
 mod examples;

@@ -75,7 +75,7 @@ impl Suggesters {
 
 impl Suggestions for Suggesters {
     fn offer(&mut self, sweep: &Sweep, fixed: Option<&Params>) -> Offer {
-        let trial = sweep.created();
+        let trial = sweep.proposed;
         let slot = self.slots.remove(&sweep.id);
         let (mind, ready) = match slot {
             Some(Slot::Thinking) => {

@@ -33,7 +33,7 @@ pub enum Offer {
 
 /// Where suggestions come from.
 pub trait Suggestions {
-    /// The configuration of the sweep's next trial, `sweep.created()`, with the `fixed` values kept where
+    /// The configuration of the trial that is proposed next, of ordinal `sweep.proposed`, with the `fixed` values kept where
     /// a user enqueued a point. A call that answers [`Offer::Later`] also asks for it to be made.
     fn offer(&mut self, sweep: &Sweep, fixed: Option<&Params>) -> Offer;
 }
@@ -105,7 +105,8 @@ pub fn next(
     match suggestions.offer(sweep, fixed) {
         Offer::Ready { params, saw_index } => {
             let trial = sweep.created();
-            let created = TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued: fixed.is_some() };
+            let created =
+                TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued: fixed.is_some(), confirms: None };
             Ok(vec![Fact::TrialCreated(created), lease(trial, 1)])
         }
         other => Err(other),
@@ -117,7 +118,7 @@ pub fn reject(sweep: &Sweep) -> Vec<Fact> {
     let Some(params) = sweep.queue.front().cloned() else { return Vec::new() };
     let trial = sweep.created();
     let why = "no configuration that satisfies the conditions and constraints has these values";
-    let created = TrialCreated { sweep: sweep.id, trial, params, saw_index: 0, enqueued: true };
+    let created = TrialCreated { sweep: sweep.id, trial, params, saw_index: 0, enqueued: true, confirms: None };
     vec![Fact::TrialCreated(created), settled(sweep, trial, TrialState::Infeasible, why)]
 }
 

@@ -276,6 +276,9 @@ pub struct TrialCreated {
     /// It took the oldest enqueued point with it.
     #[prost(bool, tag = "5")]
     pub enqueued: bool,
+    /// The leader that it confirms: it runs that trial's configuration again, on a seed of its own.
+    #[prost(uint32, optional, tag = "6")]
+    pub confirms: Option<u32>,
 }
 
 /// See [`Fact::TrialLeased`].

@@ -10,18 +10,22 @@ use crate::trial::Trial;
 
 /// What `fact` means to a searcher or a stopper; `sweep` has it in its journal already.
 ///
-/// Facts about leases mean nothing to them. A report without the objective is not an event: a script may
+/// Facts about leases mean nothing to them, nor does a trial that confirms: it is no part of the search. They know the
+/// others by their ordinals, which have no gaps where trials confirmed in between. A report without the objective is not an event: a script may
 /// measure its validation loss less often than it reports.
 pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
     match fact {
-        Fact::TrialCreated(fact) => Some(Event::Created { trial: fact.trial, params: &fact.params }),
+        Fact::TrialCreated(fact) => {
+            Some(Event::Created { trial: proposed(sweep, fact.trial)?.ordinal, params: &fact.params })
+        }
         Fact::TrialReported(fact) => {
+            let trial = proposed(sweep, fact.trial)?.ordinal;
             let mut losses = sweep.losses(&fact.metrics)?;
             let loss = losses.next()?;
-            Some(Event::Reported { trial: fact.trial, step: fact.step, loss, rest: losses.collect() })
+            Some(Event::Reported { trial, step: fact.step, loss, rest: losses.collect() })
         }
         Fact::TrialSettled(fact) => {
-            let trial = sweep.trial(fact.trial)?;
+            let trial = proposed(sweep, fact.trial)?;
             let outcome = match fact.state() {
                 TrialState::Completed => {
                     Outcome::Completed(trial.best.map_or(f64::INFINITY, |best| sweep.loss(best.value)))
@@ -30,13 +34,13 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
                 TrialState::Failed | TrialState::Cancelled => Outcome::Failed,
                 TrialState::Infeasible => Outcome::Infeasible,
                 TrialState::Paused => {
-                    return Some(Event::Paused { trial: fact.trial, loss: last_loss(sweep, trial) });
+                    return Some(Event::Paused { trial: trial.ordinal, loss: last_loss(sweep, trial) });
                 }
                 TrialState::Waiting | TrialState::Leased | TrialState::Running => return None,
             };
-            Some(Event::Ended { trial: fact.trial, outcome })
+            Some(Event::Ended { trial: trial.ordinal, outcome })
         }
-        Fact::TrialResumed(fact) => Some(Event::Resumed { trial: fact.trial }),
+        Fact::TrialResumed(fact) => Some(Event::Resumed { trial: proposed(sweep, fact.trial)?.ordinal }),
         Fact::SweepSubmitted(_)
         | Fact::SweepPaused(_)
         | Fact::SweepResumed(_)
@@ -63,6 +67,11 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
 
 fn last_loss(sweep: &Sweep, trial: &Trial) -> f64 {
     trial.last_value.map_or(f64::INFINITY, |value| sweep.loss(value))
+}
+
+/// The trial, unless it confirms.
+fn proposed(sweep: &Sweep, number: u32) -> Option<&Trial> {
+    sweep.trial(number).filter(|trial| trial.confirms.is_none())
 }
 
 /// The seed that a trial's process gets: the same for every attempt, different for every trial.

@@ -106,8 +106,13 @@ fn check_totals(sweep: &Sweep, found: &mut Vec<Violation>) {
         violation(found, sweep.live.is_empty(), "T4", "a sweep that ended holds no lease", place);
     }
     if let Some(max) = sweep.trials_max {
-        violation(found, total <= max, "S1", "created trials never exceed the budget", place);
+        violation(found, sweep.proposed <= max, "S1", "proposed trials never exceed the budget", place);
     }
+    let fresh: usize = sweep.fresh.values().map(imbl::Vector::len).sum();
+    violation(found, sweep.proposed as usize + fresh == total as usize, "S1", "a trial is proposed or confirms", place);
+    let seeds = sweep.confirm().map_or(0, |confirm| confirm.seeds) as usize;
+    let within = sweep.fresh.values().all(|runs| runs.len() <= seeds);
+    violation(found, within, "S1", "no leader has more fresh runs than it is confirmed with", place);
 }
 
 fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
@@ -117,7 +122,10 @@ fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
         let count = sweep.trials.iter().filter(|t| t.state == state).count() as u32;
         violation(found, count == sweep.counts.of(state), "S1", "the counts are those of the trials", place);
     }
-    let ranked = |t: &Trial| !matches!(t.state, TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled);
+    let ranked = |t: &Trial| {
+        let badly = matches!(t.state, TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled);
+        t.confirms.is_none() && !badly
+    };
     let best = sweep
         .trials
         .iter()
@@ -129,7 +137,7 @@ fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
         found,
         best == sweep.ranking.get_min().map(|r| r.loss),
         "S2",
-        "the best trial has the best recorded value",
+        "the first of the ranking has the best recorded value",
         place,
     );
     let ledger = sweep.trials.iter().flat_map(|t| &t.attempts).fold(Ledger::default(), |mut sum, attempt| {

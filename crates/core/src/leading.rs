@@ -332,8 +332,8 @@ impl Leading {
             }
             Err(Offer::Exhausted) => {
                 let (trials, why) = (
-                    Some(sweep.created()),
-                    format!("every configuration of the space was tried, {} in all", sweep.created()),
+                    Some(sweep.proposed),
+                    format!("every configuration of the space was tried, {} in all", sweep.proposed),
                 );
                 self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
                 Ok(false)
@@ -388,7 +388,7 @@ impl Leading {
         }
         self.fill_vacated()?;
         for id in touched {
-            // Each round ends or drains the sweep, so there are at most three.
+            // Each round confirms, drains or ends the sweep, so there are few.
             while let Some(sweep) = self.draft.sweeps.get(&id) {
                 let follow = drain::settle(sweep, self.promotion(sweep).is_some());
                 if follow.is_empty() {
@@ -490,7 +490,8 @@ impl Leading {
         }
         let stopper = self.stoppers.get(&sweep.id)?.as_ref()?;
         let promotion = stopper.promotion(sweep.may_create())?;
-        let trial = sweep.trial(promotion.trial)?;
+        let trial = sweep.of_ordinal(promotion.trial)?;
+        let promotion = Promotion { trial: trial.number, ..promotion };
         (trial.state == TrialState::Paused && trial.live().is_none()).then_some(promotion)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! No tokio, no file system, no network, no clock: time is passed in, and everything is a function.
 
+pub mod confirm;
 pub mod dispatch;
 pub mod fact;
 pub mod front;
@@ -11,12 +12,14 @@ pub mod leading;
 pub mod ops;
 pub mod refusal;
 pub mod state;
+pub mod statistics;
 pub mod sweep;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub mod token;
 pub mod trial;
 
+pub use confirm::Confirmation;
 pub use fact::{Ending, Entry, Fact, FactCell, Record, TokenRole};
 pub use leading::{Leading, Op, Reply, TurnError};
 pub use refusal::Refusal;

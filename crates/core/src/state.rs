@@ -427,8 +427,20 @@ impl Sweep {
         if fact.enqueued {
             self.queue.pop_front().ok_or("no point is enqueued")?;
         }
+        let ordinal = self.proposed;
+        match fact.confirms {
+            Some(leader) => {
+                if self.trial(leader).is_none_or(|leader| leader.confirms.is_some()) {
+                    return Err("what it confirms is no trial that was proposed");
+                }
+                self.fresh.entry(leader).or_default().push_back(fact.trial);
+            }
+            None => self.proposed += 1,
+        }
         self.trials.push_back(Arc::new(Trial {
             number: fact.trial,
+            ordinal,
+            confirms: fact.confirms,
             state: TrialState::Waiting,
             records: std::iter::once(self.last_record()).collect(),
             series: Vector::new(),
@@ -502,6 +514,7 @@ impl Sweep {
             return Ok(());
         }
         let trial = self.touched(fact.trial)?;
+        let is_searched = trial.confirms.is_none();
         trial.best = best;
         trial.point = if best.is_some() { point } else { Vec::new() };
         let place = |best: Best| Ranked { loss: self.loss(best.value), trial: fact.trial };
@@ -509,7 +522,8 @@ impl Sweep {
         if let Some(gone) = gone {
             self.ranking.remove(&gone);
         }
-        self.ranking.extend(come);
+        // A fresh run of a leader has no place.
+        self.ranking.extend(come.filter(|_| is_searched));
         Ok(())
     }
 
@@ -607,7 +621,8 @@ impl Sweep {
         if state == TrialState::Waiting {
             self.waiting.insert(number);
             // A trial that is tried again is ranked by what it reported before.
-            if let Some(best) = self.trials[number as usize].best {
+            let trial = &self.trials[number as usize];
+            if let Some(best) = trial.best.filter(|_| trial.confirms.is_none()) {
                 let loss = self.loss(best.value);
                 self.ranking.insert(Ranked { loss, trial: number });
             }

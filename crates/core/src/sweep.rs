@@ -30,9 +30,13 @@ pub struct Sweep {
     pub journal: Vector<Arc<Record>>,
     /// Its trials, by number.
     pub trials: Vector<Arc<Trial>>,
+    /// How many of them were proposed, by the searcher or by a user: all but those that confirm.
+    pub proposed: u32,
+    /// The fresh runs of each leader that was confirmed, or is being so, by the leader's number.
+    pub fresh: OrdMap<u32, Vector<u32>>,
     /// Where it stands.
     pub status: Status,
-    /// How many trials it may create.
+    /// How many trials may be proposed; those that confirm come on top.
     pub trials_max: Option<u32>,
     /// Why that many, for people, where it is not what a user asked for.
     pub limit_why: String,
@@ -48,7 +52,8 @@ pub struct Sweep {
     pub paused: OrdSet<u32>,
     /// Trials per state.
     pub counts: Counts,
-    /// Trials with a value, best first; with several objectives, by the first.
+    /// Trials with a value, best first, without those that confirm; with several objectives, by the first. See
+    /// [`Sweep::leaderboard`].
     pub ranking: OrdSet<Ranked>,
     /// What it has used.
     pub ledger: Ledger,
@@ -171,6 +176,8 @@ impl Sweep {
             seed: fact.seed,
             journal: Vector::unit(record),
             trials: Vector::new(),
+            proposed: 0,
+            fresh: OrdMap::new(),
             status: Status::Running,
             trials_max: spec.budget.trials,
             limit_why: String::new(),
@@ -202,6 +209,13 @@ impl Sweep {
     /// The trial with this number.
     pub fn trial(&self, number: u32) -> Option<&Trial> {
         self.trials.get(number as usize).map(Arc::as_ref)
+    }
+
+    /// The proposed trial that searchers and stoppers know by this number.
+    pub fn of_ordinal(&self, ordinal: u32) -> Option<&Trial> {
+        // No trial comes before its ordinal, and few after it.
+        let trials = self.trials.iter().skip(ordinal as usize).map(Arc::as_ref);
+        trials.into_iter().find(|trial| trial.confirms.is_none() && trial.ordinal == ordinal)
     }
 
     /// The facts about a trial, in order, but for its reports.
@@ -292,13 +306,13 @@ impl Sweep {
         self.open_before_ms + now_ms.saturating_sub(self.opened_ms)
     }
 
-    /// The best trial: the one with the best value that any trial reported, the earliest where several did. With several
-    /// objectives, the one on the front that is best in the first.
+    /// The best trial: the first of the [`Sweep::leaderboard`]. With several objectives, the one on the front that is best in
+    /// the first.
     pub fn best(&self) -> Option<&Trial> {
         if self.has_several() {
             return self.front().first().copied();
         }
-        self.ranking.get_min().and_then(|ranked| self.trial(ranked.trial))
+        self.leaderboard().next()
     }
 
     /// How many trials exist.
@@ -306,9 +320,9 @@ impl Sweep {
         self.trials.len() as u32
     }
 
-    /// Whether the budget allows another trial.
+    /// Whether the budget allows another trial to be proposed.
     pub fn may_create(&self) -> bool {
-        self.trials_max.is_none_or(|max| self.created() < max)
+        self.trials_max.is_none_or(|max| self.proposed < max)
     }
 
     /// Whether another lease would keep within `budget.parallel`.

@@ -9,6 +9,10 @@ use imbl::Vector;
 pub struct Trial {
     /// Its number within the sweep.
     pub number: u32,
+    /// How many trials before it were proposed: the number that searchers and stoppers know it by, unless it confirms.
+    pub ordinal: u32,
+    /// The leader that it confirms. It is no part of the search then: see `confirm`.
+    pub confirms: Option<u32>,
     /// Where it stands.
     pub state: TrialState,
     /// The places in the sweep's journal of its facts other than reports, in order; the first is its creation.

@@ -91,6 +91,16 @@ fn held() -> Vec<Fact> {
     ]
 }
 
+/// And trials that confirm a leader.
+const V7: &[u8] = include_bytes!("golden/entry-v7.bin");
+
+/// The fields that version 6 did not have.
+fn confirming() -> Vec<Fact> {
+    let (sweep, confirms) = (SweepId { bits: 5 }, Some(0));
+    let params = [("a", Value::Int(-3))].into_iter().collect();
+    vec![Fact::TrialCreated(TrialCreated { sweep, trial: 8, params, saw_index: 0, enqueued: false, confirms })]
+}
+
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
@@ -138,7 +148,7 @@ fn facts() -> Vec<Fact> {
         Fact::SweepReopened(SweepReopened { sweep }),
         Fact::SweepRemoved(SweepRemoved { sweep }),
         Fact::PointEnqueued(PointEnqueued { sweep, params: params.clone() }),
-        Fact::TrialCreated(TrialCreated { sweep, trial: 4, params, saw_index: 300, enqueued: true }),
+        Fact::TrialCreated(TrialCreated { sweep, trial: 4, params, saw_index: 300, enqueued: true, confirms: None }),
         Fact::TrialLeased(TrialLeased {
             sweep,
             trial: 4,
@@ -202,9 +212,9 @@ fn entry(facts: Vec<Fact>) -> Entry {
 
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
-    let versions =
-        [(V1, facts()), (V2, later_facts()), (V3, token_facts()), (V4, drain_facts()), (V5, restored()), (V6, held())];
-    for (bytes, facts) in versions {
+    let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
+    let since = [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming())];
+    for (bytes, facts) in tokens.into_iter().chain(since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }

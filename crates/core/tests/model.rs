@@ -20,18 +20,22 @@ fn kind() -> impl Strategy<Value = Kind> {
     let limits = (1..8u32, option::of(1..4u32), 0..3u32, option::weighted(0.3, 1..4u32));
     let rules = (option::weighted(0.9, any::<bool>()), any::<bool>(), proptest::bool::weighted(0.2));
     let rest = (option::weighted(0.2, 1_000..20_000u64), 0..3u32, option::weighted(0.2, 1..6u32));
-    (limits, rules, rest).prop_map(
-        |((trials, parallel, retries, max_failures), (maximize, upper, stop_at), (wall_ms, gpus, space))| Kind {
-            maximize,
-            upper,
-            stop_at: stop_at && maximize.is_some(),
-            trials,
-            parallel,
-            retries,
-            max_failures,
-            wall_ms,
-            gpus,
-            space,
+    let confirm = option::weighted(0.4, (1..4u32, 1..3u32));
+    (limits, rules, rest, confirm).prop_map(
+        |((trials, parallel, retries, max_failures), (maximize, upper, stop_at), (wall_ms, gpus, space), confirm)| {
+            Kind {
+                maximize,
+                upper,
+                stop_at: stop_at && maximize.is_some(),
+                trials,
+                parallel,
+                retries,
+                max_failures,
+                wall_ms,
+                gpus,
+                space,
+                confirm: confirm.filter(|_| maximize.is_some()),
+            }
         },
     )
 }

@@ -236,7 +236,8 @@ pub struct Objective {
     /// every `stop_at` there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_at: Option<f64>,
-    /// Run the leaders again on fresh seeds.
+    /// Once all trials have ended, run the leaders again on fresh seeds, and rank them by the mean of these runs alone: the
+    /// value that made a trial the best of many is too good on average. The runs come on top of `budget.trials`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<Confirm>,
 }
@@ -257,9 +258,9 @@ impl Objective {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {
-    /// How many of the best trials are run again.
+    /// How many of the best trials are run again; of those with the same configuration, one.
     pub top: u32,
-    /// With how many fresh seeds each.
+    /// With how many fresh seeds each. One gives a mean and no interval.
     pub seeds: u32,
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use heats_core::ops::attempts::End;
 use heats_core::{Fact, Sweep};
 use heats_domain::resources::Gpu;
-use heats_domain::spec::{IntSpec, ParameterSpec, Resources, Search, SpaceSpec};
+use heats_domain::spec::{IntSpec, Objectives, ParameterSpec, Resources, Search, SpaceSpec};
 use heats_domain::{FailureKind, Inventory, Metrics, StopReason, SweepSpec, TrialState};
 
 use crate::{Running, SimConfig, SimError, SimReport, Step, Workload, simulate};
@@ -101,7 +101,7 @@ pub struct Stop {
 }
 
 /// Runs `trials` again in virtual time, on so many agents of one place each, with everything of `spec` but its space
-/// and its searcher. No more trials are created than were recorded.
+/// and its searcher. No more trials are created than were recorded, and no leaders are confirmed.
 ///
 /// # Errors
 /// As [`simulate`].
@@ -128,6 +128,10 @@ fn dealt(spec: &SweepSpec, seed: u64, recorded: usize) -> SweepSpec {
     spec.constraints = Vec::new();
     spec.search = Search { algorithm: "grid".to_owned(), seed: Some(seed), ..Search::default() };
     spec.budget.trials = Some(spec.budget.trials.map_or(count, |trials| trials.min(count)));
+    // Of other leaders than the recorded ones there are no fresh runs.
+    if let Some(Objectives::One(objective)) = &mut spec.objective {
+        objective.confirm = None;
+    }
     spec
 }
 

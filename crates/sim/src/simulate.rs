@@ -416,7 +416,10 @@ impl<'a> Sim<'a> {
     }
 
     fn note_best(&mut self) {
-        let best = self.applied.sweeps.get(&self.sweep).and_then(|sweep| sweep.best()).and_then(|trial| trial.best);
+        let sweep = self.applied.sweeps.get(&self.sweep);
+        // By the ranking: who is the best by what was confirmed is no better value.
+        let first = sweep.and_then(|sweep| sweep.trial(sweep.ranking.get_min()?.trial));
+        let best = first.and_then(|trial| trial.best);
         if let Some(best) = best.map(|best| best.value)
             && self.improvements.last().is_none_or(|(_, last)| *last != best)
         {

@@ -51,7 +51,7 @@ impl Suggestions for Suggester {
         mind.seen = sweep.journal.len();
         let saw_index = sweep.journal.back().map_or(0, |record| record.log_index);
         let none = Params::default();
-        match mind.searcher.suggest(Ask { trial: sweep.created() }, fixed.unwrap_or(&none)) {
+        match mind.searcher.suggest(Ask { trial: sweep.proposed }, fixed.unwrap_or(&none)) {
             Suggestion::Try(params) => Offer::Ready { params, saw_index },
             Suggestion::Exhausted => Offer::Exhausted,
             Suggestion::Infeasible { draws } => Offer::Infeasible { draws },

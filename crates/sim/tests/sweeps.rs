@@ -297,3 +297,33 @@ fn a_workload_without_an_end_and_an_unknown_searcher_are_refused() {
     let outcome = simulate(&sweep, &mut parabola, SimConfig::default()).map(|report| report.ending);
     assert!(matches!(outcome, Err(SimError::Refused(_))), "{outcome:?}");
 }
+
+/// The parabola with a luck that follows from the seed alone: up to one either way.
+fn lucky(running: &Running<'_>, step: u64) -> Step {
+    if step > 1 {
+        return Step::Done;
+    }
+    let luck = (running.seed as f64 / f64::from(u32::MAX)).mul_add(2.0, -1.0);
+    Step::Trained { at: 1, took_ms: 1_000, metrics: metrics((x(running) - 0.3).powi(2) + luck) }
+}
+
+#[test]
+fn the_value_that_chose_a_winner_flatters_it_and_the_mean_of_its_fresh_runs_does_not() {
+    let confirm = json!({"top": 3, "seeds": 8});
+    for (seed, config) in [(1, SimConfig::default()), (2, everything(2)), (3, everything(3))] {
+        let builder = SweepBuilder::minimize("loss").trials(60).set("objective", "confirm", confirm.clone());
+        let builder = builder.top("search", json!({"algorithm": "random", "seed": seed}));
+        let report = simulate(&builder.build(), &mut lucky, config).expect("comes to its end");
+        let sweep = &report.sweep;
+        assert_eq!((report.ending, sweep.proposed, sweep.created()), (Ending::Finished, 60, 84), "seed {seed}");
+        let (winner, value) = report.best().expect("has one");
+        let confirmation = sweep.confirmation(sweep.trial(winner).expect("is there")).expect("was confirmed");
+        let (low, high) = confirmation.interval.expect("of eight");
+        let truth = (sweep.params(sweep.trial(winner).expect("is there")).and_then(|p| p.get("x")?.as_f64()))
+            .map(|x| (x - 0.3).powi(2))
+            .expect("has x");
+        assert!(value < low && low < truth && truth < high, "seed {seed}: {value}, {low} to {high}, truly {truth}");
+        let values: Vec<f64> = report.improvements.iter().map(|(_, value)| *value).collect();
+        assert!(values.is_sorted_by(|a, b| a > b), "a confirmation is no improvement: {values:?}");
+    }
+}

@@ -23,7 +23,11 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::SweepRemoved(_) => "the sweep was removed".into(),
         Fact::PointEnqueued(f) => format!("a user enqueued {}", f.params),
         Fact::TrialCreated(f) => {
-            let whose = if f.enqueued { "from an enqueued point" } else { "by the searcher" };
+            let whose = match (f.confirms, f.enqueued) {
+                (Some(leader), _) => format!("to confirm trial {leader}"),
+                (None, true) => "from an enqueued point".into(),
+                (None, false) => "by the searcher".into(),
+            };
             format!("trial {} was created {whose}: {}", f.trial, f.params)
         }
         Fact::TrialLeased(f) => format!("trial {} was leased to `{}` as attempt {}", f.trial, f.agent, f.attempt),
@@ -87,7 +91,9 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::SweepEdited(f) => json!({"trials": f.trials, "parallel": f.parallel, "why": f.why}),
         Fact::SweepEnded(f) => json!({"ending": f.ending().name(), "why": f.why}),
         Fact::PointEnqueued(f) => json!({"params": f.params}),
-        Fact::TrialCreated(f) => json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued}),
+        Fact::TrialCreated(f) => {
+            json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued, "confirms": f.confirms})
+        }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus, "ahead": f.ahead})
         }

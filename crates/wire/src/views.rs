@@ -1,7 +1,7 @@
 //! What users see of the state, as messages.
 
 use heats_core::trial::{Attempt, Trial};
-use heats_core::{Ending, Fact, Record, State, Status, Sweep};
+use heats_core::{Confirmation, Ending, Fact, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Grant, TrialState};
 
 use crate::v1;
@@ -70,6 +70,7 @@ fn counts(sweep: &Sweep) -> v1::Counts {
         infeasible: of(TrialState::Infeasible),
         cancelled: of(TrialState::Cancelled),
         enqueued: sweep.queue.len() as u32,
+        confirming: sweep.created() - sweep.proposed,
     }
 }
 
@@ -95,6 +96,11 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         detail: sweep.detail(trial).to_owned(),
         agent: trial.attempts.last().map(|attempt| attempt.agent),
         ending: trial.state.is_at_rest() && trial.live().is_some(),
+        confirms: trial.confirms,
+        confirmed: sweep.confirmation(trial).map(|Confirmation { runs, of, mean, interval }| {
+            let (low, high) = interval.unzip();
+            v1::Confirmed { mean, low, high, runs, of }
+        }),
     }
 }
 

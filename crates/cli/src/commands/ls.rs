@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         of: "sweeps",
         meta: Fields::new().with("log_index", log_index).done(),
         items: items(&sweeps, now_ms),
-        columns: view::sweep_columns(),
+        columns: view::sweep_columns(&sweeps),
         now_ms,
     };
     printer.list(&listing, "no sweeps yet: `heats submit FILE`")?;

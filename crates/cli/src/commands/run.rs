@@ -120,7 +120,7 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
         Choice::Resume(sweep) => {
             let counts = sweep.counts.unwrap_or_default();
             let over = counts.completed + counts.stopped + counts.failed + counts.infeasible + counts.cancelled;
-            let of = sweep.trials_max.map_or_else(String::new, |max| format!(" of {max}"));
+            let of = view::planned(&sweep).map_or_else(String::new, |max| format!(" of {max}"));
             hints::note(&format!("going on with `{}`: {over}{of} trials are over", sweep.name));
             others(&live, std::slice::from_ref(&*sweep));
             if sweep.status() == v1::SweepStatus::Paused {

@@ -8,4 +8,5 @@ mod screen;
 mod summary;
 
 pub use follow::{follow, said_by_agent};
+pub(crate) use progress::fresh_runs;
 pub use summary::{print, write_params, write_sweep};

@@ -6,7 +6,7 @@ use heats_wire::v1;
 
 use super::progress::{Progress, done};
 use crate::hints::note;
-use crate::words;
+use crate::{view, words};
 
 const EVERY: Duration = Duration::from_secs(2);
 /// A trial that gets better with every step is one piece of news, not thirty.
@@ -28,15 +28,21 @@ impl Plain {
     pub(super) fn update(&mut self, sweep: &v1::Sweep, now: Instant) {
         let new_best = self.progress.update(sweep, now);
         if let (true, Some(trial), Some(best)) = (new_best, sweep.best.first(), self.progress.best(sweep)) {
-            let due = self.best.is_none_or(|(at, of)| of != trial.number || now.duration_since(at) >= SAME_TRIAL_EVERY);
+            let confirmed = view::winner(sweep).is_some();
+            let due = confirmed
+                || self.best.is_none_or(|(at, of)| of != trial.number || now.duration_since(at) >= SAME_TRIAL_EVERY);
             if due {
                 // What was there before this view began is no news.
-                let what = if self.said.is_none() { "best so far" } else { "new best" };
+                let what = match (confirmed, &self.said) {
+                    (true, _) => "confirmed best",
+                    (false, None) => "best so far",
+                    (false, Some(_)) => "new best",
+                };
                 note(&format!("{what}: {best}"));
                 self.best = Some((now, trial.number));
             }
         }
-        let total = sweep.trials_max.map_or_else(String::new, |total| format!("/{total}"));
+        let total = view::planned(sweep).map_or_else(String::new, |total| format!("/{total}"));
         let line = format!("{}{total} done, {}", done(sweep), Progress::counts(sweep));
         let due = self.said.as_ref().is_none_or(|(at, before)| now.duration_since(*at) >= EVERY && *before != line);
         if due {

@@ -33,7 +33,8 @@ impl Progress {
         if self.began.is_none() && sweep.counts.unwrap_or_default().running > 0 {
             self.began = Some((now, done(sweep)));
         }
-        let best = sweep.best.first().and_then(|best| Some((best.number, best.value?.to_bits())));
+        let mean = view::winner(sweep).map(|(_, mean)| mean);
+        let best = sweep.best.first().and_then(|best| Some((best.number, mean.or(best.value)?.to_bits())));
         let is_new = best.is_some() && best != self.best;
         self.best = best;
         is_new
@@ -43,7 +44,7 @@ impl Progress {
     pub(super) fn eta(&self, sweep: &v1::Sweep, now: Instant) -> Option<Duration> {
         let (began, at_first) = self.began?;
         let new = done(sweep).checked_sub(at_first).filter(|new| *new >= 2)?;
-        let left = sweep.trials_max?.checked_sub(done(sweep)).filter(|left| *left > 0)?;
+        let left = view::planned(sweep)?.checked_sub(done(sweep)).filter(|left| *left > 0)?;
         (sweep.status() == v1::SweepStatus::Running)
             .then(|| now.duration_since(began).mul_f64(f64::from(left) / f64::from(new)))
     }
@@ -52,10 +53,15 @@ impl Progress {
     pub(super) fn best(&self, sweep: &v1::Sweep) -> Option<String> {
         let objective = self.objective.as_ref()?;
         let best = sweep.best.first()?;
-        let mut text = format!("{} {}", objective.metric(), words::short(best.value?));
-        if let Some(step) = best.value_step {
-            // Writing to a string cannot fail.
-            let _ = write!(text, " at {} {step}", self.resource);
+        // Writing to a string cannot fail.
+        let mut text = format!("{} ", objective.metric());
+        if let Some((confirmed, mean)) = view::winner(sweep) {
+            let _ = write!(text, "{}, the mean of {}", words::short(mean), fresh_runs(confirmed));
+        } else {
+            text.push_str(&words::short(best.value?));
+            if let Some(step) = best.value_step {
+                let _ = write!(text, " at {} {step}", self.resource);
+            }
         }
         let _ = write!(text, " (trial {}", best.number);
         if let Some(params) = best.params.as_ref().filter(|params| !params.is_empty()) {
@@ -96,6 +102,17 @@ impl Progress {
 /// What a step counts.
 pub(super) fn resource(sweep: &v1::Sweep) -> String {
     view::spec(sweep).and_then(|spec| spec.early_stop.resource).unwrap_or_else(|| "step".into())
+}
+
+/// `3 fresh runs, 95 % interval 0.28 to 0.33`
+pub(crate) fn fresh_runs(confirmed: &v1::Confirmed) -> String {
+    let v1::Confirmed { mean: _, low, high, runs, of } = *confirmed;
+    let lacking = if runs < of { format!(" of {of}") } else { String::new() };
+    let interval = low.zip(high).map_or_else(String::new, |(low, high)| {
+        format!(", 95 % interval {} to {}", words::short(low), words::short(high))
+    });
+    let noun = if of == 1 { "fresh run" } else { "fresh runs" };
+    format!("{runs}{lacking} {noun}{interval}")
 }
 
 /// How many trials are over.

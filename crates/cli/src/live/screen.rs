@@ -40,7 +40,8 @@ impl Screen {
     pub(super) fn update(&mut self, sweep: &v1::Sweep, now: Instant) {
         self.progress.update(sweep, now);
         self.bar.set_prefix(sweep.name.clone());
-        self.bar.set_length(u64::from(sweep.trials_max.unwrap_or_else(|| sweep.counts.unwrap_or_default().created)));
+        self.bar
+            .set_length(u64::from(view::planned(sweep).unwrap_or_else(|| sweep.counts.unwrap_or_default().created)));
         self.bar.set_position(u64::from(done(sweep)));
         let eta = self
             .progress

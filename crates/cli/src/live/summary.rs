@@ -6,7 +6,7 @@ use heats_domain::{Params, SweepSpec};
 use heats_wire::v1;
 
 use super::follow::Followed;
-use super::progress::{resource, stopped};
+use super::progress::{fresh_runs, resource, stopped};
 use crate::exit::Failure;
 use crate::output::{Fields, Printer};
 use crate::{view, words};
@@ -29,7 +29,8 @@ pub fn write_sweep(out: &mut dyn Write, sweep: &v1::Sweep, now_ms: u64) -> io::R
     let counts = sweep.counts.unwrap_or_default();
     let spec = view::spec(sweep);
     let took = sweep.ended_ms.unwrap_or(now_ms).saturating_sub(sweep.submitted_ms);
-    let of = sweep.trials_max.filter(|max| *max != counts.created).map_or_else(String::new, |max| format!(" of {max}"));
+    let of =
+        view::planned(sweep).filter(|max| *max != counts.created).map_or_else(String::new, |max| format!(" of {max}"));
     writeln!(
         out,
         "\x1b[1m{}\x1b[0m {}: {}{of} in {}",
@@ -46,6 +47,13 @@ pub fn write_sweep(out: &mut dyn Write, sweep: &v1::Sweep, now_ms: u64) -> io::R
     if !outcomes.is_empty() {
         writeln!(out, "  trials    {}", outcomes.join(", "))?;
     }
+    if counts.confirming > 0 {
+        writeln!(
+            out,
+            "  confirm   {} on fresh seeds, of the leaders",
+            words::count(u64::from(counts.confirming), "run")
+        )?;
+    }
     if counts.stopped > 0 {
         writeln!(out, "  stopped   {}", stopped(sweep))?;
     }
@@ -59,8 +67,18 @@ fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) 
             // Every digit: this is the number that the script measured.
             let value = best.value.unwrap_or(f64::NAN);
             let step = best.value_step.map_or_else(String::new, |step| format!(" at {} {step}", resource(sweep)));
-            writeln!(out, "  best      {} \x1b[1;32m{value}\x1b[0m{step}", objective.metric())?;
-            writeln!(out, "            {}/{}, ran {}", sweep.name, best.number, words::duration(best.ran_ms))?;
+            let (metric, ran) = (objective.metric(), words::duration(best.ran_ms));
+            match view::winner(sweep) {
+                Some((confirmed, mean)) => {
+                    let runs = fresh_runs(confirmed);
+                    writeln!(out, "  best      {metric} \x1b[1;32m{mean}\x1b[0m, the mean of {runs}")?;
+                    writeln!(out, "            {}/{}, chosen for {value}{step}, ran {ran}", sweep.name, best.number)?;
+                }
+                None => {
+                    writeln!(out, "  best      {metric} \x1b[1;32m{value}\x1b[0m{step}")?;
+                    writeln!(out, "            {}/{}, ran {ran}", sweep.name, best.number)?;
+                }
+            }
             if let Some(params) = &best.params {
                 write_params(out, params, "            ")?;
             }
@@ -132,6 +150,38 @@ fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn told(sweep: &v1::Sweep) -> String {
+        let mut out = Vec::new();
+        write_sweep(&mut out, sweep, 0).expect("writes");
+        anstream::adapter::strip_str(std::str::from_utf8(&out).expect("text")).to_string()
+    }
+
+    #[test]
+    fn a_winner_that_was_confirmed_is_told_with_its_mean_and_what_it_was_chosen_for() {
+        let confirmed = v1::Confirmed { mean: Some(0.31), low: Some(0.3), high: Some(0.32), runs: 2, of: 3 };
+        let best = v1::TrialSummary { number: 4, value: Some(0.25), confirmed: Some(confirmed), ..Default::default() };
+        let sweep = v1::Sweep {
+            name: "s".into(),
+            status: v1::SweepStatus::Finished.into(),
+            spec: r#"{"command":["a"],"objective":{"minimize":"loss","confirm":{"top":1,"seeds":3}}}"#.into(),
+            trials_max: Some(9),
+            counts: Some(v1::Counts { created: 12, confirming: 3, completed: 11, failed: 1, ..Default::default() }),
+            best: vec![best],
+            ..Default::default()
+        };
+        assert_eq!(
+            told(&sweep),
+            "s finished: 12 trials in 0 ms
+  best      loss 0.31, the mean of 2 of 3 fresh runs, 95 % interval 0.3 to 0.32
+            s/4, chosen for 0.25, ran 0 ms
+  trials    11 completed, 1 failed
+  confirm   3 runs on fresh seeds, of the leaders
+"
+        );
+        let stopped = v1::Sweep { status: v1::SweepStatus::Stopped.into(), ..sweep };
+        assert!(told(&stopped).contains("  best      loss 0.25\n"), "half a confirmation is none");
+    }
+
     #[test]
     fn the_summary_gives_the_measured_value_to_the_last_digit() {
         let best = v1::TrialSummary {
@@ -155,11 +205,8 @@ mod tests {
             ledger: Some(v1::Ledger { attempt_ms: 200_000, cpu_ms: 180_000, gpu_ms: 0, steps: 512, steps_saved: 1108, ms_saved: 380_000 }),
             ..Default::default()
         };
-        let mut out = Vec::new();
-        write_sweep(&mut out, &sweep, 0).expect("writes");
-        let text = anstream::adapter::strip_str(std::str::from_utf8(&out).expect("text")).to_string();
         assert_eq!(
-            text,
+            told(&sweep),
             "digits finished: 60 trials in 2m 13s
   best      val_accuracy 0.9833333333333333 at epoch 27
             digits/41, ran 8.2 s

@@ -8,6 +8,6 @@ mod trial;
 
 pub use agent::{agent, barred, held, held_address};
 pub use member::{member, member_columns};
-pub use sweep::{is_over, objective, spec, status, sweep, sweep_columns};
+pub use sweep::{is_over, objective, planned, spec, status, sweep, sweep_columns, winner};
 pub use token::token;
 pub use trial::{attempt, failure, point, state, trial, trial_columns, verdict};

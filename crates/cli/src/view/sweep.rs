@@ -41,6 +41,18 @@ pub const fn is_over(status: v1::SweepStatus) -> bool {
     }
 }
 
+/// How many trials there will be, fresh runs of leaders included as far as there are some; `None` without a limit.
+pub fn planned(sweep: &v1::Sweep) -> Option<u32> {
+    Some(sweep.trials_max? + sweep.counts.unwrap_or_default().confirming)
+}
+
+/// What the fresh runs of the best trial have shown, with their mean; `None` unless it is the best for that.
+pub fn winner(sweep: &v1::Sweep) -> Option<(&v1::Confirmed, f64)> {
+    let confirmed = sweep.best.first()?.confirmed.as_ref()?;
+    let mean = confirmed.mean?;
+    (sweep.status() == v1::SweepStatus::Finished).then_some((confirmed, mean))
+}
+
 /// A sweep's fields.
 pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
     let counts = sweep.counts.unwrap_or_default();
@@ -77,7 +89,8 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
                 .with("failed", counts.failed)
                 .with("infeasible", counts.infeasible)
                 .with("cancelled", counts.cancelled)
-                .with("enqueued", counts.enqueued),
+                .with("enqueued", counts.enqueued)
+                .with("confirming", counts.confirming),
         )
         .with("metric", objective.map(|objective| objective.metric().to_owned()))
         .with("direction", objective.map(|objective| objective.direction().to_string()))
@@ -105,8 +118,8 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
 }
 
 /// The columns of `heats ls`.
-pub fn sweep_columns() -> Vec<Column> {
-    vec![
+pub fn sweep_columns(sweeps: &[v1::Sweep]) -> Vec<Column> {
+    let mut columns = vec![
         Column::new("NAME", "name", Kind::Text),
         Column::new("STATUS", "status", Kind::Text),
         Column::new("DONE", "done", Kind::Number),
@@ -115,6 +128,7 @@ pub fn sweep_columns() -> Vec<Column> {
         Column::new("FAILED", "counts.failed", Kind::Number),
         Column::new("METRIC", "metric", Kind::Text),
         Column::new("BEST", "best.value", Kind::Number),
+        Column::new("CONFIRMED", "best.confirmed.mean", Kind::Number),
         Column::new("TRIAL", "best.number", Kind::Number),
         Column::new("SUBMITTED", "submitted_at", Kind::Age),
         Column::wide("DURATION", "duration", Kind::Seconds),
@@ -124,5 +138,9 @@ pub fn sweep_columns() -> Vec<Column> {
         Column::wide("ID", "id", Kind::Text),
         Column::wide("FOLDER", "base_dir", Kind::Text),
         Column::wide("WHY", "why", Kind::Text),
-    ]
+    ];
+    if sweeps.iter().flat_map(|sweep| &sweep.best).all(|best| best.confirmed.is_none()) {
+        columns.retain(|column| column.path != "best.confirmed.mean");
+    }
+    columns
 }

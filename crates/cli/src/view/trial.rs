@@ -48,8 +48,15 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("detail", trial.detail.as_str())
         .with("agent", trial.agent.map(|agent| agent.to_string()))
         .with("ending", trial.ending)
+        .with("confirms", trial.confirms)
+        .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))))
         .done();
     Item { name, json }
+}
+
+fn confirmed(confirmed: &v1::Confirmed) -> Fields {
+    let v1::Confirmed { mean, low, high, runs, of } = *confirmed;
+    Fields::new().number("mean", mean).number("low", low).number("high", high).with("runs", runs).with("of", of)
 }
 
 /// The best value. Where the trial measured its objective and no value of it was finite, it has none, and the
@@ -134,6 +141,17 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
         Column::new("STEP", "last_step", Kind::Number),
         Column::new("TIME", "duration", Kind::Seconds),
     ];
+    if trials.iter().any(|trial| trial.confirmed.is_some()) {
+        columns.extend([
+            Column::new("CONFIRMED", "confirmed.mean", Kind::Number),
+            Column::new("LOW", "confirmed.low", Kind::Number),
+            Column::new("HIGH", "confirmed.high", Kind::Number),
+            Column::new("RUNS", "confirmed.runs", Kind::Number),
+        ]);
+    }
+    if trials.iter().any(|trial| trial.confirms.is_some()) {
+        columns.push(Column::new("CONFIRMS", "confirms", Kind::Number));
+    }
     columns.extend(names.into_iter().map(|name| Column::new(name, format!("params.{name}"), Kind::Number)));
     columns.extend([
         Column::wide("AT STEP", "value_step", Kind::Number),

@@ -116,7 +116,7 @@ impl Sweeps for SweepsService {
                 numbers.iter().take(limit).map(|&n| sweep.trial(n).ok_or_else(|| missing(n))).collect();
             found?
         } else if best_first {
-            sweep.ranking.iter().filter_map(|ranked| sweep.trial(ranked.trial)).take(limit).collect()
+            sweep.leaderboard().take(limit).collect()
         } else {
             let end = (from as usize).saturating_add(limit);
             next = (end < sweep.trials.len()).then_some(end as u32);

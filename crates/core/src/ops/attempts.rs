@@ -4,9 +4,9 @@ use heats_domain::spec::{ExitMeaning, Objective};
 use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
-use super::drain::{self, Running, settled, verdict};
+use super::drain::{self, settled, verdict};
 use super::{Decision, sweep};
-use crate::fact::{AttemptEnded, Ending, Fact, TrialReported, TrialSettled, TrialStarted};
+use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialStarted};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep, loss};
@@ -121,9 +121,12 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
     }
     // The log's encoding has no negative zero, and what is decided on must be what is recorded.
     metrics.list.iter_mut().for_each(|metric| metric.value += 0.0);
-    let losses: Option<(f64, Vec<f64>)> =
-        sweep.losses(&metrics).and_then(|mut losses| Some((losses.next()?, losses.collect())));
-    let reached = reached(sweep, &metrics);
+    // A fresh run of a leader runs to its end, whatever it reports.
+    let searched = trial.confirms.is_none().then_some(&metrics);
+    let losses: Option<(f64, Vec<f64>)> = searched
+        .and_then(|metrics| sweep.losses(metrics))
+        .and_then(|mut losses| Some((losses.next()?, losses.collect())));
+    let reached = searched.and_then(|metrics| reached(sweep, metrics));
     let mut facts = vec![Fact::TrialReported(TrialReported {
         sweep: key.sweep,
         trial: key.trial,
@@ -133,7 +136,7 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
     })];
     if let Some(Reached { why, value, target }) = reached {
         let why = format!("trial {} reported {why}", key.trial);
-        facts.extend(drain::drain(sweep, Ending::Finished, why, Running::Stop("stop_at")));
+        facts.extend(drain::reached(sweep, why));
         // The state does not have this report yet, so its trial's own verdict is completed here.
         let verdicts = facts.iter_mut().filter_map(|fact| match fact {
             Fact::TrialSettled(settled) if settled.trial == key.trial => settled.reason.as_mut(),
@@ -143,7 +146,7 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
             (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
         }
     } else if let (Some((loss, rest)), Some(stopper)) = (losses, stopper) {
-        match stopper.judge(Judged { trial: key.trial, step, loss, rest: &rest }) {
+        match stopper.judge(Judged { trial: trial.ordinal, step, loss, rest: &rest }) {
             Verdict::Stop(reason) => facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason)),
             // Nobody would let it go on any more.
             Verdict::Pause(reason) if matches!(sweep.status, Status::Draining(..)) => {

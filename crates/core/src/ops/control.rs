@@ -69,18 +69,18 @@ pub fn edit(state: &State, id: SweepId, edit: Edit) -> Decision<()> {
     if edit.parallel == Some(0) {
         return Err(Refusal::Spec("`parallel` must be at least 1".to_owned()));
     }
-    let base = i64::from(sweep.trials_max.unwrap_or_else(|| sweep.created()));
+    let base = i64::from(sweep.trials_max.unwrap_or(sweep.proposed));
     let changed = edit.more_trials.map(|more| base.saturating_add(more).clamp(0, i64::from(u32::MAX)) as u32);
     let trials = edit.trials.or(changed);
-    if let Some(asked) = trials.filter(|&asked| asked < sweep.created()) {
-        return Err(Refusal::BelowCreated { name: sweep.name.clone(), created: sweep.created(), asked });
+    if let Some(asked) = trials.filter(|&asked| asked < sweep.proposed) {
+        return Err(Refusal::BelowCreated { name: sweep.name.clone(), created: sweep.proposed, asked });
     }
     let mut facts =
         vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: edit.parallel, why: String::new() })];
     match &sweep.status {
         Status::Running | Status::Paused if edit == Edit::default() => facts.clear(),
         Status::Running | Status::Paused => {}
-        Status::Ended { ending: Ending::Finished, .. } if trials.is_some_and(|t| t > sweep.created()) => {
+        Status::Ended { ending: Ending::Finished, .. } if trials.is_some_and(|t| t > sweep.proposed) => {
             reopens(state, sweep)?;
             facts.push(Fact::SweepReopened(SweepReopened { sweep: id }));
         }
@@ -107,7 +107,7 @@ pub fn enqueue(state: &State, id: SweepId, params: Params) -> Decision<u32> {
     if sweep.queue.len() >= QUEUE_MAX {
         return Err(Refusal::QueueFull(QUEUE_MAX));
     }
-    let after = sweep.created() as usize + sweep.queue.len() + 1;
+    let after = sweep.proposed as usize + sweep.queue.len() + 1;
     if let Some(max) = sweep.trials_max.filter(|&max| after > max as usize) {
         return Err(Refusal::BudgetUsed { name: sweep.name.clone(), max });
     }
@@ -144,12 +144,7 @@ pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> 
         if sweep.status.ending() != Some(Ending::Finished) {
             // Who stopped it did not want the rest of its budget; `edit` asks for that.
             let why = "it was ended early, and only its failed trials were tried again".to_owned();
-            facts.push(Fact::SweepEdited(SweepEdited {
-                sweep: id,
-                trials: Some(sweep.created()),
-                parallel: None,
-                why,
-            }));
+            facts.push(Fact::SweepEdited(SweepEdited { sweep: id, trials: Some(sweep.proposed), parallel: None, why }));
         }
     }
     facts.extend(chosen.iter().map(|&n| settled(sweep, n, TrialState::Waiting, "a user asked for it again")));

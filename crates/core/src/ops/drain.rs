@@ -2,7 +2,8 @@
 
 use heats_domain::{StopReason, TrialState};
 
-use crate::fact::{Ending, Fact, SweepDrained, SweepEnded, TrialSettled};
+use crate::confirm;
+use crate::fact::{Ending, Fact, SweepDrained, SweepEdited, SweepEnded, TrialSettled};
 use crate::sweep::{Status, Sweep};
 use crate::trial::Trial;
 
@@ -19,15 +20,36 @@ pub enum Running<'a> {
 
 /// The facts that make `sweep` create nothing more and end once nothing runs.
 pub fn drain(sweep: &Sweep, ending: Ending, why: String, running: Running<'_>) -> Vec<Fact> {
-    let mut facts = vec![Fact::SweepDrained(SweepDrained { sweep: sweep.id, ending: ending.into(), why: why.clone() })];
+    let drained = Fact::SweepDrained(SweepDrained { sweep: sweep.id, ending: ending.into(), why: why.clone() });
+    std::iter::once(drained).chain(clear(sweep, &why, running)).collect()
+}
+
+/// The facts of a sweep whose target a trial has reached: it proposes nothing more, and nothing of it runs on.
+///
+/// A value that was waited for is too good on average as any other best one: leaders are confirmed, which takes places. So
+/// such a sweep does not drain; its budget ends where it is.
+pub fn reached(sweep: &Sweep, why: String) -> Vec<Fact> {
+    let running = Running::Stop("stop_at");
+    if sweep.confirm().is_none() {
+        return drain(sweep, Ending::Finished, why, running);
+    }
+    let rest = clear(sweep, &why, running);
+    let trials = Some(sweep.proposed);
+    let edited = Fact::SweepEdited(SweepEdited { sweep: sweep.id, trials, parallel: None, why });
+    std::iter::once(edited).chain(rest).collect()
+}
+
+/// The facts that leave nothing waiting, and of what runs as much as `running` says.
+fn clear(sweep: &Sweep, why: &str, running: Running<'_>) -> Vec<Fact> {
+    let mut facts = Vec::new();
     let waiting = sweep.waiting.iter().filter_map(|&n| sweep.trial(n));
-    facts.extend(waiting.map(|trial| cancelled(sweep, trial, &why)));
+    facts.extend(waiting.map(|trial| cancelled(sweep, trial, why)));
     facts.extend(passed_over(sweep));
     let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)).filter(|t| !t.state.is_at_rest());
     match running {
         Running::Finish => {}
         Running::Stop(rule) => facts.extend(live.map(|trial| stopped(sweep, trial, rule))),
-        Running::Cancel => facts.extend(live.map(|trial| cancelled(sweep, trial, &why))),
+        Running::Cancel => facts.extend(live.map(|trial| cancelled(sweep, trial, why))),
     }
     facts
 }
@@ -76,7 +98,8 @@ pub(crate) fn verdict(sweep: &Sweep, trial: u32, state: TrialState, reason: Stop
 }
 
 /// The next facts that follow from where the sweep stands: that it failed too often, that trials which hold at a rung
-/// will not go on, or that it has ended. `promotes` is whether its rule would let one of them go on.
+/// will not go on, that its leaders are to be confirmed, or that it has ended. `promotes` is whether its rule would let one
+/// of those that hold go on.
 pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
     let ended = |ending: Ending, why: &str| {
         vec![Fact::SweepEnded(SweepEnded { sweep: sweep.id, ending: ending.into(), why: why.to_owned() })]
@@ -102,8 +125,12 @@ pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
             if !sweep.paused.is_empty() {
                 return passed_over(sweep);
             }
+            let fresh = confirm::missing(sweep);
+            if !fresh.is_empty() {
+                return fresh;
+            }
             if sweep.limit_why.is_empty() {
-                ended(Ending::Finished, &format!("all {} trials of its budget ended", sweep.created()))
+                ended(Ending::Finished, &format!("all {} trials of its budget ended", sweep.proposed))
             } else {
                 ended(Ending::Finished, &sweep.limit_why)
             }

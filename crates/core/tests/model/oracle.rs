@@ -24,6 +24,8 @@ pub struct Kind {
     pub gpus: u32,
     /// After how many trials the searcher has nothing more.
     pub space: Option<u32>,
+    /// How many leaders run again, and how often each.
+    pub confirm: Option<(u32, u32)>,
 }
 
 /// Values above this are stopped by the rule of [`Kind::upper`].
@@ -53,6 +55,8 @@ pub struct Trial {
     pub state: Option<TrialState>,
     pub attempts: Vec<Attempt>,
     pub retries: u32,
+    /// Whose configuration it runs again.
+    pub confirms: Option<u32>,
     /// Every report that counted; the value where the objective was in it.
     pub reports: Vec<(u64, Option<f64>)>,
 }
@@ -68,6 +72,12 @@ impl Trial {
 
     fn ended(&self) -> bool {
         self.state().is_terminal()
+    }
+
+    /// Its best number, as something that is to be small.
+    fn least(&self, sign: f64) -> Option<f64> {
+        let numbers = self.reports.iter().filter_map(|(_, value)| value.filter(|v| v.is_finite()));
+        numbers.map(|value| sign * value + 0.0).min_by(f64::total_cmp)
     }
 }
 
@@ -104,6 +114,10 @@ impl Sweep {
         self.trials.len() as u32
     }
 
+    pub fn proposed(&self) -> u32 {
+        self.trials.values().filter(|trial| trial.confirms.is_none()).count() as u32
+    }
+
     pub fn over(&self) -> bool {
         matches!(self.standing, Standing::Ended(_))
     }
@@ -115,24 +129,52 @@ impl Sweep {
     fn hungry(&self) -> bool {
         self.standing == Standing::Running
             && self.parallel.is_none_or(|max| self.live().len() < max as usize)
-            && (self.waiting().is_some() || self.created() < self.max)
+            && (self.waiting().is_some() || self.proposed() < self.max)
     }
 
-    /// The best number that a trial reported which did not end badly, and whose it is.
+    /// Trials that did not end badly, with their best numbers, the best first.
+    fn ranking(&self) -> Vec<(f64, u32)> {
+        let Some(sign) = self.sign() else { return Vec::new() };
+        let badly = [TrialState::Failed, TrialState::Infeasible, TrialState::Cancelled];
+        let good = self.trials.iter().filter(|(_, t)| t.confirms.is_none() && !badly.contains(&t.state()));
+        let mut ranking: Vec<(f64, u32)> = good.filter_map(|(n, trial)| Some((trial.least(sign)?, *n))).collect();
+        ranking.sort_by(|a, b| a.partial_cmp(b).expect("are numbers"));
+        ranking
+    }
+
+    fn sign(&self) -> Option<f64> {
+        Some(if self.kind.maximize? { -1.0 } else { 1.0 })
+    }
+
+    fn fresh(&self, leader: u32) -> impl Iterator<Item = &Trial> {
+        self.trials.values().filter(move |trial| trial.confirms == Some(leader))
+    }
+
+    /// The best trial and its best number: where the leaders were confirmed, the one with the best mean.
     pub fn best(&self) -> Option<(u32, f64)> {
-        let sign = if self.kind.maximize? { -1.0 } else { 1.0 };
-        let mut best: Option<(u32, f64)> = None;
-        for (n, trial) in &self.trials {
-            if matches!(trial.state(), TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled) {
-                continue;
-            }
-            for value in trial.reports.iter().filter_map(|(_, value)| value.filter(|v| v.is_finite())) {
-                if best.is_none_or(|(_, than)| sign * value < sign * than) {
-                    best = Some((*n, value));
-                }
+        let (sign, mut ranking) = (self.sign()?, self.ranking());
+        if self.standing == Standing::Ended(Ending::Finished) {
+            let mean = |leader: u32| {
+                let completed = self.fresh(leader).filter(|trial| trial.state() == TrialState::Completed);
+                let values: Vec<f64> = completed.filter_map(|trial| trial.least(sign)).collect();
+                if values.is_empty() { f64::INFINITY } else { values.iter().sum::<f64>() / values.len() as f64 }
+            };
+            ranking.sort_by(|(_, a), (_, b)| mean(*a).total_cmp(&mean(*b)));
+        }
+        ranking.first().map(|(least, n)| (*n, sign * least + 0.0))
+    }
+
+    /// The leaders run again, as often as they have not yet; whether there was anything to run.
+    fn confirm(&mut self) -> bool {
+        let Some((top, seeds)) = self.kind.confirm else { return false };
+        let before = self.created();
+        for (_, leader) in self.ranking().into_iter().take(top as usize) {
+            for _ in self.fresh(leader).count()..seeds as usize {
+                let state = Some(TrialState::Waiting);
+                self.trials.insert(self.created(), Trial { state, confirms: Some(leader), ..Trial::default() });
             }
         }
-        best
+        self.created() > before
     }
 
     fn settle(&mut self, number: u32, state: TrialState) {
@@ -144,6 +186,10 @@ impl Sweep {
     fn drain(&mut self, ending: Ending, running: Option<TrialState>) {
         self.standing = Standing::Draining(ending);
         self.cut_short = true;
+        self.clear(running);
+    }
+
+    fn clear(&mut self, running: Option<TrialState>) {
         for number in self.trials.keys().copied().collect::<Vec<_>>() {
             let trial = &self.trials[&number];
             if trial.state() == TrialState::Waiting {
@@ -165,7 +211,12 @@ impl Sweep {
         let idle = self.trials.values().all(|trial| trial.ended() && trial.live().is_none());
         let ending = match self.standing {
             Standing::Draining(ending) if idle => ending,
-            Standing::Running | Standing::Paused if idle && self.created() >= self.max => Ending::Finished,
+            Standing::Running | Standing::Paused if idle && self.proposed() >= self.max => {
+                if self.confirm() {
+                    return;
+                }
+                Ending::Finished
+            }
             _ => return,
         };
         self.standing = Standing::Ended(ending);
@@ -345,10 +396,10 @@ impl Oracle {
             return Answer::Refused("H0014");
         }
         let trials = edit.trials.or(edit.more_trials.map(|more| (i64::from(sweep.max) + more).max(0) as u32));
-        if trials.is_some_and(|trials| trials < sweep.created()) {
+        if trials.is_some_and(|trials| trials < sweep.proposed()) {
             return Answer::Refused("H0007");
         }
-        let grows = trials.is_some_and(|trials| trials > sweep.created());
+        let grows = trials.is_some_and(|trials| trials > sweep.proposed());
         let reopens = match sweep.standing {
             Standing::Running | Standing::Paused => false,
             Standing::Ended(Ending::Finished) if grows && self.named(&sweep.name) => {
@@ -375,7 +426,7 @@ impl Oracle {
         if !fits {
             return Answer::Refused("H0008");
         }
-        if sweep.created() as usize + sweep.queue + 1 > sweep.max as usize {
+        if sweep.proposed() as usize + sweep.queue + 1 > sweep.max as usize {
             return Answer::Refused("H0010");
         }
         sweep.queue += 1;
@@ -403,7 +454,7 @@ impl Oracle {
         let sweep = self.sweeps.get_mut(&id).expect("is there");
         if sweep.over() {
             if sweep.standing != Standing::Ended(Ending::Finished) {
-                sweep.max = sweep.created();
+                sweep.max = sweep.proposed();
             }
             sweep.reopen(now);
         }
@@ -529,10 +580,16 @@ impl Oracle {
         // A negative zero is recorded as a zero.
         trial.reports.push((step, value.map(|value| value + 0.0)));
         trial.state = Some(TrialState::Running);
-        if let (Some(maximize), Some(value)) = (kind.maximize, value) {
+        let judged = sweep.trials[&key.trial].confirms.is_none();
+        if let (true, Some(maximize), Some(value)) = (judged, kind.maximize, value) {
             let reached = if maximize { value >= TARGET } else { value <= TARGET };
             if kind.stop_at && value.is_finite() && reached && !sweep.draining() {
-                sweep.drain(Ending::Finished, Some(TrialState::Stopped));
+                if kind.confirm.is_some() {
+                    sweep.max = sweep.proposed();
+                    sweep.clear(Some(TrialState::Stopped));
+                } else {
+                    sweep.drain(Ending::Finished, Some(TrialState::Stopped));
+                }
             } else if kind.upper && (!value.is_finite() || value > UPPER) {
                 sweep.settle(key.trial, TrialState::Stopped);
             }
@@ -609,19 +666,19 @@ impl Oracle {
                 trial.state = Some(TrialState::Leased);
                 continue;
             }
-            let (created, fixed) = (sweep.created(), sweep.queue > 0);
+            let (created, proposed, fixed) = (sweep.created(), sweep.proposed(), sweep.queue > 0);
             let mut create = |state, attempts| {
                 sweep.queue = sweep.queue.saturating_sub(1);
                 sweep.trials.insert(created, Trial { state: Some(state), attempts, ..Trial::default() });
             };
-            match ask(salt, id, sweep.kind.space, created, fixed) {
+            match ask(salt, id, sweep.kind.space, proposed, fixed) {
                 Ask::Ready => create(TrialState::Leased, vec![lease]),
                 Ask::Infeasible if fixed => create(TrialState::Infeasible, Vec::new()),
                 Ask::Later => {
                     done.insert(id);
                 }
                 Ask::Exhausted => {
-                    sweep.max = created;
+                    sweep.max = proposed;
                     done.insert(id);
                 }
                 Ask::Infeasible => {

@@ -56,7 +56,7 @@ struct Script {
 impl Suggestions for Script {
     fn offer(&mut self, sweep: &Sweep, fixed: Option<&Params>) -> Offer {
         let space = self.spaces.get(&sweep.id.bits).copied().flatten();
-        match ask(self.salt, sweep.id.bits, space, sweep.created(), fixed.is_some()) {
+        match ask(self.salt, sweep.id.bits, space, sweep.proposed, fixed.is_some()) {
             Ask::Ready => {
                 let mut params = fixed.cloned().unwrap_or_default();
                 params.insert("x", Value::Float(f64::from(sweep.created()) / 100.0));
@@ -341,7 +341,7 @@ impl Run {
             assert!(sweep.over(), "sweep {id} comes to its end: {sweep:?}");
             let finished = sweep.standing == Standing::Ended(heats_core::Ending::Finished);
             if finished && !sweep.cut_short {
-                assert_eq!(sweep.trials.len(), sweep.max as usize, "sweep {id} ends with exactly its budget");
+                assert_eq!(sweep.proposed(), sweep.max, "sweep {id} ends with exactly its budget");
             }
             assert!(sweep.trials.values().all(|trial| trial.state().is_terminal()));
         }
@@ -361,6 +361,9 @@ fn file(kind: &Kind) -> SweepBuilder {
     }
     if kind.stop_at && kind.maximize.is_some() {
         builder = builder.set("objective", "stop_at", TARGET);
+    }
+    if let (Some((top, seeds)), Some(_)) = (kind.confirm, kind.maximize) {
+        builder = builder.set("objective", "confirm", serde_json::json!({ "top": top, "seeds": seeds }));
     }
     if let Some(parallel) = kind.parallel {
         builder = builder.set("budget", "parallel", parallel);
@@ -440,7 +443,7 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
     for (number, expected) in &expected.trials {
         let trial = sweep.trial(*number).expect("is there");
         let place = format!("trial {number} of {} after {after}", sweep.id);
-        assert_eq!(trial.state, expected.state(), "{place}");
+        assert_eq!((trial.state, trial.confirms), (expected.state(), expected.confirms), "{place}");
         assert_eq!((trial.attempts.len(), trial.retries_used), (expected.attempts.len(), expected.retries), "{place}");
         for (attempt, expected) in trial.attempts.iter().zip(&expected.attempts) {
             let gpus: BTreeSet<u32> = attempt.grant.gpus.iter().copied().collect();
@@ -472,7 +475,9 @@ fn compare_all(a: &State, b: &State) {
         let sweeps: Vec<_> = state
             .sweeps
             .values()
-            .map(|s| (&s.trials, &s.status, &s.counts, &s.ranking, &s.ledger, &s.stopped_by, &s.queue, s.forgiven))
+            .map(|s| {
+                (&s.trials, &s.status, &s.counts, &s.ranking, &s.ledger, &s.stopped_by, &s.queue, s.forgiven, &s.fresh)
+            })
             .map(|all| format!("{all:?}"))
             .collect();
         let held: Vec<_> = state.leases.iter().filter(|(_, held)| !held.is_empty()).collect();

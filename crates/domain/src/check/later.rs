@@ -16,18 +16,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
         (several, "objective", "several objectives are not supported yet", "keep the one that matters most"),
-        (
-            matches!(&spec.objective, Some(Objectives::One(objective)) if objective.confirm.is_some()),
-            "objective.confirm",
-            "confirming the leaders on fresh seeds is not supported yet",
-            "remove `confirm`, and run the best configurations as a sweep of their own",
-        ),
-        (
-            matches!(&spec.objective, Some(Objectives::Several(list)) if list.iter().any(|one| one.confirm.is_some())),
-            "objective[0].confirm",
-            "confirming the leaders on fresh seeds is not supported yet",
-            "remove `confirm`, and run the best configurations as a sweep of their own",
-        ),
         (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
         (
             code.is_some_and(|code| code.git.is_some()),

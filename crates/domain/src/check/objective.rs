@@ -3,10 +3,12 @@
 use super::Context;
 use super::names::character;
 use crate::document::{Fault, Path};
-use crate::spec::{Objective, Objectives};
+use crate::spec::{Confirm, Objective, Objectives};
 
 /// The longest name of a metric.
 const LONGEST: usize = 200;
+/// The most fresh runs of leaders: they come to be in one entry of the log.
+const FRESH_MAX: u64 = 1_000;
 
 /// The most objectives. Of trials with more, hardly any dominates another, and a front says little.
 const OBJECTIVES_MAX: usize = 4;
@@ -79,12 +81,20 @@ fn one(context: &Context<'_>, objective: &Objective, at: &Path, faults: &mut Vec
         (None, Some(metric)) => faults.extend(name(metric, &at.key("maximize"))),
     }
     if let Some(confirm) = &objective.confirm {
-        for (count, key) in [(confirm.top, "top"), (confirm.seeds, "seeds")] {
-            if count == 0 {
-                faults.push(Fault::new(at.key("confirm").key(key), format!("`{key}` is 0")).hint("write at least 1"));
-            }
-        }
+        faults.extend(confirmed(confirm, &at.key("confirm")));
     }
+}
+
+fn confirmed(confirm: &Confirm, at: &Path) -> Vec<Fault> {
+    let Confirm { top, seeds } = confirm;
+    let zeros = [(top, "top"), (seeds, "seeds")].into_iter().filter(|(count, _)| **count == 0);
+    let mut faults: Vec<Fault> =
+        zeros.map(|(_, key)| Fault::new(at.key(key), format!("`{key}` is 0")).hint("write at least 1")).collect();
+    if u64::from(*top) * u64::from(*seeds) > FRESH_MAX {
+        let message = format!("{top} leaders with {seeds} fresh runs each are more than {FRESH_MAX} runs");
+        faults.push(Fault::new(at.clone(), message).hint("5 leaders with 3 to 10 seeds each are usual"));
+    }
+    faults
 }
 
 /// What can stand before the `=` of `::metric loss=0.1`.

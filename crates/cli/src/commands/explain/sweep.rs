@@ -37,9 +37,14 @@ pub(super) fn sentences(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> Vec<St
 }
 
 fn running(sweep: &v1::Sweep, counts: &v1::Counts, live: u32, agents: &[v1::AgentStatus]) -> Vec<String> {
-    let of = sweep.trials_max.map_or_else(String::new, |max| format!(" of {max}"));
+    let of = view::planned(sweep).map_or_else(String::new, |max| format!(" of {max}"));
     let mut sentences = vec![format!("it is running: {}{of} trials are created, {live} hold a place", counts.created)];
-    let to_start = counts.waiting > 0 || sweep.trials_max.is_none_or(|max| counts.created < max);
+    let to_start = counts.waiting > 0 || view::planned(sweep).is_none_or(|max| counts.created < max);
+    let left = counts.waiting + live;
+    if counts.confirming > 0 && left > 0 {
+        let runs = words::count(u64::from(counts.confirming), "run");
+        sentences.push(format!("its leaders are confirmed by {runs} on fresh seeds, of which {left} have not ended"));
+    }
     if !to_start {
         sentences.push("its budget is used up: what runs is all that is left".into());
         return sentences;

@@ -4,7 +4,7 @@ use heats_domain::{Direction, StopReason, SweepSpec, TrialState};
 use heats_search::Problem;
 use heats_wire::v1;
 
-use crate::{room, view, words};
+use crate::{live, room, view, words};
 
 /// The reasons, the configuration's first.
 pub(super) fn sentences(
@@ -31,6 +31,12 @@ pub(super) fn sentences(
 }
 
 fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
+    if let Some(leader) = whole.trial.as_ref().and_then(|trial| trial.confirms) {
+        return format!(
+            "it runs the configuration of {}/{leader} again on a seed of its own, to confirm it: no rule judges it, and no searcher learns from it",
+            sweep.name
+        );
+    }
     if whole.enqueued {
         return "its configuration was asked for by a user; what they left open, the searcher filled in".into();
     }
@@ -98,7 +104,23 @@ fn standing(
         Ok(TrialState::Cancelled) => format!("it was cancelled: {}", or(&trial.detail, "by a user")),
         Err(_) => format!("its state {} is not known to this version of heats", trial.state),
     };
-    std::iter::once(sentence).chain(never_finite(sweep, trial)).chain(ending).collect()
+    std::iter::once(sentence).chain(never_finite(sweep, trial)).chain(confirmed(trial)).chain(ending).collect()
+}
+
+/// What its fresh runs say about its configuration.
+fn confirmed(trial: &v1::TrialSummary) -> Option<String> {
+    let confirmed = trial.confirmed.as_ref()?;
+    let chosen = trial.value.map_or_else(String::new, |value| {
+        format!("; the {} that it was chosen for is the best of many, and too good on average", words::short(value))
+    });
+    Some(match confirmed.mean {
+        Some(mean) => {
+            format!("the mean of {} is {}{chosen}", live::fresh_runs(confirmed), words::short(mean))
+        }
+        None => {
+            format!("of its {} none has completed with a value", words::count(u64::from(confirmed.of), "fresh run"))
+        }
+    })
 }
 
 /// Why a trial that measured its objective has no value.
@@ -171,6 +193,27 @@ mod tests {
                 "`asha` stopped it at step 9: 0.71 ranks 5 of 6 at rung 9; to go on it had to be at least 0.9"
             ]
         );
+    }
+
+    #[test]
+    fn a_fresh_run_says_what_it_is_for_and_its_leader_what_came_of_it() {
+        let sweep = v1::Sweep { name: "s".into(), spec: r#"{"command":["a"]}"#.into(), ..Default::default() };
+        let of = |trial: v1::TrialSummary| {
+            let trial = v1::TrialSummary { state: TrialState::Completed as i32, value: Some(0.25), ..trial };
+            let whole = v1::TrialResponse { trial: Some(trial), ..Default::default() };
+            sentences(&sweep, &whole, &[], 0)
+        };
+        let fresh = of(v1::TrialSummary { confirms: Some(7), ..Default::default() });
+        assert!(fresh[0].contains("the configuration of s/7 again on a seed of its own"), "{fresh:?}");
+        let confirmed = v1::Confirmed { mean: Some(0.31), low: None, high: None, runs: 1, of: 1 };
+        let leader = of(v1::TrialSummary { confirmed: Some(confirmed), ..Default::default() });
+        assert_eq!(
+            leader[2],
+            "the mean of 1 fresh run is 0.31; the 0.25 that it was chosen for is the best of many, and too good on average"
+        );
+        let none = v1::Confirmed { of: 2, ..Default::default() };
+        let leader = of(v1::TrialSummary { confirmed: Some(none), ..Default::default() });
+        assert_eq!(leader[2], "of its 2 fresh runs none has completed with a value");
     }
 
     #[test]

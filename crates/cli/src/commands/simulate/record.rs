@@ -18,8 +18,10 @@ const AT_ONCE: usize = 16;
 
 /// The record of a sweep.
 pub(super) struct Record {
-    /// Its trials, by number.
+    /// Its trials in order, without those that confirm a leader: the replay's trial `n` is the `n`-th of them.
     pub(super) trials: Vec<Recorded>,
+    /// Their numbers.
+    pub(super) numbers: Vec<u32>,
     /// Their configurations.
     pub(super) params: Vec<Params>,
     /// The names of all metrics that they reported.
@@ -32,8 +34,22 @@ pub(super) struct Record {
     pub(super) last_ms: u64,
 }
 
+impl Record {
+    /// The number of the recorded trial that the replay's trial `place` stands for.
+    pub(super) fn number(&self, place: u32) -> u32 {
+        self.numbers.get(place as usize).copied().unwrap_or(place)
+    }
+
+    /// The other way round; `None` for a trial that is not replayed.
+    pub(super) fn place(&self, number: u32) -> Option<u32> {
+        self.numbers.binary_search(&number).ok().and_then(|place| u32::try_from(place).ok())
+    }
+}
+
 /// One trial of it.
 struct One {
+    number: u32,
+    confirms: bool,
     recorded: Recorded,
     params: Params,
     metrics: BTreeSet<String>,
@@ -46,17 +62,16 @@ struct One {
 /// Reads the record of `sweep`. Of what trials measured, only `metric` is kept.
 pub(super) async fn read(client: &Client, sweep: &v1::Sweep, metric: &str) -> Result<Record, Failure> {
     let numbers = 0..sweep.counts.unwrap_or_default().created;
-    let ones: Vec<One> = futures::stream::iter(numbers.map(|number| one(client, sweep, number, metric)))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let best = sweep.best.first().and_then(|best| ones.get(best.number as usize));
+    let ones = futures::stream::iter(numbers.map(|number| one(client, sweep, number, metric))).buffered(AT_ONCE);
+    let ones: Vec<One> = ones.try_filter(|one| std::future::ready(!one.confirms)).try_collect().await?;
+    let best = sweep.best.first().and_then(|best| ones.iter().find(|one| one.number == best.number));
     let found_ms = best.and_then(|best| best.best_ms);
     let at_once = at_once(ones.iter().flat_map(|one| one.spans.iter().copied()));
     let last_ms = ones.iter().flat_map(|one| &one.spans).map(|(_, to)| *to).max().unwrap_or(sweep.submitted_ms);
     let metrics = ones.iter().flat_map(|one| one.metrics.iter().cloned()).collect();
+    let numbers = ones.iter().map(|one| one.number).collect();
     let (trials, params) = ones.into_iter().map(|one| (one.recorded, one.params)).unzip();
-    Ok(Record { trials, params, metrics, at_once, found_ms, last_ms })
+    Ok(Record { trials, numbers, params, metrics, at_once, found_ms, last_ms })
 }
 
 async fn one(client: &Client, sweep: &v1::Sweep, number: u32, metric: &str) -> Result<One, Failure> {
@@ -92,7 +107,8 @@ async fn one(client: &Client, sweep: &v1::Sweep, number: u32, metric: &str) -> R
     }
     let state = TrialState::try_from(trial.state).map_err(|_| unreadable(number))?;
     let recorded = Recorded::new(state, recorded);
-    Ok(One { recorded, params: trial.params.unwrap_or_default(), metrics, spans, best_ms })
+    let (params, confirms) = (trial.params.unwrap_or_default(), trial.confirms.is_some());
+    Ok(One { number, confirms, recorded, params, metrics, spans, best_ms })
 }
 
 fn failure(number: i32) -> Result<FailureKind, Failure> {

@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, printer: &Printer, options: &Options<'_>) -
     let agents = agents.unwrap_or(record.at_once.max(1));
     let replayed = replay(&spec, sweep.seed, &record.trials, agents)
         .map_err(|error| Failure::failed(format!("cannot replay `{}`: {error}", sweep.name)))?;
-    let notes = notes(&sweep, &recorded, &spec, &replayed);
+    let notes = notes(&sweep, &recorded, &spec, &record, &replayed);
     let exit = if replayed.report.best().is_some() { Exit::Ok } else { Exit::NoBest };
     let told = told::Told { sweep: &sweep, spec: &spec, record: &record, replayed: &replayed, agents, notes };
     printer.one("replay", &Fields::new().done(), &told.item(), |out| told.write(out))?;
@@ -105,7 +105,13 @@ fn expect(sweep: &v1::Sweep, spec: &SweepSpec, record: &Record) -> Result<(), Fa
 }
 
 /// What the replay does not know, and what about it is not as its settings say.
-fn notes(sweep: &v1::Sweep, recorded: &SweepSpec, spec: &SweepSpec, replayed: &Replayed) -> Vec<String> {
+fn notes(
+    sweep: &v1::Sweep,
+    recorded: &SweepSpec,
+    spec: &SweepSpec,
+    record: &Record,
+    replayed: &Replayed,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if !view::is_over(sweep.status()) {
         notes.push(format!("`{}` has not ended: it is replayed as far as it is", sweep.name));
@@ -131,7 +137,13 @@ fn notes(sweep: &v1::Sweep, recorded: &SweepSpec, spec: &SweepSpec, replayed: &R
     if let Some((metric, direction)) = ranked(recorded).filter(|was| Some(was) != ranked(spec).as_ref()) {
         notes.push(format!("the recorded best is the one that would {direction} `{metric}`"));
     }
-    let created = sweep.counts.unwrap_or_default().created;
+    let confirming = sweep.counts.unwrap_or_default().confirming;
+    if confirming > 0 {
+        let runs = words::count(u64::from(confirming), "run");
+        notes
+            .push(format!("the {runs} on fresh seeds that confirmed leaders are left out: values are the trials' own"));
+    }
+    let created = record.trials.len() as u32;
     if let Some(trials) = spec.budget.trials.filter(|trials| *trials > created) {
         notes.push(format!(
             "the budget allows {trials} trials, and {created} were recorded: the replay ends with those"

@@ -46,7 +46,7 @@ impl Told<'_> {
             best: sweep.best.first().and_then(|best| Some((best.number, best.value?))),
             found_ms: record.found_ms.map(since),
             took_ms: since(sweep.ended_ms.unwrap_or(record.last_ms)),
-            trials: counts.created,
+            trials: counts.created - counts.confirming,
             stopped: counts.stopped,
             steps: ledger.steps,
             slot_ms: ledger.attempt_ms,
@@ -59,7 +59,7 @@ impl Told<'_> {
         let ledger = report.sweep.ledger;
         Side {
             status: report.ending.name(),
-            best: report.best(),
+            best: report.best().map(|(place, value)| (self.record.number(place), value)),
             found_ms: *found_ms,
             took_ms: report.took_ms,
             trials: report.sweep.created(),
@@ -82,9 +82,9 @@ impl Told<'_> {
             .with("direction", objective.map(|objective| objective.direction().to_string()));
         let json = self
             .side(fields, &self.replayed())
-            .with("stops", replayed.stops.iter().map(|stop| stopped(stop).into()).collect::<Vec<Value>>())
-            .with("beyond", replayed.beyond.clone())
-            .with("winner", self.winner().map(|(number, fate)| Value::from(fate.fields(number))))
+            .with("stops", replayed.stops.iter().map(|stop| self.stopped(stop).into()).collect::<Vec<Value>>())
+            .with("beyond", replayed.beyond.iter().map(|place| self.record.number(*place)).collect::<Vec<u32>>())
+            .with("winner", self.winner().map(|(number, fate)| Value::from(self.fate(number, &fate))))
             .with("recorded", self.side(Fields::new(), &self.recorded()))
             .with("notes", notes.clone())
             .done();
@@ -108,20 +108,35 @@ impl Told<'_> {
     }
 
     fn params(&self, trial: u32) -> Option<&Params> {
-        self.record.params.get(trial as usize)
+        self.record.params.get(self.record.place(trial)? as usize)
     }
 
     /// The recorded best trial, and what becomes of it here.
     fn winner(&self) -> Option<(u32, Fate<'_>)> {
         let number = self.sweep.best.first()?.number;
-        let fate = match self.replayed.report.sweep.trial(number) {
+        let place = self.record.place(number)?;
+        let fate = match self.replayed.report.sweep.trial(place) {
             None => Fate::NotStarted,
-            Some(trial) => match self.replayed.stops.iter().find(|stop| stop.trial == number) {
+            Some(trial) => match self.replayed.stops.iter().find(|stop| stop.trial == place) {
                 Some(stop) => Fate::Stopped(stop),
                 None => Fate::Ended(trial.state),
             },
         };
         Some((number, fate))
+    }
+
+    fn fate(&self, number: u32, fate: &Fate<'_>) -> Fields {
+        let (survives, state, stop) = match fate {
+            Fate::NotStarted => (false, "not_started".to_owned(), None),
+            Fate::Stopped(stop) => (false, TrialState::Stopped.to_string(), Some(Value::from(self.stopped(stop)))),
+            Fate::Ended(state) => (*state == TrialState::Completed, state.to_string(), None),
+        };
+        Fields::new().with("number", number).with("survives", survives).with("state", state).with("stop", stop)
+    }
+
+    fn stopped(&self, Stop { trial, at_ms, reason }: &Stop) -> Fields {
+        let fields = Fields::new().with("number", self.record.number(*trial)).seconds("after", *at_ms);
+        view::verdict(fields, reason)
     }
 
     /// What people read.
@@ -181,15 +196,6 @@ impl Fate<'_> {
             Self::Ended(state) => format!("would have been {state}"),
         }
     }
-
-    fn fields(&self, number: u32) -> Fields {
-        let (survives, fate, stop) = match self {
-            Self::NotStarted => (false, "not_started".to_owned(), None),
-            Self::Stopped(stop) => (false, TrialState::Stopped.to_string(), Some(Value::from(stopped(stop)))),
-            Self::Ended(state) => (*state == TrialState::Completed, state.to_string(), None),
-        };
-        Fields::new().with("number", number).with("survives", survives).with("state", fate).with("stop", stop)
-    }
 }
 
 /// A line for each rule and rung: how many it stopped, and from when to when.
@@ -209,11 +215,6 @@ fn rungs(stops: &[Stop]) -> Vec<String> {
         format!("{count} by {rule}{rung}, {when}")
     };
     groups.into_iter().map(line).collect()
-}
-
-fn stopped(stop: &Stop) -> Fields {
-    let Stop { trial, at_ms, reason } = stop;
-    view::verdict(Fields::new().with("number", *trial).seconds("after", *at_ms), reason)
 }
 
 fn hours(ms: u64) -> f64 {
