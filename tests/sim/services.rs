@@ -35,7 +35,7 @@ async fn serve(node: &Node, request: Request) -> Result<Reply, Status> {
             Reply::Submitted { sweep: reply.sweep.map_or(0, |id| id.bits), existed: reply.existed }
         }),
         Request::Read(sweep) => {
-            let request = v1::GetRequest { sweep: name(sweep) };
+            let request = v1::GetRequest { sweep: name(sweep), assess: false };
             sweeps.get(tonic::Request::new(request)).await.map(|reply| {
                 let reply = reply.into_inner();
                 let created = reply.sweep.as_ref().and_then(|sweep| sweep.counts).map_or(0, |counts| counts.created);

@@ -111,7 +111,15 @@ impl Client {
 
     /// One sweep, by name, by id, or `last`.
     pub async fn get(&self, sweep: impl Into<String>) -> Result<v1::GetResponse, ClientError> {
-        let request = v1::GetRequest { sweep: sweep.into() };
+        self.sweep(v1::GetRequest { sweep: sweep.into(), assess: false }).await
+    }
+
+    /// A sweep, and whether its early stopping is right.
+    pub async fn assessed(&self, sweep: impl Into<String>) -> Result<v1::GetResponse, ClientError> {
+        self.sweep(v1::GetRequest { sweep: sweep.into(), assess: true }).await
+    }
+
+    async fn sweep(&self, request: v1::GetRequest) -> Result<v1::GetResponse, ClientError> {
         self.call(Repeat::Safe, request, |mut to, request| async move { to.get(request).await }).await
     }
 

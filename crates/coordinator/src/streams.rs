@@ -217,6 +217,7 @@ impl Streams {
                 | Fact::TrialStarted(_)
                 | Fact::TrialReported(_)
                 | Fact::TrialResumed(_)
+                | Fact::TrialSpared(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)

@@ -85,7 +85,7 @@ impl House {
     }
 
     async fn sweep(&mut self) -> v1::Sweep {
-        let request = v1::GetRequest { sweep: "s".into() };
+        let request = v1::GetRequest { sweep: "s".into(), ..Default::default() };
         self.sweeps.get(request).await.unwrap().into_inner().sweep.unwrap()
     }
 
@@ -486,7 +486,7 @@ async fn a_coordinator_that_has_just_started_answers_from_all_that_it_had_acknow
     // Asked before it leads: it answers with everything, or says that it does not lead.
     let sweep = tokio::time::timeout(PATIENCE, async {
         loop {
-            match house.sweeps.get(v1::GetRequest { sweep: "s".into() }).await {
+            match house.sweeps.get(v1::GetRequest { sweep: "s".into(), ..Default::default() }).await {
                 Ok(answer) => break answer.into_inner().sweep.unwrap(),
                 Err(status) => assert_eq!(status.code(), Code::FailedPrecondition, "{status}"),
             }
@@ -626,7 +626,7 @@ async fn a_coordinator_that_is_handed_the_lead_that_it_has_leads_on() {
 #[tokio::test]
 async fn a_refusal_carries_its_code_and_hint() {
     let mut house = House::open().await;
-    let status = house.sweeps.get(v1::GetRequest { sweep: "none".into() }).await.unwrap_err();
+    let status = house.sweeps.get(v1::GetRequest { sweep: "none".into(), ..Default::default() }).await.unwrap_err();
     let text = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
     assert_eq!((status.code(), text("heats-code")), (Code::NotFound, Some("H0001")));
     assert!(text("heats-hint").unwrap().contains("heats ls"));

@@ -33,7 +33,7 @@ pub struct FactCell {
     /// The fact.
     #[prost(
         oneof = "Fact",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
     )]
     pub fact: Option<Fact>,
 }
@@ -116,6 +116,9 @@ pub enum Fact {
     /// A trial that held at a rung goes on: it waits for an agent again.
     #[prost(message, tag = "25")]
     TrialResumed(TrialResumed),
+    /// A rule would have stopped a trial, which runs on as one of the control group.
+    #[prost(message, tag = "26")]
+    TrialSpared(TrialSpared),
 }
 
 /// See [`Fact::SweepSubmitted`].
@@ -392,6 +395,20 @@ pub struct TrialResumed {
     pub reason: StopReason,
 }
 
+/// See [`Fact::TrialSpared`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TrialSpared {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The verdict that was not carried out.
+    #[prost(message, required, tag = "3")]
+    pub reason: StopReason,
+}
+
 /// See [`Fact::AttemptEnded`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AttemptEnded {
@@ -573,6 +590,7 @@ impl Fact {
             Self::TrialSettled(f) => f.sweep,
             Self::AttemptEnded(f) => f.sweep,
             Self::TrialPlaced(f) => f.sweep,
+            Self::TrialSpared(f) => f.sweep,
             Self::TrialResumed(f) => f.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
@@ -595,6 +613,7 @@ impl Fact {
             Self::TrialSettled(f) => Some(f.trial),
             Self::AttemptEnded(f) => Some(f.trial),
             Self::TrialPlaced(f) => Some(f.trial),
+            Self::TrialSpared(f) => Some(f.trial),
             Self::TrialResumed(f) => Some(f.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
@@ -636,6 +655,7 @@ impl Fact {
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
             | Self::TrialResumed(_)
+            | Self::TrialSpared(_)
             | Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -667,6 +687,7 @@ impl Fact {
             Self::AttemptEnded(_) => "attempt_ended",
             Self::AgentAttached(_) => "agent_attached",
             Self::TrialPlaced(_) => "trial_placed",
+            Self::TrialSpared(_) => "trial_spared",
             Self::TrialResumed(_) => "trial_resumed",
             Self::TokenCreated(_) => "token_created",
             Self::TokenUsed(_) => "token_used",

@@ -1,7 +1,7 @@
 //! The history of a sweep as its searcher and stopper see it.
 
 use heats_domain::TrialState;
-use heats_search::{Event, Outcome, Problem, Searcher, Setting, Stopper, build_searcher, build_stopper};
+use heats_search::{Event, Outcome, Problem, Searcher, Setting, Stopper, build_searcher, stoppers};
 
 use crate::fact::Fact;
 use crate::refusal::Refusal;
@@ -41,6 +41,10 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
             Some(Event::Ended { trial: trial.ordinal, outcome })
         }
         Fact::TrialResumed(fact) => Some(Event::Resumed { trial: proposed(sweep, fact.trial)?.ordinal }),
+        Fact::TrialSpared(fact) => {
+            let trial = proposed(sweep, fact.trial)?;
+            Some(Event::Spared { trial: trial.ordinal, loss: last_loss(sweep, trial) })
+        }
         Fact::SweepSubmitted(_)
         | Fact::SweepPaused(_)
         | Fact::SweepResumed(_)
@@ -109,9 +113,8 @@ pub fn searcher(sweep: &Sweep) -> Result<Box<dyn Searcher>, Refusal> {
 pub fn stopper(sweep: &Sweep) -> Result<Option<Box<dyn Stopper>>, Refusal> {
     let Some(objective) = sweep.objective() else { return Ok(None) };
     let setting = Setting { direction: objective.direction(), trials: sweep.spec.budget.trials, seed: sweep.seed };
-    let early_stop = &sweep.spec.early_stop;
-    let mut stopper = build_stopper(&setting, &early_stop.algorithm, &early_stop.params)
-        .map_err(|error| Refusal::Spec(error.to_string()))?;
+    let mut stopper =
+        stoppers::of_sweep(&setting, &sweep.spec.early_stop).map_err(|error| Refusal::Spec(error.to_string()))?;
     for event in events_from(sweep, 0) {
         stopper.observe(&event);
     }

@@ -451,6 +451,7 @@ impl Leading {
             | Fact::TrialStarted(_)
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
+            | Fact::TrialSpared(_)
             | Fact::TrialResumed(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)

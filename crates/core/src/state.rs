@@ -12,7 +12,8 @@ use prost::Message;
 
 use crate::fact::{
     AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
-    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialResumed, TrialSettled, TrialStarted,
+    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialResumed, TrialSettled, TrialSpared,
+    TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::token::Token;
@@ -184,6 +185,7 @@ impl State {
             | Fact::TrialReported(_)
             | Fact::TrialSettled(_)
             | Fact::TrialResumed(_)
+            | Fact::TrialSpared(_)
             | Fact::AttemptEnded(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
@@ -387,6 +389,7 @@ impl Sweep {
             Fact::TrialSettled(fact) => self.trial_settled(fact)?,
             Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
+            Fact::TrialSpared(fact) => self.trial_spared(fact)?,
             Fact::TrialPlaced(fact) => {
                 live_attempt(self.touch(fact.trial)?, fact.attempt)?;
             }
@@ -448,6 +451,7 @@ impl Sweep {
             retries_used: 0,
             last_step: None,
             last_value: None,
+            spared: false,
             best: None,
             point: Vec::new(),
         }));
@@ -565,6 +569,18 @@ impl Sweep {
             return Err("a trial with a live lease does not wait");
         }
         self.enter(fact.trial, TrialState::Waiting)
+    }
+
+    fn trial_spared(&mut self, fact: &TrialSpared) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.state.is_terminal() {
+            return Err("the trial is terminal");
+        }
+        if trial.spared {
+            return Err("the trial was spared before");
+        }
+        trial.spared = true;
+        Ok(())
     }
 
     fn attempt_ended(&mut self, fact: &AttemptEnded, at_ms: u64) -> Result<(), &'static str> {

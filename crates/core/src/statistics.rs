@@ -49,9 +49,81 @@ fn t_975(degrees: usize) -> f64 {
 /// The 97.5 % quantile of the normal distribution.
 const Z_975: f64 = 1.959_963_984_540_054;
 
+/// The 95 % interval of a share of which `count` in `all` were seen, by Wilson's score (1927). It stays within 0 and 1 and is of
+/// use for few and for none, where the usual one is a point. All that is known of none in none is that it is a share.
+pub fn wilson(count: u32, all: u32) -> (f64, f64) {
+    if all == 0 {
+        return (0.0, 1.0);
+    }
+    let (n, z2) = (f64::from(all), Z_975 * Z_975);
+    let p = f64::from(count) / n;
+    let middle = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = Z_975 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
+    ((middle - half).max(0.0), (middle + half).min(1.0))
+}
+
+/// The middle of `values`, or halfway between the two in the middle; `None` of nothing.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+    Some(f64::midpoint(*values.get(low)?, *values.get(high)?))
+}
+
+/// Spearman's rank correlation of pairs, from -1 to 1; those that tie share their ranks' mean. `None` where one side is
+/// always the same. Infinities rank like other numbers.
+pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    let a = ranks(pairs.iter().map(|(a, _)| *a));
+    let b = ranks(pairs.iter().map(|(_, b)| *b));
+    let mean = (pairs.len() as f64 + 1.0) / 2.0;
+    let sum = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum::<f64>();
+    let spread = (sum(&a, &a) * sum(&b, &b)).sqrt();
+    (spread > 0.0).then(|| sum(&a, &b) / spread)
+}
+
+/// The rank of each value, from 1.
+fn ranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<(f64, usize)> = values.zip(0..).collect();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut ranks = vec![0.0; sorted.len()];
+    let mut before = 0;
+    for equal in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let rank = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        equal.iter().for_each(|(_, place)| ranks[*place] = rank);
+        before += equal.len();
+    }
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{mean_interval, t_975};
+    use super::{mean_interval, median, spearman, t_975, wilson};
+
+    #[test]
+    fn the_interval_of_a_share_is_wilsons() {
+        let near = |(low, high): (f64, f64), (l, h): (f64, f64)| (low - l).abs() < 5e-5 && (high - h).abs() < 5e-5;
+        assert!(near(wilson(2, 12), (0.0470, 0.4480)), "{:?}", wilson(2, 12));
+        assert!(near(wilson(0, 10), (0.0, 0.2775)), "{:?}", wilson(0, 10));
+        assert!(near(wilson(10, 10), (0.7225, 1.0)), "{:?}", wilson(10, 10));
+        assert_eq!(wilson(0, 0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn ranks_correlate_whatever_the_distances_and_ties_share_theirs() {
+        assert_eq!(spearman(&[(1.0, 10.0), (2.0, 1e9), (3.0, f64::INFINITY)]), Some(1.0));
+        assert_eq!(spearman(&[(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]), Some(-1.0));
+        assert_eq!(spearman(&[(1.0, 3.0), (1.0, 2.0)]), None);
+        // Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 over the root of 4.5 times 5.
+        let tied = spearman(&[(1.0, 1.0), (2.0, 2.0), (2.0, 3.0), (4.0, 4.0)]).expect("varies");
+        assert!((tied - 4.5 / 22.5f64.sqrt()).abs() < 1e-12, "{tied}");
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(
+            [vec![], vec![3.0], vec![4.0, 1.0], vec![9.0, 1.0, 2.0]].map(median),
+            [None, Some(3.0), Some(2.5), Some(2.0)]
+        );
+    }
 
     #[test]
     fn quantiles_of_t_are_those_of_the_tables() {

@@ -250,6 +250,15 @@ impl Sweep {
         last.flatten()
     }
 
+    /// The verdict that was not carried out on a trial of the control group: at which step and rung, and why.
+    pub fn spared(&self, trial: &Trial) -> Option<&StopReason> {
+        let records = trial.spared.then(|| self.records(trial))?;
+        records.into_iter().find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::TrialSpared(fact) => Some(&fact.reason),
+            _ => None,
+        })
+    }
+
     /// What people should know about the last end of the trial.
     pub fn detail(&self, trial: &Trial) -> &str {
         self.records(trial)

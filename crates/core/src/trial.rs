@@ -29,6 +29,8 @@ pub struct Trial {
     /// The objective's value in the last report that had it; NaN and infinities included. With several objectives, the
     /// first's in the last report that had all.
     pub last_value: Option<f64>,
+    /// A rule would have stopped it, and it runs on as one of the control group: see [`crate::Sweep::spared`].
+    pub spared: bool,
     /// The best value of the objective that it reported, and its step; always a finite number. With several objectives, the
     /// first's in `point`.
     pub best: Option<Best>,

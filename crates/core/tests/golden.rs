@@ -6,7 +6,7 @@ use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
     FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
     SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased,
-    TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialStarted,
+    TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, State};
@@ -99,6 +99,17 @@ fn confirming() -> Vec<Fact> {
     let (sweep, confirms) = (SweepId { bits: 5 }, Some(0));
     let params = [("a", Value::Int(-3))].into_iter().collect();
     vec![Fact::TrialCreated(TrialCreated { sweep, trial: 8, params, saw_index: 0, enqueued: false, confirms })]
+}
+
+/// And trials that are spared.
+const V8: &[u8] = include_bytes!("golden/entry-v8.bin");
+
+/// The kind of fact that version 7 did not have.
+fn spared() -> Vec<Fact> {
+    let value = 0.5;
+    let reason =
+        StopReason { rule: "median".into(), step: 9, value, rung: None, rank: None, peers: None, cutoff: None };
+    vec![Fact::TrialSpared(TrialSpared { sweep: SweepId { bits: 5 }, trial: 8, reason })]
 }
 
 /// The kinds of facts and the fields that version 1 did not have.
@@ -213,7 +224,7 @@ fn entry(facts: Vec<Fact>) -> Entry {
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
     let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
-    let since = [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming())];
+    let since = [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming()), (V8, spared())];
     for (bytes, facts) in tokens.into_iter().chain(since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -222,11 +233,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let later = [later_facts(), token_facts(), drain_facts(), restored(), held()].concat();
+    let later = [later_facts(), token_facts(), drain_facts(), restored(), held(), spared()].concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 25);
+    assert_eq!(names.len(), 26);
 }
 
 #[test]

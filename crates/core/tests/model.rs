@@ -20,9 +20,14 @@ fn kind() -> impl Strategy<Value = Kind> {
     let limits = (1..8u32, option::of(1..4u32), 0..3u32, option::weighted(0.3, 1..4u32));
     let rules = (option::weighted(0.9, any::<bool>()), any::<bool>(), proptest::bool::weighted(0.2));
     let rest = (option::weighted(0.2, 1_000..20_000u64), 0..3u32, option::weighted(0.2, 1..6u32));
-    let confirm = option::weighted(0.4, (1..4u32, 1..3u32));
-    (limits, rules, rest, confirm).prop_map(
-        |((trials, parallel, retries, max_failures), (maximize, upper, stop_at), (wall_ms, gpus, space), confirm)| {
+    let later = (option::weighted(0.4, (1..4u32, 1..3u32)), any::<bool>());
+    (limits, rules, rest, later).prop_map(
+        |(
+            (trials, parallel, retries, max_failures),
+            (maximize, upper, stop_at),
+            (wall_ms, gpus, space),
+            (confirm, audit),
+        )| {
             Kind {
                 maximize,
                 upper,
@@ -34,6 +39,7 @@ fn kind() -> impl Strategy<Value = Kind> {
                 wall_ms,
                 gpus,
                 space,
+                audit,
                 confirm: confirm.filter(|_| maximize.is_some()),
             }
         },

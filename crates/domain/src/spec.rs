@@ -303,7 +303,8 @@ pub struct EarlyStop {
     /// What a step counts, for people: `epoch`, `iteration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// The share of doomed trials that run on as a control group.
+    /// The share of doomed trials that run on as a control group, above 0 and below 1: what became of them says whether the
+    /// rule ends good ones (`heats show`). It changes no verdict on the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<f64>,
     /// The stopper's own parameters.

@@ -2,6 +2,7 @@
 //!
 //! Does not look at the rest of the sweep file: see the crate `domain`.
 
+use heats_domain::spec::EarlyStop;
 use heats_domain::{Direction, Domain, Space, SweepSpec};
 
 use crate::plug::{About, Complaint};
@@ -107,6 +108,36 @@ fn stopper_misfits(spec: &SweepSpec) -> Vec<Misfit> {
             "add `objective: { minimize: METRIC }`, or remove `early_stop`",
         ));
     }
+    if let Some(share) = spec.early_stop.audit {
+        if algorithm == stoppers::none::ENTRY.name {
+            misfits.push(Misfit::new(
+                &["early_stop", "audit"],
+                "`none` stops nothing, so there is nobody to spare".to_owned(),
+                "remove `audit`, or choose an `algorithm`",
+            ));
+        }
+        if spec.objectives().len() > 1 {
+            misfits.push(Misfit::new(
+                &["early_stop", "audit"],
+                "a control group is compared by the objective, and there are several".to_owned(),
+                "remove `audit`, or keep one objective",
+            ));
+        }
+        if stoppers::pauses(algorithm) {
+            misfits.push(Misfit::new(
+                &["early_stop", "audit"],
+                format!("`{algorithm}` has trials hold at a rung, and any of them may go on: none is doomed"),
+                "remove `audit`, or stop with `asha`, `hyperband` or another rule that ends trials",
+            ));
+        }
+        if !(share > 0.0 && share < 1.0) {
+            misfits.push(Misfit::new(
+                &["early_stop", "audit"],
+                format!("`audit` is a share above 0 and below 1, not {share}"),
+                "write for example 0.05: one doomed trial in twenty runs on",
+            ));
+        }
+    }
     misfits
 }
 
@@ -123,7 +154,28 @@ fn alternatives<'a>(names: impl Iterator<Item = &'a str>) -> String {
 pub fn notes(spec: &SweepSpec) -> Vec<Misfit> {
     let mut notes = grid_notes(spec);
     notes.extend(ladder_notes(spec));
+    notes.extend(audit_notes(spec));
     notes
+}
+
+/// A control group that is likely to stay empty tells nothing.
+fn audit_notes(spec: &SweepSpec) -> Option<Misfit> {
+    let EarlyStop { algorithm, resource: _, audit, params: _ } = &spec.early_stop;
+    let (share, trials) = (audit.filter(|share| *share > 0.0)?, f64::from(spec.budget.trials?));
+    // A ladder stops all but one in `eta`; of the other rules nothing is known beforehand.
+    let stops = stoppers::plan(&spec.early_stop).map_or(trials, |plan| trials * (1.0 - 1.0 / plan.eta));
+    (share * stops < 1.0).then(|| {
+        Misfit::new(
+            &["early_stop", "audit"],
+            format!("of about {stops:.0} trials that `{algorithm}` stops, a share of {share} is less than one"),
+            &format!("write {} or more, or remove `audit`", tidy_share(5.0 / stops)),
+        )
+    })
+}
+
+/// A share that is easy to write, and no smaller.
+fn tidy_share(share: f64) -> f64 {
+    (share * 100.0).ceil().clamp(1.0, 50.0) / 100.0
 }
 
 fn grid_notes(spec: &SweepSpec) -> Vec<Misfit> {
@@ -277,6 +329,38 @@ mod tests {
         assert_eq!(of(serde_json::json!({"algorithm": "median"}), 1), []);
         let refused = spec(serde_json::json!({"early_stop": {"algorithm": "asha", "max": 1}}));
         assert_eq!(notes(&refused), [], "what is an error is no note");
+    }
+
+    #[test]
+    fn a_control_group_is_a_share_of_those_that_a_rule_stops() {
+        let audit = |algorithm: &str, share: f64| {
+            paths(serde_json::json!({"early_stop": {"algorithm": algorithm, "audit": share}}))
+        };
+        assert_eq!(audit("asha", 0.5), [""; 0]);
+        for share in [0.0, 1.0, -0.1] {
+            assert_eq!(audit("asha", share), ["early_stop.audit"], "{share}");
+        }
+        for algorithm in ["none", "asha_promotion"] {
+            assert_eq!(audit(algorithm, 0.5), ["early_stop.audit"], "{algorithm}");
+        }
+        let several = serde_json::json!({
+            "early_stop": {"algorithm": "asha", "audit": 0.5},
+            "objective": [{"minimize": "loss"}, {"maximize": "speed"}]
+        });
+        assert!(paths(several).contains(&"early_stop.audit".to_owned()));
+    }
+
+    #[test]
+    fn a_control_group_that_is_likely_to_stay_empty_is_a_note() {
+        let noted = |trials: u32, share: f64| {
+            let early_stop = serde_json::json!({"algorithm": "asha", "eta": 4, "max": 16, "audit": share});
+            let notes = notes(&spec(serde_json::json!({"early_stop": early_stop, "budget": {"trials": trials}})));
+            notes.into_iter().map(|note| (note.path.join("."), note.message, note.hint)).collect::<Vec<_>>()
+        };
+        let message = "of about 30 trials that `asha` stops, a share of 0.03 is less than one".to_owned();
+        let hint = Some("write 0.17 or more, or remove `audit`".to_owned());
+        assert_eq!(noted(40, 0.03), [("early_stop.audit".to_owned(), message, hint)]);
+        assert_eq!(noted(40, 0.034), []);
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub enum Event<'a> {
         /// The trial's number.
         trial: u32,
     },
+    /// A stopper would have ended a trial at its last report, and it runs on as one of the control group. It still reports,
+    /// and ends.
+    Spared {
+        /// The trial's number.
+        trial: u32,
+        /// The loss of that report.
+        loss: f64,
+    },
     /// A trial ended for good.
     Ended {
         /// The trial's number.

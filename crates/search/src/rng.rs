@@ -16,6 +16,8 @@ pub enum Purpose {
     Bracket,
     /// Whether a trial is one of a random share.
     Share,
+    /// Whether a trial is one of the control group.
+    Audit,
 }
 
 impl Purpose {
@@ -26,6 +28,7 @@ impl Purpose {
             Self::Scramble => 3,
             Self::Bracket => 4,
             Self::Share => 5,
+            Self::Audit => 6,
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum Verdict {
     Continue,
     /// It ends here, for this reason.
     Stop(StopReason),
+    /// It would end here, for this reason, and goes on as one of the control group. No rule says so itself: see
+    /// `stoppers::audit`.
+    Spare(StopReason),
     /// It holds here, for this reason, until the rule promotes it.
     Pause(StopReason),
 }
@@ -33,7 +36,7 @@ impl Verdict {
     pub const fn reason(&self) -> Option<&StopReason> {
         match self {
             Self::Continue => None,
-            Self::Stop(reason) | Self::Pause(reason) => Some(reason),
+            Self::Stop(reason) | Self::Spare(reason) | Self::Pause(reason) => Some(reason),
         }
     }
 }

@@ -128,6 +128,8 @@ fn dealt(spec: &SweepSpec, seed: u64, recorded: usize) -> SweepSpec {
     spec.constraints = Vec::new();
     spec.search = Search { algorithm: "grid".to_owned(), seed: Some(seed), ..Search::default() };
     spec.budget.trials = Some(spec.budget.trials.map_or(count, |trials| trials.min(count)));
+    // What the rule says is what is asked, of every trial.
+    spec.early_stop.audit = None;
     // Of other leaders than the recorded ones there are no fresh runs.
     if let Some(Objectives::One(objective)) = &mut spec.objective {
         objective.confirm = None;

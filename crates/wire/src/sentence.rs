@@ -40,6 +40,9 @@ pub fn sentence(fact: &Fact) -> String {
             None => format!("trial {} is {}: {}", f.trial, f.state(), f.why),
         },
         Fact::TrialResumed(f) => format!("trial {} goes on by {}", f.trial, f.reason),
+        Fact::TrialSpared(f) => {
+            format!("trial {} was spared, as one of the control group: it would be stopped by {}", f.trial, f.reason)
+        }
         Fact::AttemptEnded(f) => {
             let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
                 Some(kind) => format!("failed ({kind})"),
@@ -108,6 +111,7 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"state": f.state().name(), "reason": reason, "retry_used": f.retry_used, "why": f.why})
         }
         Fact::TrialResumed(f) => json!({"reason": verdict(&f.reason)}),
+        Fact::TrialSpared(f) => json!({"reason": verdict(&f.reason)}),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})

@@ -1,5 +1,6 @@
 //! What users see of the state, as messages.
 
+use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Grant, TrialState};
@@ -96,12 +97,28 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         detail: sweep.detail(trial).to_owned(),
         agent: trial.attempts.last().map(|attempt| attempt.agent),
         ending: trial.state.is_at_rest() && trial.live().is_some(),
+        spared: sweep.spared(trial).cloned(),
         confirms: trial.confirms,
         confirmed: sweep.confirmation(trial).map(|Confirmation { runs, of, mean, interval }| {
             let (low, high) = interval.unzip();
             v1::Confirmed { mean, low, high, runs, of }
         }),
     }
+}
+
+/// Whether the early stopping of a sweep is right; `None` for a sweep without any.
+pub fn early_stopping(sweep: &Sweep) -> Option<v1::EarlyStopping> {
+    if sweep.spec.early_stop.algorithm == "none" {
+        return None;
+    }
+    let Assessment { control, rungs, hasty, patient } = Assessment::of(sweep);
+    let share = |Share { count, low, high }| v1::Share { count, low, high };
+    let control = control.map(|Control { spared, ended, peers, above_median, best }| {
+        let (above_median, best) = (above_median.map(share), best.map(share));
+        v1::ControlGroup { spared, ended, peers, above_median, best }
+    });
+    let rung = |Rung { at, trials, correlation }| v1::Rung { at, trials, correlation };
+    Some(v1::EarlyStopping { control, rungs: rungs.into_iter().map(rung).collect(), hasty, patient })
 }
 
 /// A trial with its attempts; its series is apart.

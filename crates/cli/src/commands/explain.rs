@@ -26,7 +26,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let Args { target, output } = args;
     let printer = context.printer(output)?;
     let client = context.client()?;
-    let v1::GetResponse { log_index, now_ms, sweep } = client.get(&target.sweep).await?;
+    let v1::GetResponse { log_index, now_ms, sweep, .. } = client.get(&target.sweep).await?;
     let sweep = sweep.unwrap_or_default();
     let status = client.status().await?;
     let (name, sentences) = match super::named::one(&client, target).await? {

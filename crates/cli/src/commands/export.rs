@@ -120,7 +120,7 @@ fn columns(items: &[Item]) -> Vec<String> {
         for (key, value) in &item.json {
             match value {
                 Value::Object(inner) => inner.keys().for_each(|inner| add(format!("{key}.{inner}"))),
-                Value::Null if key == "stopped" || key == "confirmed" => {}
+                Value::Null if ["stopped", "spared", "confirmed"].contains(&key.as_str()) => {}
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                     add(key.clone())
                 }

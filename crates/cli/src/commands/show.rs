@@ -1,5 +1,7 @@
 //! `heats show`
 
+mod early_stopping;
+
 use std::io::{self, Write};
 use std::str::FromStr;
 
@@ -46,14 +48,20 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
-    let v1::GetResponse { log_index, now_ms, sweep } = client.get(name).await?;
+    let v1::GetResponse { log_index, now_ms, sweep, early_stopping } = client.assessed(name).await?;
     let sweep = sweep.unwrap_or_default();
     let mut item = view::sweep(&sweep, now_ms);
+    if let Some(told) = &early_stopping {
+        item.json.insert("early_stopping".into(), early_stopping::fields(told).into());
+    }
     item.json.insert("spec".into(), serde_json::from_str(&sweep.spec).unwrap_or(Value::Null));
     let meta = Fields::new().with("log_index", log_index).done();
     printer.one("sweep", &meta, &item, |out| {
         live::write_sweep(out, &sweep, now_ms)?;
         let text = |path: &str| item.text(path).unwrap_or_default();
+        if let Some(told) = &early_stopping {
+            early_stopping::write(out, &text("early_stop"), told)?;
+        }
         writeln!(out, "  search    {}, early stop {}, seed {}", text("search"), text("early_stop"), text("seed"))?;
         writeln!(out, "  submitted {} ({})", text("submitted_at"), words::ago(sweep.submitted_ms, now_ms))?;
         writeln!(out, "  folder    {}", sweep.base_dir)?;
@@ -126,6 +134,9 @@ fn write_trial(
     }
     if let Some(reason) = &trial.stopped {
         writeln!(out, "  stopped   by {reason}")?;
+    }
+    if let Some(reason) = &trial.spared {
+        writeln!(out, "  spared    as one of the control group; it would have been stopped by {reason}")?;
     }
     if !trial.detail.is_empty() {
         writeln!(out, "  detail    {}", trial.detail.replace('\n', "\n            "))?;

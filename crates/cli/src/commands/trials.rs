@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let Args { sweep: selector, condition, sort, limit, output } = args;
     let printer = context.printer(output)?;
     let client = context.client()?;
-    let v1::GetResponse { log_index, now_ms, sweep } = client.get(&selector.sweep).await?;
+    let v1::GetResponse { log_index, now_ms, sweep, .. } = client.get(&selector.sweep).await?;
     let sweep = sweep.unwrap_or_default();
     let mut trials = if selector.trials == Trials::Unnamed {
         client.all_trials(sweep_id(&sweep)).await?

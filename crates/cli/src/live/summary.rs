@@ -57,7 +57,7 @@ pub fn write_sweep(out: &mut dyn Write, sweep: &v1::Sweep, now_ms: u64) -> io::R
     if counts.stopped > 0 {
         writeln!(out, "  stopped   {}", stopped(sweep))?;
     }
-    write_ledger(out, sweep)
+    write_ledger(out, sweep, spec.as_ref())
 }
 
 fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) -> io::Result<()> {
@@ -124,7 +124,7 @@ fn outcomes(counts: &v1::Counts) -> Vec<String> {
     .collect()
 }
 
-fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep) -> io::Result<()> {
+fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) -> io::Result<()> {
     let v1::Ledger { attempt_ms, cpu_ms, gpu_ms, steps, steps_saved, ms_saved } = sweep.ledger.unwrap_or_default();
     let resource = resource(sweep);
     if attempt_ms > 0 {
@@ -141,7 +141,12 @@ fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep) -> io::Result<()> {
     }
     if steps_saved > 0 {
         let saved = words::count(steps_saved, &resource);
-        writeln!(out, "  saved     about {saved} and {} by early stopping", words::duration(ms_saved))?;
+        let gpus = spec.map_or(0.0, |spec| spec.resources.gpus);
+        let time = match gpus > 0.0 {
+            true => format!("{} GPU-hours", words::short(gpus * ms_saved as f64 / 3_600_000.0)),
+            false => words::duration(ms_saved),
+        };
+        writeln!(out, "  saved     about {saved} and {time} by early stopping")?;
     }
     Ok(())
 }

@@ -60,6 +60,8 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
     let ledger = sweep.ledger.unwrap_or_default();
     let spec = spec(sweep);
     let objective = spec.as_ref().and_then(SweepSpec::objective);
+    // What early stopping saved, at as many GPUs as a trial has.
+    let gpus = spec.as_ref().map(|spec| spec.resources.gpus).filter(|gpus| *gpus > 0.0);
     let stopped_by: Vec<Value> = sweep
         .stopped_by
         .iter()
@@ -107,7 +109,8 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
                 .seconds("gpu", ledger.gpu_ms)
                 .with("steps", ledger.steps)
                 .with("steps_saved", ledger.steps_saved)
-                .seconds("saved", ledger.ms_saved),
+                .seconds("saved", ledger.ms_saved)
+                .number("gpu_hours_saved", gpus.map(|gpus| gpus * ledger.ms_saved as f64 / 3_600_000.0)),
         )
         .with("live_leases", sweep.live_leases)
         .with("seed", sweep.seed)

@@ -44,6 +44,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .time("ended_at", trial.ended_ms)
         .seconds("duration", trial.ran_ms)
         .with("stopped", trial.stopped.as_ref().map(|reason| Value::from(verdict(Fields::new(), reason))))
+        .with("spared", trial.spared.as_ref().map(|reason| Value::from(verdict(Fields::new(), reason))))
         .with("failure", trial.failure.map(failure))
         .with("detail", trial.detail.as_str())
         .with("agent", trial.agent.map(|agent| agent.to_string()))
@@ -153,6 +154,9 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
         columns.push(Column::new("CONFIRMS", "confirms", Kind::Number));
     }
     columns.extend(names.into_iter().map(|name| Column::new(name, format!("params.{name}"), Kind::Number)));
+    if trials.iter().any(|trial| trial.spared.is_some()) {
+        columns.push(Column::wide("SPARED AT", "spared.step", Kind::Number));
+    }
     columns.extend([
         Column::wide("AT STEP", "value_step", Kind::Number),
         Column::wide("LAST", "last_value", Kind::Number),

@@ -96,11 +96,13 @@ impl Sweeps for SweepsService {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let state = self.state(request.metadata()).await?;
-        let sweep = views::sweep(find(&state, &request.into_inner().sweep)?);
+        let v1::GetRequest { sweep, assess } = request.into_inner();
+        let sweep = find(&state, &sweep)?;
         Ok(Response::new(v1::GetResponse {
             log_index: state.applied,
             now_ms: self.node.clock.now_ms(),
-            sweep: Some(sweep),
+            sweep: Some(views::sweep(sweep)),
+            early_stopping: assess.then(|| views::early_stopping(sweep)).flatten(),
         }))
     }
 
@@ -171,7 +173,8 @@ impl Sweeps for SweepsService {
                 if length != seen {
                     seen = length;
                     let sweep = Some(views::sweep(sweep));
-                    let answer = v1::GetResponse { log_index: state.applied, now_ms: clock.now_ms(), sweep };
+                    let (log_index, now_ms) = (state.applied, clock.now_ms());
+                    let answer = v1::GetResponse { log_index, now_ms, sweep, early_stopping: None };
                     if sender.send(Ok(answer)).await.is_err() {
                         return;
                     }

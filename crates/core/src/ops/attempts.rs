@@ -6,7 +6,7 @@ use heats_search::{Judged, Stopper, Verdict};
 
 use super::drain::{self, settled, verdict};
 use super::{Decision, sweep};
-use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialStarted};
+use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialSpared, TrialStarted};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep, loss};
@@ -153,6 +153,9 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
                 facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason));
             }
             Verdict::Pause(reason) => facts.push(verdict(sweep, key.trial, TrialState::Paused, reason)),
+            Verdict::Spare(reason) => {
+                facts.push(Fact::TrialSpared(TrialSpared { sweep: key.sweep, trial: key.trial, reason }));
+            }
             Verdict::Continue => {}
         }
     }

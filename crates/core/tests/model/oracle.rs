@@ -7,6 +7,7 @@ use heats_core::Ending;
 use heats_core::ops::attempts::{End, Key};
 use heats_core::ops::control::{Edit, Verb};
 use heats_domain::{SweepId, TrialState};
+use heats_search::stoppers::audit::is_drawn;
 
 use crate::tokens::Tokens;
 
@@ -24,12 +25,16 @@ pub struct Kind {
     pub gpus: u32,
     /// After how many trials the searcher has nothing more.
     pub space: Option<u32>,
+    /// Half of those that the rule of `upper` would stop run on.
+    pub audit: bool,
     /// How many leaders run again, and how often each.
     pub confirm: Option<(u32, u32)>,
 }
 
 /// Values above this are stopped by the rule of [`Kind::upper`].
 pub const UPPER: f64 = 5.0;
+/// The seed of every sweep: see `SweepBuilder`.
+const SEED: u64 = 7;
 /// The target of [`Kind::stop_at`].
 pub const TARGET: f64 = -4.0;
 
@@ -55,6 +60,8 @@ pub struct Trial {
     pub state: Option<TrialState>,
     pub attempts: Vec<Attempt>,
     pub retries: u32,
+    /// It would have been stopped.
+    pub spared: bool,
     /// Whose configuration it runs again.
     pub confirms: Option<u32>,
     /// Every report that counted; the value where the objective was in it.
@@ -590,8 +597,13 @@ impl Oracle {
                 } else {
                     sweep.drain(Ending::Finished, Some(TrialState::Stopped));
                 }
-            } else if kind.upper && (!value.is_finite() || value > UPPER) {
-                sweep.settle(key.trial, TrialState::Stopped);
+            } else if kind.upper && (!value.is_finite() || value > UPPER) && !sweep.trials[&key.trial].spared {
+                let before = sweep.trials.range(..key.trial).filter(|(_, trial)| trial.confirms.is_none()).count();
+                if kind.audit && is_drawn(SEED, before as u32, 0.5) {
+                    sweep.trials.get_mut(&key.trial).expect("is there").spared = true;
+                } else {
+                    sweep.settle(key.trial, TrialState::Stopped);
+                }
             }
         }
         sweep.follow(now);

@@ -356,7 +356,8 @@ fn file(kind: &Kind) -> SweepBuilder {
     };
     builder = builder.trials(kind.trials).set("run", "retries", kind.retries).set("resources", "gpus", kind.gpus);
     if kind.upper {
-        let rule = serde_json::json!({"algorithm": "threshold", "upper": UPPER});
+        let audit = kind.audit.then_some(0.5);
+        let rule = serde_json::json!({"algorithm": "threshold", "upper": UPPER, "audit": audit});
         builder = builder.top("early_stop", rule);
     }
     if kind.stop_at && kind.maximize.is_some() {
@@ -443,7 +444,8 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
     for (number, expected) in &expected.trials {
         let trial = sweep.trial(*number).expect("is there");
         let place = format!("trial {number} of {} after {after}", sweep.id);
-        assert_eq!((trial.state, trial.confirms), (expected.state(), expected.confirms), "{place}");
+        assert_eq!((trial.state, trial.spared), (expected.state(), expected.spared), "{place}");
+        assert_eq!(trial.confirms, expected.confirms, "{place}");
         assert_eq!((trial.attempts.len(), trial.retries_used), (expected.attempts.len(), expected.retries), "{place}");
         for (attempt, expected) in trial.attempts.iter().zip(&expected.attempts) {
             let gpus: BTreeSet<u32> = attempt.grant.gpus.iter().copied().collect();

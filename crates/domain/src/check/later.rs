@@ -60,12 +60,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             "learning from earlier sweeps is not supported yet",
             "remove `from`, and list good configurations under `enqueue`",
         ),
-        (
-            spec.early_stop.audit.is_some(),
-            "early_stop.audit",
-            "a control group of doomed trials is not supported yet",
-            "remove `audit`",
-        ),
     ];
     later
         .into_iter()

@@ -108,6 +108,8 @@ impl History {
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
             Event::Resumed { trial } => self.resume(trial),
+            // It runs on, and what it comes to is worth more than what it was to be stopped for.
+            Event::Spared { .. } => {}
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }

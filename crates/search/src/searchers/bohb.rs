@@ -105,7 +105,7 @@ impl Searcher for Bohb {
             }
             Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
             // What it reported is known, and may yet become more.
-            Event::Paused { .. } | Event::Resumed { .. } => {}
+            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
             Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
         }
     }

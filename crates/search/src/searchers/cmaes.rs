@@ -166,7 +166,7 @@ impl Searcher for Cmaes {
                     deck.note(trial, params);
                 }
             }
-            Event::Reported { .. } | Event::Resumed { .. } => {}
+            Event::Reported { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
             // Most that hold never go on: their generation does not wait for them.
             Event::Paused { trial, loss } => {
                 if let Some(place) = self.waiting.remove(&trial) {

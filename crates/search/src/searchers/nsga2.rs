@@ -130,7 +130,7 @@ impl Searcher for Nsga2 {
                 }
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
-            Event::Resumed { .. } => {}
+            Event::Resumed { .. } | Event::Spared { .. } => {}
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod asha;
 pub mod asha_promotion;
+pub mod audit;
 pub mod climb;
 pub mod hyperband;
 pub mod hyperband_sync;
@@ -60,6 +61,11 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)
 }
 
+/// Whether the rule has trials hold at rungs, instead of ending them there.
+pub fn pauses(name: &str) -> bool {
+    [asha_promotion::ENTRY.name, hyperband_sync::ENTRY.name, pasha::ENTRY.name].contains(&name)
+}
+
 /// See [`Entry::plan`]; `None` for a rule that is not known.
 pub fn plan(rule: &EarlyStop) -> Option<Plan> {
     (find(&rule.algorithm)?.plan)(&rule.params)
@@ -80,6 +86,19 @@ pub fn build_stopper(setting: &Setting, algorithm: &str, params: &PlugParams) ->
         return Err(PlugError::unknown_algorithm("stopper", algorithm, &known));
     };
     (entry.build)(setting, params).map_err(|complaints| PlugError { algorithm: algorithm.to_owned(), complaints })
+}
+
+/// Makes the stopper of a sweep that says so about early stopping, with its control group where it has one.
+///
+/// # Errors
+/// As [`build_stopper`].
+pub fn of_sweep(setting: &Setting, early_stop: &EarlyStop) -> Result<Box<dyn Stopper>, PlugError> {
+    let EarlyStop { algorithm, resource: _, audit, params } = early_stop;
+    let rule = build_stopper(setting, algorithm, params)?;
+    Ok(match *audit {
+        Some(share) => Box::new(audit::Audited::new(rule, share, setting.seed)),
+        None => rule,
+    })
 }
 
 #[cfg(test)]

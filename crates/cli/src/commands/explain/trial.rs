@@ -104,7 +104,20 @@ fn standing(
         Ok(TrialState::Cancelled) => format!("it was cancelled: {}", or(&trial.detail, "by a user")),
         Err(_) => format!("its state {} is not known to this version of heats", trial.state),
     };
-    std::iter::once(sentence).chain(never_finite(sweep, trial)).chain(confirmed(trial)).chain(ending).collect()
+    std::iter::once(sentence)
+        .chain(never_finite(sweep, trial))
+        .chain(spared(sweep, trial))
+        .chain(confirmed(trial))
+        .chain(ending)
+        .collect()
+}
+
+/// Why it goes on, or went on, where a rule would have stopped it.
+fn spared(sweep: &v1::Sweep, trial: &v1::TrialSummary) -> Option<String> {
+    let verdict = stopped(trial.spared.as_ref()?, view::objective(sweep).map(|objective| objective.direction()));
+    Some(format!(
+        "it is one of the control group (`early_stop.audit`), and was not stopped where the rule said so: {verdict}"
+    ))
 }
 
 /// What its fresh runs say about its configuration.
