@@ -10,6 +10,7 @@ mod environments;
 mod examples;
 mod gpus;
 mod output;
+mod promotion;
 mod refusals;
 mod retries;
 mod series;

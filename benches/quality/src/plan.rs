@@ -24,10 +24,19 @@ const HYPERBAND: &str = r#"{"algorithm": "hyperband", "min": 1, "max": 51}"#;
 /// With the ladder of the sweep file.
 const LADDER: &str = "";
 
-pub(crate) const SETTINGS: [Setting; 10] = [
+/// The rungs of the `asha` ladder in the sweep files, for the rules that have trials hold at them.
+const PROMOTION: &str = r#"{"algorithm": "asha_promotion", "min": 1, "max": 51, "eta": 3}"#;
+const SYNCHRONOUS: &str = r#"{"algorithm": "hyperband_sync", "min": 1, "max": 51, "eta": 3}"#;
+const PASHA: &str = r#"{"algorithm": "pasha", "min": 1, "max": 51, "eta": 3}"#;
+
+pub(crate) const SETTINGS: [Setting; 14] = [
     Setting { name: "auto + asha", search: r#"{"algorithm": "auto"}"#, early_stop: LADDER },
     Setting { name: YARDSTICK, search: r#"{"algorithm": "random"}"#, early_stop: LADDER },
     Setting { name: "auto + hyperband", search: r#"{"algorithm": "auto"}"#, early_stop: HYPERBAND },
+    Setting { name: "auto + asha_promotion", search: r#"{"algorithm": "auto"}"#, early_stop: PROMOTION },
+    Setting { name: "random + asha_promotion", search: r#"{"algorithm": "random"}"#, early_stop: PROMOTION },
+    Setting { name: "random + hyperband_sync", search: r#"{"algorithm": "random"}"#, early_stop: SYNCHRONOUS },
+    Setting { name: "random + pasha", search: r#"{"algorithm": "random"}"#, early_stop: PASHA },
     Setting { name: "bohb + asha", search: r#"{"algorithm": "bohb"}"#, early_stop: LADDER },
     Setting { name: "tpe + asha", search: r#"{"algorithm": "tpe"}"#, early_stop: LADDER },
     Setting { name: "auto", search: r#"{"algorithm": "auto"}"#, early_stop: WHOLE },
@@ -65,7 +74,7 @@ pub(crate) const SUITES: [Suite; 4] = [
         tasks: &["168910", "167149", "126029", "189862"],
         agents: 4,
         budgets: &[1.0, 2.0, 5.0, 10.0],
-        left_out: &["auto + hyperband", "cmaes"],
+        left_out: &["auto + hyperband", "cmaes", "random + hyperband_sync", "random + pasha"],
     },
     Suite {
         name: "lcbench-32-agents",
@@ -73,7 +82,7 @@ pub(crate) const SUITES: [Suite; 4] = [
         tasks: &["189909", "168868", "167184", "167168", "168331", "167152"],
         agents: 32,
         budgets: &[1.0, 2.0],
-        left_out: &["auto + hyperband", "bohb + asha", "cmaes"],
+        left_out: &["auto + hyperband", "bohb + asha", "cmaes", "random + hyperband_sync", "random + pasha"],
     },
     Suite {
         name: "rbv2_xgboost-4-agents",
