@@ -214,6 +214,8 @@ pub struct Ordered {
     pub requests: BTreeSet<u64>,
     /// Sweeps of these requests stop trials early.
     pub stopping: BTreeSet<u64>,
+    /// The trials of these sweeps hold at rungs.
+    pub pausing: BTreeSet<u64>,
 }
 
 /// Looks at the state that everybody has come to.

@@ -81,6 +81,9 @@ impl Client {
         if self.stops_trials() {
             ordered.stopping.insert(self.request);
         }
+        if self.spec.contains(PROMOTION) {
+            ordered.pausing.extend(self.sweep);
+        }
         let trials = [self.trials].into_iter().chain(self.maybe_trials.iter().copied()).collect();
         ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request: self.request, sweep, trials }));
     }
@@ -190,18 +193,21 @@ impl Client {
     }
 }
 
+/// The rule by which trials hold at rungs.
+const PROMOTION: &str = "asha_promotion";
+
 /// A sweep, and how many trials it has.
 pub fn sweep(dice: &mut Dice, number: usize) -> (u32, String) {
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
     let step_ms = dice.between(20, 700);
     let algorithm = dice.pick(&["random", "sobol"]).unwrap_or("random");
-    let stopper = dice.pick(&["none", "none", "asha", "median"]).unwrap_or("none");
+    let stopper = dice.pick(&["none", "none", "asha", "median", PROMOTION]).unwrap_or("none");
     let stopper = match stopper {
-        "asha" if steps >= 3 => {
-            format!(r#"{{"algorithm": "asha", "resource": "step", "min": 1, "max": {steps}, "eta": 3}}"#)
+        "asha" | PROMOTION if steps >= 3 => {
+            format!(r#"{{"algorithm": "{stopper}", "resource": "step", "min": 1, "max": {steps}, "eta": 3}}"#)
         }
-        "none" | "asha" => r#"{"algorithm": "none"}"#.to_owned(),
+        "none" | "asha" | PROMOTION => r#"{"algorithm": "none"}"#.to_owned(),
         other => format!(r#"{{"algorithm": "{other}"}}"#),
     };
     let spec = format!(

@@ -236,6 +236,7 @@ impl World {
         check::at_the_end(&state, &self.witness, &ordered);
         let calls: Vec<_> = self.clients.iter().flat_map(|client| client.calls.iter().copied()).collect();
         check::in_order(&calls);
+        ordered.pausing.iter().for_each(|sweep| self.witness.history.pauses(*sweep));
         self.witness.history.expect_linearizable();
         Outcome {
             simulated: self.now,

@@ -151,6 +151,17 @@ impl History {
         }
     }
 
+    /// Trials of this sweep hold at rungs: one that has run to its end, as far as its agent knows, was paused before that
+    /// where its coordinator has said so, and may be leased again. Of such a sweep nobody is shown what is over.
+    pub fn pauses(&mut self, sweep: Sweep) {
+        let of_sweep = |call: &&mut Call| matches!(call.object, Object::Trial { sweep: other, .. } if other == sweep);
+        for call in self.calls.iter_mut().filter(of_sweep) {
+            if let Op::Finish { over, .. } = &mut call.op {
+                *over = false;
+            }
+        }
+    }
+
     /// How many calls there are.
     pub fn len(&self) -> usize {
         self.calls.len()
