@@ -268,7 +268,7 @@ pub struct Confirm {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`, `nsga2`.
-    #[serde(default = "tpe")]
+    #[serde(default = "auto")]
     pub algorithm: String,
     /// What every random choice of the sweep follows from; drawn at submission where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -286,12 +286,12 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { algorithm: tpe(), seed: None, enqueue: Vec::new(), from: Vec::new(), params: PlugParams::new() }
+        Self { algorithm: auto(), seed: None, enqueue: Vec::new(), from: Vec::new(), params: PlugParams::new() }
     }
 }
 
-fn tpe() -> String {
-    "tpe".into()
+fn auto() -> String {
+    "auto".into()
 }
 
 /// When a trial is stopped before its end.

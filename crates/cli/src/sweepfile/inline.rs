@@ -33,7 +33,7 @@ pub struct Inline {
     /// How many at once
     #[arg(long, value_name = "N")]
     pub parallel: Option<u32>,
-    /// How configurations are proposed: tpe, random, grid, sobol
+    /// How configurations are proposed: auto, tpe, random, grid, sobol
     #[arg(long, value_name = "ALGORITHM")]
     pub search: Option<String>,
     /// When trials are stopped early: asha, median, ... (needs `--set early_stop.max=...` where it has rungs)

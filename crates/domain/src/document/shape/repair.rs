@@ -99,7 +99,7 @@ pub(super) fn advice(node: &Node, name: Option<&str>, path: &Path) -> Option<Str
         "Data" => Some("write `data: [{ name: digits, path: data/ }]`".into()),
         "Env" => Some("write `env: { python: requirements.txt }`".into()),
         "Objective" | "Objectives" => Some("write `objective: { minimize: loss }`".into()),
-        "Search" => Some("write `search: { algorithm: tpe }`".into()),
+        "Search" => Some("write `search: { algorithm: auto }`".into()),
         "EarlyStop" => Some("write `early_stop: { algorithm: asha, max: 27 }`".into()),
         "Space" => Some("write each parameter as `lr: { float: [1e-5, 1e-1], log: true }`".into()),
         _ => None,
