@@ -272,6 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn trials_that_hold_at_a_rung_are_ended_before_the_leaders_run_again() {
+        let rule = json!({"algorithm": "asha_promotion", "min": 1, "max": 9, "eta": 3});
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(confirmed(1, 2).trials(2).top("early_stop", rule));
+        cluster.attach(1, 2);
+        for (key, loss) in cluster.dispatch().into_iter().zip([0.4, 0.1]) {
+            cluster.report(key, 1, loss).expect("is live");
+            assert_eq!(cluster.state(id, key.trial), TrialState::Paused);
+            cluster.finish(key, End::Stopped);
+        }
+        assert_eq!([0, 1].map(|n| cluster.state(id, n)), [TrialState::Stopped; 2], "two are too few to promote one");
+        let keys = cluster.dispatch();
+        assert_eq!(keys.iter().map(|key| cluster.trial(id, key.trial).confirms).collect::<Vec<_>>(), [Some(1); 2]);
+        for key in keys {
+            cluster.report(key, 1, 0.2).expect("is live");
+            assert_eq!(cluster.state(id, key.trial), TrialState::Running, "a fresh run holds nowhere");
+            cluster.finish(key, End::Exited(0));
+        }
+        assert_eq!(cluster.ending(id), Some(("finished", "all 2 trials of its budget ended")));
+    }
+
+    #[test]
     fn who_stops_a_sweep_and_a_limit_of_time_confirm_nothing_and_end_what_confirms() {
         let mut cluster = Cluster::default();
         let id = cluster.submit(confirmed(2, 2).trials(9));
