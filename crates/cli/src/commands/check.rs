@@ -118,5 +118,13 @@ fn sentence(spec: &SweepSpec) -> String {
         "none" => "no early stopping".to_owned(),
         other => format!("{other} stops"),
     };
-    format!("{objective} over {parameters}, {} proposes, {stop}, {trials}", spec.search.algorithm)
+    let confirm =
+        spec.objective().and_then(|objective| objective.confirm.as_ref()).map_or_else(String::new, |confirm| {
+            format!(
+                ", then the best {} run again with {}",
+                confirm.top,
+                words::count(u64::from(confirm.seeds), "fresh seed")
+            )
+        });
+    format!("{objective} over {parameters}, {} proposes, {stop}, {trials}{confirm}", spec.search.algorithm)
 }
