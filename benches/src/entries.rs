@@ -22,7 +22,8 @@ fn entry(term: u64, facts: Vec<Fact>) -> Entry {
 pub(crate) fn sweep(term: u64) -> Entry {
     let (name, base_dir, provenance) = ("bench".to_owned(), "/".to_owned(), "{}".to_owned());
     let spec = SPEC.to_owned();
-    let fact = SweepSubmitted { sweep: SWEEP, name, spec, seed: 1, request: 1, base_dir, provenance };
+    let fact =
+        SweepSubmitted { sweep: SWEEP, name, spec, seed: 1, request: 1, base_dir, provenance, priors: Vec::new() };
     entry(term, vec![Fact::SweepSubmitted(fact)])
 }
 

@@ -15,3 +15,4 @@ mod refusals;
 mod retries;
 mod series;
 mod training;
+mod warm;

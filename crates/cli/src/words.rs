@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use heats_wire::v1;
+
 /// Six significant digits, without trailing zeros: for tables. JSON and summaries keep every digit.
 pub fn short(number: f64) -> String {
     if number.is_nan() {
@@ -75,6 +77,17 @@ pub fn bytes(count: u64) -> String {
 /// `1 trial`, `3 trials`
 pub fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// What a sweep took over from an earlier one: ``40 trials of `digits`, 3 more do not fit its space``
+pub fn learned(one: &v1::Learned) -> String {
+    let mut words = format!("{} of `{}`", count(u64::from(one.trials), "trial"), one.name);
+    for (number, what) in [(one.unfit, "are none of this space"), (one.left_out, "were left out: there is a limit")] {
+        if number > 0 {
+            words.push_str(&format!("; {number} more {what}"));
+        }
+    }
+    words
 }
 
 /// `a, b and c`

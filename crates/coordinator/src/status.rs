@@ -24,6 +24,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::BudgetUsed { .. }
         | Refusal::NothingFailed(_)
         | Refusal::AmbiguousAgent { .. }
+        | Refusal::NothingToLearn { .. }
         | Refusal::OtherLineage { .. } => Code::Aborted,
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument

@@ -6,6 +6,8 @@
 
 use heats_domain::{AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId};
 
+use crate::prior::Prior;
+
 /// What one log entry carries: everything that was decided in one turn of the leader.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Entry {
@@ -145,6 +147,9 @@ pub struct SweepSubmitted {
     /// JSON: who submitted it, from where, fingerprints of code and data.
     #[prost(string, tag = "7")]
     pub provenance: String,
+    /// What it learns from, one for each earlier sweep.
+    #[prost(message, repeated, tag = "8")]
+    pub priors: Vec<Prior>,
 }
 
 /// See [`Fact::SweepPaused`].

@@ -1,7 +1,7 @@
 //! The history of a sweep as its searcher and stopper see it.
 
 use heats_domain::TrialState;
-use heats_search::{Event, Outcome, Problem, Searcher, Setting, Stopper, build_searcher, stoppers};
+use heats_search::{Event, Outcome, Searcher, Setting, Stopper, around, stoppers};
 
 use crate::fact::Fact;
 use crate::refusal::Refusal;
@@ -96,14 +96,15 @@ pub fn events_from(sweep: &Sweep, place: usize) -> impl Iterator<Item = Event<'_
     records.filter_map(|record| event(sweep, record.cell.fact.as_ref()?))
 }
 
-/// The sweep's searcher, before it has seen any of the history.
+/// The sweep's searcher, before it has seen any of the history but what it took over from earlier sweeps. A stopper never sees
+/// that: its rungs are this sweep's own.
 ///
 /// # Errors
 /// [`Refusal::Spec`] when the specification's algorithm or its parameters are not valid.
 pub fn searcher(sweep: &Sweep) -> Result<Box<dyn Searcher>, Refusal> {
-    let problem = Problem::of(&sweep.spec, sweep.seed);
-    let search = &sweep.spec.search;
-    build_searcher(&problem, &search.algorithm, &search.params).map_err(|error| Refusal::Spec(error.to_string()))
+    let taken = sweep.submitted().map(|(fact, _)| fact.priors.as_slice()).unwrap_or_default();
+    let priors = taken.iter().map(|prior| prior.learned(sweep.direction())).collect();
+    around::searcher(&sweep.spec, sweep.seed, priors).map_err(|error| Refusal::Spec(error.to_string()))
 }
 
 /// The sweep's stopper with the whole history folded in; `None` for a sweep without an objective.

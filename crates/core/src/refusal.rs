@@ -109,6 +109,14 @@ pub enum Refusal {
     /// An id was minted twice; the caller mints another.
     #[error("the id `{0}` is taken")]
     IdTaken(SweepId),
+    /// A sweep that is to be learned from teaches nothing.
+    #[error("nothing can be learned from sweep `{name}`: {why}")]
+    NothingToLearn {
+        /// The earlier sweep's name.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// No agent has this name or id.
     #[error("there is no agent `{0}`")]
     NoSuchAgent(String),
@@ -158,6 +166,7 @@ impl Refusal {
             Self::NoSuchAgent(_) => "H0020",
             Self::AmbiguousAgent { .. } => "H0021",
             Self::OtherLineage { .. } => "H0022",
+            Self::NothingToLearn { .. } => "H0023",
         }
     }
 
@@ -191,6 +200,7 @@ impl Refusal {
             Self::OtherLineage { .. } => {
                 "an agent of this version ends what it holds and comes again by itself; upgrade it"
             }
+            Self::NothingToLearn { .. } => "remove it from `search.from`, or name another sweep there",
             Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
         }
     }

@@ -9,7 +9,7 @@ use heats_core::fact::{
     TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
-use heats_core::{ApplyError, State};
+use heats_core::{ApplyError, Prior, PriorTrial, State};
 use heats_domain::resources::Gpu;
 use heats_domain::{
     AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState, Value,
@@ -112,6 +112,35 @@ fn spared() -> Vec<Fact> {
     vec![Fact::TrialSpared(TrialSpared { sweep: SweepId { bits: 5 }, trial: 8, reason })]
 }
 
+/// And sweeps that learn from earlier ones.
+const V9: &[u8] = include_bytes!("golden/entry-v9.bin");
+
+/// The fields that version 8 did not have.
+fn learned() -> Vec<Fact> {
+    let trial = PriorTrial {
+        trial: 3,
+        params: [("a", Value::Float(0.5))].into_iter().collect(),
+        steps: vec![1, 300],
+        values: vec![0.25, f64::INFINITY],
+        state: TrialState::Stopped.into(),
+        value: Some(f64::INFINITY),
+    };
+    let without = PriorTrial {
+        steps: vec![],
+        values: vec![],
+        state: TrialState::Infeasible.into(),
+        value: None,
+        ..trial.clone()
+    };
+    let prior =
+        Prior { sweep: SweepId { bits: 5 }, name: "old".into(), trials: vec![trial, without], unfit: 2, left_out: 1 };
+    let mut submitted = facts().remove(0);
+    if let Fact::SweepSubmitted(fact) = &mut submitted {
+        fact.priors = vec![prior];
+    }
+    vec![submitted]
+}
+
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
@@ -150,6 +179,7 @@ fn facts() -> Vec<Fact> {
             request: 8,
             base_dir: "/home/a".into(),
             provenance: "{\"user\":\"a\"}".into(),
+            priors: Vec::new(),
         }),
         Fact::SweepPaused(SweepPaused { sweep }),
         Fact::SweepResumed(SweepResumed { sweep }),
@@ -224,7 +254,8 @@ fn entry(facts: Vec<Fact>) -> Entry {
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
     let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
-    let since = [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming()), (V8, spared())];
+    let since =
+        [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming()), (V8, spared()), (V9, learned())];
     for (bytes, facts) in tokens.into_iter().chain(since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");

@@ -276,7 +276,8 @@ pub struct Search {
     /// Configurations to try first; what one leaves open, the searcher fills in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enqueue: Vec<Params>,
-    /// Earlier sweeps to learn from.
+    /// Earlier sweeps to learn from, by name or id: trials of theirs that are configurations of this space. What they found out
+    /// becomes part of this sweep when it is submitted, and the best of each is tried first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<String>,
     /// The searcher's own parameters.

@@ -75,6 +75,13 @@ fn searcher_misfits(spec: &SweepSpec, problem: &Problem, sound: bool) -> Vec<Mis
             &format!("for several, search with {}", alternatives(able)),
         ));
     }
+    if !entry.is_warm && !spec.search.from.is_empty() {
+        misfits.push(Misfit::new(
+            &["search", "from"],
+            format!("`{algorithm}` learns from no trial, an earlier sweep's neither"),
+            "search with `auto` or `tpe`, or remove `from`",
+        ));
+    }
     if sound && spec.budget.trials.is_none() && !(entry.ends)(&problem.space) {
         misfits.push(Misfit::new(
             &["budget", "trials"],
@@ -412,6 +419,17 @@ mod tests {
         }
         let one = serde_json::json!({"objective": [{"minimize": "loss"}], "search": {"algorithm": "gp"}});
         assert_eq!(found(one), [], "a list of one is one");
+    }
+
+    #[test]
+    fn only_what_learns_begins_with_earlier_sweeps() {
+        let from = |algorithm: &str| paths(serde_json::json!({"search": {"algorithm": algorithm, "from": ["last"]}}));
+        for algorithm in ["auto", "tpe", "gp", "cmaes", "bohb"] {
+            assert_eq!(from(algorithm), [""; 0], "{algorithm}");
+        }
+        for algorithm in ["random", "sobol"] {
+            assert_eq!(from(algorithm), ["search.from"], "{algorithm}");
+        }
     }
 
     #[test]

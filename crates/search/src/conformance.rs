@@ -12,7 +12,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::rng::{Purpose, stream};
 use crate::{
-    About, Ask, Event, Judged, Outcome, Problem, Searcher, Setting, Stopper, Suggestion, Verdict, searchers, stoppers,
+    About, Ask, Event, Judged, Outcome, Past, Prior, Problem, Searcher, Setting, Stopper, Suggestion, Verdict,
+    searchers, stoppers,
 };
 
 /// An [`Event`] that owns its configuration.
@@ -302,7 +303,7 @@ pub fn example(text: &str) -> PlugParams {
 
 /// The searcher of `entry` for `space`; `None` where it refuses the space, which only some may.
 fn searcher(entry: &searchers::Entry, space: &Space, seed: u64) -> Option<Box<dyn Searcher>> {
-    let problem = Problem { space: space.clone(), seed, trials: None, rungs: vec![1, 3, 9] };
+    let problem = Problem { space: space.clone(), seed, trials: None, rungs: vec![1, 3, 9], priors: Vec::new() };
     match (entry.build)(&problem, &example(entry.example)) {
         Ok(searcher) => Some(searcher),
         Err(complaints) => {
@@ -395,6 +396,51 @@ pub fn check_searcher_exhausts(entry: &searchers::Entry) {
             }
             assert_eq!(seen, all, "{}", entry.name);
             assert_eq!(suggestions[all.len()..], [Suggestion::Exhausted], "{}", entry.name);
+        }
+    }
+}
+
+/// What an earlier sweep found out, when `searcher` goes through it.
+pub fn prior(searcher: &mut dyn Searcher, luck: Luck, trials: u32) -> Prior {
+    let mut past: Vec<Past> = Vec::new();
+    for happened in sweep(searcher, luck, trials, 3, 5).0 {
+        match happened {
+            Happened::Created(_, params) => past.push(Past { params, reports: Vec::new(), outcome: Outcome::Failed }),
+            Happened::Reported(trial, step, loss) => past[trial as usize].reports.push((step, loss)),
+            Happened::Measured(trial, step, losses) => past[trial as usize].reports.push((step, losses[0])),
+            Happened::Ended(trial, outcome) => past[trial as usize].outcome = outcome,
+        }
+    }
+    Prior { trials: past }
+}
+
+/// One that learns from earlier sweeps folds its own events as ever, stays in its space, and tries all that there is to
+/// try: what an earlier sweep has tried may be tried here.
+pub fn check_searcher_begins_with_priors(entry: &searchers::Entry) {
+    for (name, space) in spaces() {
+        for luck in [Luck::Plain, Luck::Mixed, Luck::NoNumbers] {
+            let Some(mut earlier) = searcher(entry, &space, 8) else { continue };
+            let priors = vec![prior(earlier.as_mut(), luck, 40), Prior::default()];
+            let problem = Problem { space: space.clone(), seed: 7, trials: None, rungs: vec![1, 3, 9], priors };
+            let build = || (entry.build)(&problem, &example(entry.example)).expect("it took the space before");
+            let mut first = build();
+            let (events, suggestions) = sweep(first.as_mut(), luck, 30, 4, 1);
+            for suggestion in &suggestions {
+                if let Suggestion::Try(params) = suggestion {
+                    assert_eq!(space.check(params), Ok(()), "{} in {name}: {params}", entry.name);
+                }
+            }
+            let created = |happened: &Happened| matches!(happened, Happened::Created(..));
+            if (entry.ends)(&space) {
+                let all = configurations(&space).len().min(30);
+                assert_eq!(events.iter().filter(|happened| created(happened)).count(), all, "{} in {name}", entry.name);
+            }
+            let last = events.iter().rposition(created).expect("there is a trial");
+            let Happened::Created(trial, params) = &events[last] else { continue };
+            let mut second = build();
+            events[..last].iter().for_each(|happened| second.observe(&happened.event()));
+            let again = second.suggest(Ask { trial: *trial }, &Params::default());
+            assert_eq!(again, Suggestion::Try(params.clone()), "{} in {name}, trial {trial}", entry.name);
         }
     }
 }
@@ -498,7 +544,7 @@ fn check_schema(name: &str, schema: &schemars::Schema, complaints: impl Fn(&Plug
 
 /// See [`check_schema`].
 pub fn check_searcher_parameters(entry: &searchers::Entry) {
-    let problem = Problem { space: finite(), seed: 0, trials: None, rungs: vec![1, 3, 9] };
+    let problem = Problem { space: finite(), seed: 0, trials: None, rungs: vec![1, 3, 9], priors: Vec::new() };
     check_schema(entry.name, &(entry.schema)(), |params| {
         (entry.build)(&problem, params).err().unwrap_or_else(|| panic!("{} takes {params:?}", entry.name))
     });
@@ -509,6 +555,7 @@ pub fn check_searcher(entry: &searchers::Entry) {
     check_searcher_folds(entry);
     check_searcher_seeds(entry);
     check_searcher_exhausts(entry);
+    check_searcher_begins_with_priors(entry);
     check_searcher_repeats_the_only_configuration(entry);
     check_searcher_keeps_fixed_values(entry);
     check_searcher_makes_room_for_enqueued(entry);
@@ -676,6 +723,11 @@ mod tests {
     #[test]
     fn every_searcher_exhausts_a_finite_space_without_a_repetition() {
         searchers::ALL.iter().for_each(check_searcher_exhausts);
+    }
+
+    #[test]
+    fn every_searcher_begins_with_what_earlier_sweeps_found_out() {
+        searchers::ALL.iter().for_each(check_searcher_begins_with_priors);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! verdict comes out, and the same events and seed always give the same answer. Neither knows of
 //! agents, leases, attempts or time, and neither is ever stored: a new leader folds the history again.
 
+pub mod around;
 pub mod check;
 pub mod cma;
 #[cfg(any(test, feature = "test-util"))]
@@ -17,6 +18,7 @@ pub mod kde;
 pub mod lattice;
 pub mod parzen;
 pub mod plug;
+pub mod prior;
 pub mod ranked;
 pub mod rng;
 pub mod searcher;
@@ -28,6 +30,7 @@ pub mod stoppers;
 pub use check::{Misfit, check, notes};
 pub use event::{Event, Outcome};
 pub use plug::{About, Complaint, PlugError};
+pub use prior::{Past, Prior};
 pub use searcher::{Ask, Problem, Searcher, Suggestion};
 pub use searchers::build_searcher;
 pub use stopper::{Judged, Promotion, Setting, Stopper, Verdict};

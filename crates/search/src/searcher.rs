@@ -2,7 +2,7 @@
 
 use heats_domain::{Params, Space, SweepSpec};
 
-use crate::{Event, stoppers};
+use crate::{Event, Prior, stoppers};
 
 /// What a searcher is built for: fixed for the sweep's life.
 #[derive(Clone, Debug)]
@@ -15,13 +15,15 @@ pub struct Problem {
     pub trials: Option<u32>,
     /// The steps at which the stopper decides who goes on, ascending; empty where it looks at every report alike.
     pub rungs: Vec<u64>,
+    /// What earlier sweeps found out, one for each. A searcher whose entry says that it is not warm does not look at them.
+    pub priors: Vec<Prior>,
 }
 
 impl Problem {
-    /// What a sweep asks of its searcher, with the seed that it was given.
+    /// What a sweep asks of its searcher, with the seed that it was given, where nothing is known from earlier sweeps.
     pub fn of(spec: &SweepSpec, seed: u64) -> Self {
         let rungs = stoppers::rungs(&spec.early_stop);
-        Self { space: spec.space(), seed, trials: spec.budget.trials, rungs }
+        Self { space: spec.space(), seed, trials: spec.budget.trials, rungs, priors: Vec::new() }
     }
 }
 

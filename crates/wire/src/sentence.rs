@@ -1,13 +1,18 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
-use heats_core::Fact;
+use heats_core::{Fact, Prior};
 use heats_domain::{FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
 
 /// One sentence about the fact.
 pub fn sentence(fact: &Fact) -> String {
     match fact {
-        Fact::SweepSubmitted(f) => format!("sweep `{}` was submitted with seed {}", f.name, f.seed),
+        Fact::SweepSubmitted(f) => {
+            let learned: Vec<String> = f.priors.iter().map(learned).collect();
+            let learns =
+                if learned.is_empty() { String::new() } else { format!(", and learns from {}", learned.join(", ")) };
+            format!("sweep `{}` was submitted with seed {}{learns}", f.name, f.seed)
+        }
         Fact::SweepPaused(_) => "a user paused the sweep".into(),
         Fact::SweepResumed(_) => "a user resumed the sweep".into(),
         Fact::SweepDrained(f) => format!("no more trials are created: {}", f.why),
@@ -66,6 +71,11 @@ pub fn sentence(fact: &Fact) -> String {
     }
 }
 
+/// What a sweep took over from an earlier one.
+fn learned(prior: &Prior) -> String {
+    format!("{} trials of `{}`", prior.trials.len(), prior.name)
+}
+
 fn pairs(metrics: &Metrics) -> String {
     metrics.list.iter().map(|m| format!("{}={}", m.name, m.value)).collect::<Vec<_>>().join(" ")
 }
@@ -84,7 +94,19 @@ fn verdict(reason: &StopReason) -> Value {
 /// The fact's fields.
 pub fn fields(fact: &Fact) -> Value {
     match fact {
-        Fact::SweepSubmitted(f) => json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir}),
+        Fact::SweepSubmitted(f) => {
+            let from: Vec<Value> = f
+                .priors
+                .iter()
+                .map(|prior| {
+                    json!({
+                        "sweep": prior.sweep, "name": prior.name, "trials": prior.trials.len(),
+                        "unfit": prior.unfit, "left_out": prior.left_out,
+                    })
+                })
+                .collect();
+            json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir, "from": from})
+        }
         Fact::SweepPaused(_)
         | Fact::SweepResumed(_)
         | Fact::SweepReopened(_)

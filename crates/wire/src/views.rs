@@ -2,7 +2,7 @@
 
 use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::trial::{Attempt, Trial};
-use heats_core::{Confirmation, Ending, Fact, Record, State, Status, Sweep};
+use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Grant, TrialState};
 
 use crate::v1;
@@ -45,6 +45,17 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
             .iter()
             .map(|((rule, rung), trials)| v1::RuleCount { rule: rule.clone(), rung: *rung, trials: *trials })
             .collect(),
+        learned: submitted.map(|fact| fact.priors.iter().map(learned).collect()).unwrap_or_default(),
+    }
+}
+
+fn learned(prior: &Prior) -> v1::Learned {
+    v1::Learned {
+        sweep: Some(prior.sweep),
+        name: prior.name.clone(),
+        trials: prior.trials.len() as u32,
+        unfit: prior.unfit,
+        left_out: prior.left_out,
     }
 }
 

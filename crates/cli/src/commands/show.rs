@@ -63,6 +63,9 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
             early_stopping::write(out, &text("early_stop"), told)?;
         }
         writeln!(out, "  search    {}, early stop {}, seed {}", text("search"), text("early_stop"), text("seed"))?;
+        for (place, one) in sweep.learned.iter().enumerate() {
+            writeln!(out, "  {:9} {}", if place == 0 { "learned" } else { "" }, words::learned(one))?;
+        }
         writeln!(out, "  submitted {} ({})", text("submitted_at"), words::ago(sweep.submitted_ms, now_ms))?;
         writeln!(out, "  folder    {}", sweep.base_dir)?;
         writeln!(out, "  id        {}", sweep_id(&sweep))

@@ -95,5 +95,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 
 fn load(file: &Path, overrides: &Overrides) -> Result<SweepSpec, Failure> {
     let Loaded { spec, .. } = sweepfile::load(file, overrides).map_err(sweepfile::Invalid::say)?;
-    Ok(spec)
+    if spec.search.from.is_empty() {
+        return Ok(spec);
+    }
+    let failure = Failure::usage("there is no earlier sweep in a simulation that `search.from` could name");
+    Err(failure.hint("remove it, or add `--set search.from=[]`"))
 }

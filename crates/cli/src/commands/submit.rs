@@ -55,6 +55,11 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let client = context.client()?;
     let v1::SubmitResponse { sweep, name, .. } = client.submit(request(&loaded)).await?;
     let id = sweep.unwrap_or_default();
+    if !loaded.spec.search.from.is_empty() {
+        for one in client.get(id.to_string()).await?.sweep.unwrap_or_default().learned {
+            hints::note(&format!("it learns from {}", words::learned(&one)));
+        }
+    }
     if *wait {
         hints::note(&format!("submitted {name} ({id})"));
         let sweep = client.get(id.to_string()).await?.sweep.unwrap_or_default();

@@ -67,6 +67,16 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
         .iter()
         .map(|count| json!({ "rule": count.rule, "rung": count.rung, "trials": count.trials }))
         .collect();
+    let learned: Vec<Value> = sweep
+        .learned
+        .iter()
+        .map(|one| {
+            json!({
+                "id": one.sweep.map(|id| id.to_string()), "name": one.name, "trials": one.trials, "unfit": one.unfit,
+                "left_out": one.left_out,
+            })
+        })
+        .collect();
     let best = sweep.best.first().map_or(Value::Null, |best| Value::Object(trial(&sweep.name, best).json));
     let json = Fields::new()
         .with("id", sweep.id.map(|id| id.to_string()))
@@ -101,6 +111,7 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
         .with("early_stop", spec.as_ref().map(|spec| spec.early_stop.algorithm.clone()))
         .with("resource", spec.as_ref().and_then(|spec| spec.early_stop.resource.clone()))
         .with("stopped_by", stopped_by)
+        .with("learned", learned)
         .with(
             "ledger",
             Fields::new()

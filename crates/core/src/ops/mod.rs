@@ -7,6 +7,7 @@ pub mod agents;
 pub mod attempts;
 pub mod control;
 pub mod drain;
+pub mod learn;
 pub mod restore;
 pub mod submit;
 pub mod tokens;

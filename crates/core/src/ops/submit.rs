@@ -2,7 +2,7 @@
 
 use heats_domain::{SweepId, SweepSpec};
 
-use super::{Decision, sweep};
+use super::{Decision, learn, sweep};
 use crate::fact::{Fact, SweepRemoved, SweepSubmitted};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -66,6 +66,7 @@ impl Submit {
                 return Err(Refusal::TooLarge { what, bytes: text.len(), limit: TEXT_MAX });
             }
         }
+        let priors = learn::priors(state, &self.spec)?;
         let reply = Submitted { sweep: self.sweep, name: name.clone(), existed: false };
         let fact = SweepSubmitted {
             sweep: self.sweep,
@@ -75,6 +76,7 @@ impl Submit {
             request: self.request,
             base_dir: self.base_dir,
             provenance: self.provenance,
+            priors,
         };
         Ok((vec![Fact::SweepSubmitted(fact)], reply))
     }

@@ -54,12 +54,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             "write a whole number",
         ),
         (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
-        (
-            !spec.search.from.is_empty(),
-            "search.from",
-            "learning from earlier sweeps is not supported yet",
-            "remove `from`, and list good configurations under `enqueue`",
-        ),
     ];
     later
         .into_iter()

@@ -8,6 +8,7 @@ mod constraints;
 mod context;
 mod draws;
 mod enqueue;
+mod from;
 mod later;
 mod limits;
 mod names;
@@ -35,7 +36,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         return oversized;
     }
     let context = Context::new(spec, absent);
-    let rules: [fn(&Context<'_>) -> Vec<Fault>; 11] = [
+    let rules: [fn(&Context<'_>) -> Vec<Fault>; 12] = [
         later::check,
         names::check,
         command::check,
@@ -45,6 +46,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         constraints::check,
         draws::check,
         enqueue::check,
+        from::check,
         objective::check,
         limits::check,
     ];

@@ -57,6 +57,7 @@ pub fn sweep_entry(term: u64) -> Entry {
         seed: 7,
         request: 1,
         base_dir: "/".to_owned(),
+        priors: Vec::new(),
         provenance: "{}".to_owned(),
     });
     Entry { term, number: 0, after: 0, at_ms: 1, facts: vec![fact.into()] }

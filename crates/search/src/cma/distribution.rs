@@ -61,6 +61,25 @@ impl Distribution {
         }
     }
 
+    /// The promising one of these points, which were good elsewhere: their middle and how they lie around it, each taken to
+    /// be `width` wide. Nomura, Watanabe, Akimoto, Ozaki and Onishi, "Warm Starting CMA-ES for Hyperparameter Optimization" (AAAI
+    /// 2021), section 4; the step size is such that the covariance has the determinant 1. `None` where there is no point, or no axis.
+    pub fn promising(points: &[Vec<f64>], width: f64) -> Option<Self> {
+        let n = points.first().map(Vec::len).filter(|n| *n > 0)?;
+        let count = points.len() as f64;
+        let points: Vec<DVector<f64>> = points.iter().map(|point| DVector::from_column_slice(point)).collect();
+        let mean = points.iter().fold(DVector::zeros(n), |sum, point| sum + point) / count;
+        let mut covariance = DMatrix::identity(n, n) * (width * width);
+        for point in &points {
+            let way = point - &mean;
+            covariance.ger(1.0 / count, &way, &way, 1.0);
+        }
+        let volume = covariance.determinant().powf(1.0 / n as f64);
+        let mut distribution = Self::new(mean.as_slice().to_vec(), volume.sqrt());
+        distribution.covariance = covariance / volume;
+        distribution.settle().then_some(distribution)
+    }
+
     /// How many axes there are.
     pub fn len(&self) -> usize {
         self.mean.len()
@@ -69,6 +88,11 @@ impl Distribution {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.mean.is_empty()
+    }
+
+    /// The step size.
+    pub const fn sigma(&self) -> f64 {
+        self.sigma
     }
 
     /// The middle along an axis.

@@ -61,13 +61,18 @@ impl Run {
     /// One that begins at `start`, with choices of so many values.
     pub fn new(start: Start, counts: &[usize], has_margin: bool) -> Self {
         let Start { mean, sigma, population } = start;
-        let axes = mean.len().max(1);
+        Self::within(Distribution::new(mean, sigma), population, counts, has_margin)
+    }
+
+    /// One that begins with `distribution`.
+    pub fn within(distribution: Distribution, population: usize, counts: &[usize], has_margin: bool) -> Self {
+        let axes = distribution.len().max(1);
         Self {
             rates: Rates::new(axes, population),
-            distribution: Distribution::new(mean, sigma),
+            tolerance: TOLERANCE_STEP * distribution.sigma(),
+            distribution,
             choices: Choices::new(counts),
             margin: has_margin.then(|| 1.0 / (axes * population) as f64),
-            tolerance: TOLERANCE_STEP * sigma,
             generation: 0,
             results: Vec::new(),
             bests: VecDeque::new(),

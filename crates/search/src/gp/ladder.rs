@@ -4,12 +4,14 @@
 //! Fast Approximations Are Available", Biometrika 87, 2000): the loss at a rung is a multiple of the loss at the rung below
 //! and a difference, each a Gaussian process over configurations. Since whoever is at a rung was at all below, the
 //! processes are independent of each other (Le Gratiet and Garnier 2014): each costs the cube of the few that came
-//! so far, not of all reports together.
+//! so far, not of all reports together. What earlier sweeps lead to expect is one more rung below all others: see `ground`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::acquire::Expects;
 use super::fit::{fit, prior};
+use super::ground::Ground;
 use super::plane::Plane;
 use super::process::{Guess, Hyper, Process, Slope};
 use crate::ranked::tidy;
@@ -45,12 +47,15 @@ pub struct Ladder {
     slots: BTreeMap<u32, usize>,
     /// In log order.
     seen: Vec<Seen>,
+    ground: Option<Arc<Ground>>,
 }
 
 /// How far one trial has come.
 #[derive(Debug)]
 struct Course {
     point: Vec<f64>,
+    /// What the ground expects there; 0 where there is none.
+    ground: f64,
     /// The lowest loss so far.
     best: f64,
     /// What that was at the last rung.
@@ -82,19 +87,20 @@ struct Seen {
 impl Ladder {
     /// One with a rung at each of these steps, ascending, and one where trials end by themselves. Of rungs that lie
     /// closer than a factor of two, and of more than [`RUNGS_MAX`], not all are looked at.
-    pub fn new(steps: &[u64]) -> Self {
+    pub fn new(steps: &[u64], ground: Option<Arc<Ground>>) -> Self {
         let mut rungs: Vec<u64> = Vec::new();
         for step in steps {
             if rungs.len() < RUNGS_MAX && rungs.last().is_none_or(|last| *step >= last.saturating_mul(2)) {
                 rungs.push(*step);
             }
         }
-        Self { rungs, trials: Vec::new(), slots: BTreeMap::new(), seen: Vec::new() }
+        Self { rungs, trials: Vec::new(), slots: BTreeMap::new(), seen: Vec::new(), ground }
     }
 
-    /// How many trials came to the lowest rung.
+    /// How many trials came to the lowest rung, those of earlier sweeps included.
     pub fn known(&self) -> usize {
-        self.trials.iter().filter(|course| course.passed > 0).count()
+        let earlier = self.ground.as_ref().map_or(0, |ground| ground.known());
+        earlier + self.trials.iter().filter(|course| course.passed > 0).count()
     }
 
     /// Those that run or failed, in the order in which they were created; of many the last [`UNSETTLED_MAX`].
@@ -112,8 +118,10 @@ impl Ladder {
                 if !self.slots.contains_key(&trial) {
                     self.slots.insert(trial, self.trials.len());
                     let point = plane.place(params);
+                    let ground = self.ground.as_ref().map_or(0.0, |ground| ground.mean(&point));
                     self.trials.push(Course {
                         point,
+                        ground,
                         best: f64::INFINITY,
                         at_rung: f64::INFINITY,
                         passed: 0,
@@ -162,9 +170,11 @@ impl Ladder {
 /// A loss on the scale that is modelled: 0 is the best and 1 the median of the lowest rung. Worse ones lie ever closer
 /// together, so that a few that are bad beyond measure do not blur those that matter.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Warp {
-    best: f64,
-    unit: f64,
+pub struct Warp {
+    /// The loss at 0.
+    pub best: f64,
+    /// How much more the loss at 1 is.
+    pub unit: f64,
 }
 
 impl Warp {
@@ -183,6 +193,11 @@ impl Warp {
         let share = ((loss - self.best) / self.unit).clamp(-SHARE_MAX, SHARE_MAX);
         if share <= 1.0 { share } else { 1.0 + share.ln() }
     }
+
+    /// How many units above 0 the loss is that lies at `place` of the scale.
+    pub fn share(place: f64) -> f64 {
+        if place <= 1.0 { place } else { (place - 1.0).exp() }
+    }
 }
 
 /// What is assumed about the losses at a rung.
@@ -200,16 +215,21 @@ struct Assumed {
 
 impl Assumed {
     /// What is left of an observation for the process to explain.
-    fn rest(&self, warp: Warp, seen: &Seen) -> f64 {
-        let from_below = if seen.rung == 0 { 0.0 } else { self.slope * warp.of(seen.below) };
-        (warp.of(seen.loss) - from_below - self.shift) / self.spread
+    fn rest(&self, warp: Warp, ladder: &Ladder, seen: &Seen) -> f64 {
+        (warp.of(seen.loss) - self.slope * below(warp, ladder, seen) - self.shift) / self.spread
     }
+}
+
+/// Where an observation was at the rung below, on the scale that is modelled; at the lowest, what the ground expected.
+fn below(warp: Warp, ladder: &Ladder, seen: &Seen) -> f64 {
+    if seen.rung == 0 { ladder.trials[seen.slot].ground } else { warp.of(seen.below) }
 }
 
 /// What a ladder's reports say about configurations that were not tried.
 #[derive(Debug)]
 pub struct Model {
     warp: Warp,
+    ground: Option<Arc<Ground>>,
     assumed: Vec<Assumed>,
     processes: Vec<Process>,
     /// From how many observations the assumptions were made.
@@ -236,9 +256,10 @@ fn refit_at(n: usize) -> Option<usize> {
 }
 
 impl Model {
-    /// What the reports say by now; `before` is what they said the last time. `None` while there are too few.
+    /// What the reports say by now; `before` is what they said the last time. `None` while there are too few, and no ground.
     pub fn new(ladder: &Ladder, plane: &Plane, before: Option<Self>) -> Option<Self> {
-        let made_from = refit_at(ladder.seen.len())?;
+        let few = ladder.ground.is_some().then_some(ladder.seen.len());
+        let made_from = refit_at(ladder.seen.len()).or(few)?;
         let mut model = match before {
             Some(model) if model.made_from == made_from => model,
             Some(_) | None => Self::assume(ladder, plane, made_from),
@@ -250,8 +271,14 @@ impl Model {
     /// Chooses all assumptions by the first `made_from` observations.
     fn assume(ladder: &Ladder, plane: &Plane, made_from: usize) -> Self {
         let seen = &ladder.seen[..made_from];
-        let warp = Warp::new(seen);
-        let levels = seen.iter().map(|seen| seen.rung + 1).max().unwrap_or(0);
+        let ground = ladder.ground.clone();
+        let mut warp = Warp::new(seen);
+        if let Some(ground) = &ground {
+            let lowest = seen.iter().filter(|seen| seen.rung == 0);
+            let pairs: Vec<(f64, f64)> = lowest.map(|seen| (ladder.trials[seen.slot].ground, seen.loss)).collect();
+            warp = ground.align(&pairs, warp);
+        }
+        let levels = seen.iter().map(|seen| seen.rung + 1).max().unwrap_or(usize::from(ground.is_some()));
         let mut assumed: Vec<Assumed> = Vec::with_capacity(levels);
         let mut kept: Vec<Vec<&Seen>> = Vec::with_capacity(levels);
         for rung in 0..levels {
@@ -261,7 +288,7 @@ impl Model {
         }
         let processes = assumed.iter().map(|assumed| Process::new(assumed.hyper.clone(), plane.unordered())).collect();
         let values = vec![Vec::new(); levels];
-        let mut model = Self { warp, assumed, processes, made_from, taken: made_from, values };
+        let mut model = Self { warp, ground, assumed, processes, made_from, taken: made_from, values };
         kept.into_iter().flatten().for_each(|seen| model.learn(seen, ladder));
         model
     }
@@ -269,7 +296,7 @@ impl Model {
     fn learn(&mut self, seen: &Seen, ladder: &Ladder) {
         // A rung that nobody had come to when assumptions were made has no process yet.
         let Some(assumed) = self.assumed.get(seen.rung) else { return };
-        self.values[seen.rung].push(assumed.rest(self.warp, seen));
+        self.values[seen.rung].push(assumed.rest(self.warp, ladder, seen));
         self.processes[seen.rung].push(&ladder.trials[seen.slot].point);
     }
 
@@ -298,15 +325,29 @@ impl Model {
         let reported = ladder.trials.iter().filter(|course| course.passed > 0).map(|course| self.warp.of(course.best));
         let running = ladder.unsettled().into_iter().filter(|course| course.status == Status::Running);
         let expected = running.map(|course| self.mean(&course.point));
-        reported.chain(expected).fold(f64::INFINITY, f64::min)
+        // What an earlier sweep has found counts only while this one has nothing: its own best is to be improved on.
+        let own = reported.chain(expected).fold(f64::INFINITY, f64::min);
+        self.ground.as_ref().filter(|_| own == f64::INFINITY).map_or(own, |ground| ground.lowest())
     }
 
-    /// The points that are expected to come to the lowest losses, of all that were tried.
+    /// The scale on which it models.
+    pub const fn warp(&self) -> Warp {
+        self.warp
+    }
+
+    /// How what it models depends on the configuration, at the lowest rung.
+    pub fn hyper(&self) -> Hyper {
+        self.processes[0].hyper().clone()
+    }
+
+    /// The points with the lowest losses, of all that were tried; after those the ground's.
     pub fn good(&self, ladder: &Ladder, count: usize) -> Vec<Vec<f64>> {
         let tried = ladder.trials.iter().filter(|course| course.passed > 0);
         let mut ranked: Vec<(f64, &Course)> = tried.map(|course| (self.warp.of(course.best), course)).collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        ranked.into_iter().take(count).map(|(_, course)| course.point.clone()).collect()
+        let own = ranked.into_iter().take(count).map(|(_, course)| course.point.clone());
+        let earlier = self.ground.iter().flat_map(|ground| ground.good().iter().cloned());
+        own.chain(earlier).collect()
     }
 }
 
@@ -327,29 +368,32 @@ fn keep(here: Vec<&Seen>) -> Vec<&Seen> {
 fn assume_rung(here: &[&Seen], ladder: &Ladder, plane: &Plane, warp: Warp, lower: &[Assumed]) -> Assumed {
     let losses: Vec<f64> = here.iter().map(|seen| warp.of(seen.loss)).collect();
     let n = losses.len() as f64;
-    let (slope, shift, spread, start) = match lower {
-        [] => {
+    let ground = ladder.ground.as_ref();
+    // How far losses are from nothing, and how they depend on the configuration, one rung below.
+    let scale = ground.map(|ground| ground.spread()).or_else(|| lower.first().map(|first| first.spread));
+    let under = lower.last().map(|last| last.hyper.clone()).or_else(|| ground.map(|ground| ground.hyper()));
+    let (slope, shift, spread, start) = match scale.zip(under) {
+        None => {
             let mean = losses.iter().sum::<f64>() / n.max(1.0);
             let variance = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / n.max(1.0);
             let spread = if variance > 1e-12 { variance.sqrt() } else { 1.0 };
             (0.0, mean, spread, prior(plane.len()))
         }
-        [first, ..] => {
-            let below: Vec<f64> = here.iter().map(|seen| warp.of(seen.below)).collect();
-            let guess = PRIOR_SPREAD * first.spread;
+        Some((scale, mut start)) => {
+            let below: Vec<f64> = here.iter().map(|seen| below(warp, ladder, seen)).collect();
+            let guess = PRIOR_SPREAD * scale;
             let (slope, shift) = line(&below, &losses, guess);
             let squares: f64 =
                 below.iter().zip(&losses).map(|(below, loss)| (loss - slope * below - shift).powi(2)).sum();
             let spread = ((squares + PRIOR_PAIRS * guess * guess) / (n + PRIOR_PAIRS)).sqrt();
-            let mut start = lower[lower.len() - 1].hyper.clone();
             (start.kernel.scale, start.noise) = (1.0, 0.05);
             (slope, shift, spread, start)
         }
     };
     let mut assumed = Assumed { slope, shift, spread, hyper: start };
-    if lower.is_empty() || here.len() >= OWN_PER_AXIS * plane.len() {
+    if scale.is_none() || here.len() >= OWN_PER_AXIS * plane.len() {
         let points: Vec<&[f64]> = here.iter().map(|seen| ladder.trials[seen.slot].point.as_slice()).collect();
-        let rests: Vec<f64> = here.iter().map(|seen| assumed.rest(warp, seen)).collect();
+        let rests: Vec<f64> = here.iter().map(|seen| assumed.rest(warp, ladder, seen)).collect();
         assumed.hyper = fit(&points, &rests, plane.unordered(), &assumed.hyper);
     }
     assumed
@@ -371,23 +415,28 @@ fn line(x: &[f64], y: &[f64], noise: f64) -> (f64, f64) {
 
 impl Expects for Model {
     fn mean(&self, at: &[f64]) -> f64 {
+        let ground = self.ground.as_ref().map_or(0.0, |ground| ground.mean(at));
         let levels = self.assumed.iter().zip(&self.processes);
-        levels.fold(0.0, |below, (assumed, process)| {
+        levels.fold(ground, |below, (assumed, process)| {
             assumed.slope * below + assumed.shift + assumed.spread * process.mean(at)
         })
     }
 
     fn variance_max(&self) -> f64 {
-        self.assumed.iter().fold(0.0, |below, Assumed { slope, spread, hyper, .. }| {
+        let ground = self.ground.as_ref().map_or(0.0, |ground| ground.variance_max());
+        self.assumed.iter().fold(ground, |below, Assumed { slope, spread, hyper, .. }| {
             slope * slope * below + spread * spread * hyper.kernel.scale
         })
     }
 
     fn guess(&self, at: &[f64]) -> Guess {
-        let mut all = Guess { mean: 0.0, variance: 0.0 };
-        for (assumed, process) in self.assumed.iter().zip(&self.processes) {
+        let mut all = self.ground.as_ref().map_or(NOTHING, |ground| ground.guess(at));
+        for (level, (assumed, process)) in self.assumed.iter().zip(&self.processes).enumerate() {
             let Assumed { slope, shift, spread, .. } = assumed;
             let rest = process.guess(at);
+            if level == 0 {
+                all.variance *= rest.variance / assumed.hyper.kernel.scale;
+            }
             all.mean = slope * all.mean + shift + spread * rest.mean;
             all.variance = slope * slope * all.variance + spread * spread * rest.variance;
         }
@@ -395,12 +444,18 @@ impl Expects for Model {
     }
 
     fn guess_and_slope(&self, at: &[f64]) -> (Guess, Slope) {
-        let none = vec![0.0; at.len()];
-        let mut all = Guess { mean: 0.0, variance: 0.0 };
-        let mut leans = Slope { mean: none.clone(), variance: none };
-        for (assumed, process) in self.assumed.iter().zip(&self.processes) {
+        let flat = || (NOTHING, Slope { mean: vec![0.0; at.len()], variance: vec![0.0; at.len()] });
+        let (mut all, mut leans) = self.ground.as_ref().map_or_else(flat, |ground| ground.guess_and_slope(at));
+        for (level, (assumed, process)) in self.assumed.iter().zip(&self.processes).enumerate() {
             let Assumed { slope, shift, spread, .. } = assumed;
             let (rest, lean) = process.guess_and_slope(at);
+            if level == 0 {
+                let scale = assumed.hyper.kernel.scale;
+                for (of_ground, own) in leans.variance.iter_mut().zip(&lean.variance) {
+                    *of_ground = (*of_ground * rest.variance + all.variance * own) / scale;
+                }
+                all.variance *= rest.variance / scale;
+            }
             all.mean = slope * all.mean + shift + spread * rest.mean;
             all.variance = slope * slope * all.variance + spread * spread * rest.variance;
             for axis in 0..at.len() {
@@ -411,6 +466,10 @@ impl Expects for Model {
         (all, leans)
     }
 }
+
+/// What is below the lowest rung where no earlier sweep is. The ground's variance, where there is one, counts as far as this
+/// sweep's own trials have left it unknown how much they differ: what was measured here is not unsure by what was not there.
+const NOTHING: Guess = Guess { mean: 0.0, variance: 0.0 };
 
 #[cfg(test)]
 mod tests {
@@ -445,7 +504,7 @@ mod tests {
     #[test]
     fn a_trial_is_seen_once_at_each_rung_with_its_best_until_then() {
         let none = f64::INFINITY;
-        let mut ladder = Ladder::new(&[1, 3, 9]);
+        let mut ladder = Ladder::new(&[1, 3, 9], None);
         created(&mut ladder, 7, 0.5);
         for (step, loss) in [(1, 5.0), (2, 3.0), (3, 4.0), (4, 1.0), (20, 2.0)] {
             reported(&mut ladder, 7, step, loss);
@@ -465,9 +524,9 @@ mod tests {
 
     #[test]
     fn rungs_that_lie_close_and_rungs_without_end_are_thinned() {
-        assert_eq!(Ladder::new(&[1, 2, 3, 4, 6, 8, 9, 16]).rungs, [1, 2, 4, 8, 16]);
+        assert_eq!(Ladder::new(&[1, 2, 3, 4, 6, 8, 9, 16], None).rungs, [1, 2, 4, 8, 16]);
         let endless: Vec<u64> = (0..60).map(|k| 1 << k).collect();
-        assert_eq!(Ladder::new(&endless).rungs.len(), RUNGS_MAX);
+        assert_eq!(Ladder::new(&endless, None).rungs.len(), RUNGS_MAX);
     }
 
     #[test]
@@ -516,7 +575,7 @@ mod tests {
 
     /// Trials at ten places: all come to the first rung, where less is less by 0.2; who is below 0.5 comes to the end.
     fn climbed() -> Ladder {
-        let mut ladder = Ladder::new(&[1]);
+        let mut ladder = Ladder::new(&[1], None);
         for trial in 0..10 {
             let x = f64::from(trial) / 10.0;
             created(&mut ladder, trial, x);

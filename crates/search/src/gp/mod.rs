@@ -4,6 +4,7 @@ pub mod acquire;
 pub mod descent;
 pub mod factor;
 pub mod fit;
+pub mod ground;
 pub mod kernel;
 pub mod ladder;
 pub mod plane;

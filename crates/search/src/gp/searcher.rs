@@ -1,12 +1,14 @@
 //! A searcher that proposes what a [`Model`] of its ladder promises most from.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use heats_domain::Params;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::acquire::most_promising;
+use super::ground::Ground;
 use super::ladder::{Ladder, Model};
 use super::plane::Plane;
 use crate::deck::{Deck, Order};
@@ -38,11 +40,13 @@ pub struct Modelled {
 impl Modelled {
     /// One that has seen nothing. It tells apart trials at `rungs` and those that completed.
     pub fn new(problem: &Problem, rungs: &[u64], startup: u32, random_fraction: f64) -> Self {
+        let plane = Plane::new(&problem.space);
+        let ground = Ground::new(&problem.priors, rungs, &plane, LOOKED_AROUND).map(Arc::new);
         Self {
             startup: startup as usize,
             random_fraction,
-            plane: Plane::new(&problem.space),
-            ladder: Ladder::new(rungs),
+            ladder: Ladder::new(rungs, ground),
+            plane,
             deck: Deck::exact(problem, Order::Shuffled),
             problem: problem.clone(),
             model: RefCell::new(None),

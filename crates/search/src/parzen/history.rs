@@ -9,18 +9,21 @@ use super::axis::{Axis, Kind};
 use super::normal::ln_mass;
 use crate::front;
 use crate::standing::{Class, Last, Level};
-use crate::{Event, Outcome};
+use crate::{Event, Outcome, Prior};
 
 /// The narrowest kernel of an estimator with many observations: a hundredth of the range.
 pub const SIGMA_FLOOR: f64 = 0.01;
 
-/// The trials of one sweep along the axes of its space.
+/// The trials of one sweep, and of earlier ones, along the axes of its space.
 #[derive(Debug)]
 pub struct History {
     tracks: Vec<Track>,
-    trials: Vec<Past>,
+    trials: Vec<Course>,
+    /// By number, those of the sweep itself.
     slots: BTreeMap<u32, usize>,
+    /// Those that ended; each earlier sweep's by themselves.
     standings: BTreeSet<Standing>,
+    earlier: Vec<BTreeSet<Standing>>,
 }
 
 /// One axis and every trial's place on it.
@@ -39,8 +42,9 @@ pub struct Track {
 }
 
 #[derive(Clone, Debug)]
-struct Past {
-    trial: u32,
+struct Course {
+    /// None where it is of an earlier sweep.
+    trial: Option<u32>,
     status: Status,
     last: Last,
     /// Its place among those that ended or hold, where it does.
@@ -89,7 +93,15 @@ impl History {
                 })
             })
             .collect();
-        Self { tracks, trials: Vec::new(), slots: BTreeMap::new(), standings: BTreeSet::new() }
+        Self { tracks, trials: Vec::new(), slots: BTreeMap::new(), standings: BTreeSet::new(), earlier: Vec::new() }
+    }
+
+    /// Takes in what an earlier sweep found out. To be called before the sweep's own trials come.
+    pub fn learn(&mut self, prior: &Prior) {
+        prior.events().for_each(|event| self.observe(&event));
+        self.slots.clear();
+        self.trials.iter_mut().for_each(|course| course.trial = None);
+        self.earlier.push(std::mem::take(&mut self.standings));
     }
 
     /// The axes.
@@ -120,7 +132,7 @@ impl History {
         }
         let slot = self.trials.len();
         self.slots.insert(trial, slot);
-        self.trials.push(Past { trial, status: Status::Running, last: Last::default(), standing: None });
+        self.trials.push(Course { trial: Some(trial), status: Status::Running, last: Last::default(), standing: None });
         for track in &mut self.tracks {
             let place = params.get(&track.name).and_then(|value| track.axis.place(value));
             track.add(slot as u32, place);
@@ -154,9 +166,9 @@ impl History {
         }
     }
 
-    /// How many trials ended, or hold, with something to learn from.
+    /// How many trials ended, or hold, with something to learn from, those of earlier sweeps included.
     pub fn known(&self) -> usize {
-        self.standings.len()
+        self.standings.len() + self.earlier.iter().map(BTreeSet::len).sum::<usize>()
     }
 
     /// Whether trials report several losses each.
@@ -164,33 +176,35 @@ impl History {
         self.trials.iter().any(|past| !past.last.losses.is_empty())
     }
 
-    /// The side of each slot when the best `below` are set apart. `asking` is on neither side, nor are
+    /// The side of each slot when the best of each sweep are set apart, `below` of so many. `asking` is on neither side, nor are
     /// running trials unless `liar`. One without a number, or infeasible, is never among the best. With several objectives the
     /// best are those on the first fronts.
-    pub fn split(&self, below: usize, liar: bool, asking: u32) -> Vec<Side> {
+    pub fn split(&self, below: impl Fn(usize) -> usize, liar: bool, asking: u32) -> Vec<Side> {
         let mut sides: Vec<Side> = self
             .trials
             .iter()
             .map(|past| match past.status {
-                _ if past.trial == asking => Side::Out,
+                _ if past.trial == Some(asking) => Side::Out,
                 Status::Known => Side::Above,
                 Status::Running if liar => Side::Above,
                 Status::Running | Status::Forgotten => Side::Out,
             })
             .collect();
-        for slot in self.best(below) {
-            let side = &mut sides[slot];
-            if *side == Side::Above {
-                *side = Side::Below;
+        for standings in self.earlier.iter().chain([&self.standings]) {
+            for slot in self.best(standings, below(standings.len())) {
+                let side = &mut sides[slot];
+                if *side == Side::Above {
+                    *side = Side::Below;
+                }
             }
         }
         sides
     }
 
-    /// The slots of the best trials, `count` of them where so many have a number.
-    fn best(&self, count: usize) -> Vec<usize> {
+    /// The slots of a sweep's best trials, `count` of them where so many have a number.
+    fn best(&self, standings: &BTreeSet<Standing>, count: usize) -> Vec<usize> {
         let teaches = |standing: &&Standing| matches!(standing.level.class, Class::Completed | Class::Stopped);
-        let ranked: Vec<&Standing> = self.standings.iter().take_while(teaches).collect();
+        let ranked: Vec<&Standing> = standings.iter().take_while(teaches).collect();
         let mut best = Vec::new();
         for level in ranked.chunk_by(|a, b| a.level == b.level) {
             let slots: Vec<usize> = level.iter().map(|standing| standing.slot as usize).collect();
@@ -297,10 +311,13 @@ mod tests {
         let order: Vec<u32> = history.standings.iter().map(|s| s.slot).collect();
         assert_eq!(order, [6, 4, 2, 0, 1, 9, 5, 3]);
         use Side::{Above, Below, Out};
-        assert_eq!(history.split(3, true, 99), [Above, Above, Below, Above, Below, Above, Below, Out, Above, Above]);
-        assert_eq!(history.split(0, false, 0)[..2], [Out, Above], "the asking trial teaches nothing");
-        assert_eq!(history.split(0, false, 99)[8], Out, "without the liar a running trial teaches nothing");
-        let all = history.split(8, true, 99);
+        assert_eq!(
+            history.split(|_| 3, true, 99),
+            [Above, Above, Below, Above, Below, Above, Below, Out, Above, Above]
+        );
+        assert_eq!(history.split(|_| 0, false, 0)[..2], [Out, Above], "the asking trial teaches nothing");
+        assert_eq!(history.split(|_| 0, false, 99)[8], Out, "without the liar a running trial teaches nothing");
+        let all = history.split(|_| 8, true, 99);
         assert_eq!((all[5], all[3]), (Above, Above), "no number and infeasible are never among the best");
     }
 

@@ -319,7 +319,7 @@ mod tests {
         let check = |n: u32, names: &[&str], expected: [f64; 3]| {
             let history = history(n);
             let tracks: Vec<&Track> = history.tracks().iter().filter(|t| names.contains(&t.name.as_str())).collect();
-            let sides = history.split(0, true, u32::MAX);
+            let sides = history.split(|_| 0, true, u32::MAX);
             let densities = Mixture::new(&tracks, &sides, Side::Above, 1.0).ln_density(&points(&tracks));
             for (density, expected) in densities.iter().zip(expected) {
                 assert!((density - expected).abs() < 1e-8, "{n} {names:?}: {densities:?}, not {expected}");
@@ -355,7 +355,7 @@ mod tests {
         let history = history(7);
         let tracks: Vec<&Track> =
             history.tracks().iter().filter(|t| ["drop", "c"].contains(&t.name.as_str())).collect();
-        let sides = history.split(0, true, u32::MAX);
+        let sides = history.split(|_| 0, true, u32::MAX);
         let mixture = Mixture::new(&tracks, &sides, Side::Above, 1.0);
         let mut rng = stream(2, 0, Purpose::Configuration);
         let draws: Vec<Place> = (0..20_000).map(|_| mixture.sample(&mut rng)).collect();

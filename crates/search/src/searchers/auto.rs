@@ -15,6 +15,7 @@ pub const ENTRY: Entry = Entry {
     summary: "learns from every report at every rung of early stopping; the one to begin with",
     needs_objective: true,
     several_objectives: false,
+    is_warm: true,
     ends: deck::ends,
     example: r#"{"n_startup_trials": 4}"#,
     schema: || schemars::schema_for!(AutoParams),
@@ -62,7 +63,7 @@ mod tests {
             parameters: vec![parameter("x", float(0.0, 1.0)), parameter("y", float(0.0, 1.0))],
             constraints: vec![],
         };
-        let problem = Problem { space, seed, trials: None, rungs: vec![1, 3] };
+        let problem = Problem { space, seed, trials: None, rungs: vec![1, 3], priors: Vec::new() };
         (entry.build)(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
     }
 
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_share_that_is_none_is_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         for share in [-0.1, 1.1] {
             let params = serde_json::from_value(serde_json::json!({ "random_fraction": share })).expect("a map");
             assert!(build(&problem, &params).is_err());

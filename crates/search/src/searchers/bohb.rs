@@ -12,6 +12,7 @@
 //!   enough trials once `min_points_in_model` good ones have numbers.
 //! * A failed trial counts at the rungs that it came to. HpBandSter takes it for a bad one.
 //! * Trials that still run teach what they have reported, and do not keep others away.
+//! * Trials of earlier sweeps teach as well, each by the share of its own sweep that is better.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,7 @@ pub const ENTRY: Entry = Entry {
     summary: "BOHB: kernel densities of good and bad trials at the highest rung with enough of them",
     needs_objective: true,
     several_objectives: false,
+    is_warm: true,
     ends: deck::ends,
     example: r#"{"random_fraction": 0.2}"#,
     schema: || schemars::schema_for!(BohbParams),
@@ -92,22 +94,16 @@ struct Bohb {
     names: Vec<String>,
     axes: Vec<Axis>,
     rungs: Rungs,
+    /// Those of earlier sweeps.
+    earlier: Vec<Rungs>,
 }
 
 impl Searcher for Bohb {
     fn observe(&mut self, event: &Event<'_>) {
-        match *event {
-            Event::Created { trial, params } => {
-                self.rungs.enter(trial, self.place(params));
-                if let Some(deck) = &mut self.deck {
-                    deck.note(trial, params);
-                }
-            }
-            Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
-            // What it reported is known, and may yet become more.
-            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
-            Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
+        if let (Event::Created { trial, params }, Some(deck)) = (event, &mut self.deck) {
+            deck.note(*trial, params);
         }
+        self.learn(event);
     }
 
     fn suggest(&self, Ask { trial }: Ask, fixed: &Params) -> Suggestion {
@@ -134,7 +130,7 @@ impl Bohb {
     fn new(problem: &Problem, params: BohbParams) -> Self {
         let axis = |parameter: &Parameter| Some((parameter.name.clone(), Axis::new(&parameter.domain)?));
         let (names, axes) = problem.space.parameters.iter().filter_map(axis).unzip();
-        Self {
+        let mut bohb = Self {
             params,
             problem: problem.clone(),
             deck: Deck::exact(problem, Order::Shuffled),
@@ -142,7 +138,13 @@ impl Bohb {
             names,
             axes,
             rungs: Rungs::new(&problem.rungs),
+            earlier: Vec::new(),
+        };
+        for prior in &problem.priors {
+            prior.events().for_each(|event| bohb.learn(&event));
+            bohb.earlier.push(std::mem::replace(&mut bohb.rungs, Rungs::new(&problem.rungs)));
         }
+        bohb
     }
 
     fn complaints(&self) -> Vec<Complaint> {
@@ -165,6 +167,16 @@ impl Bohb {
         complaints
     }
 
+    fn learn(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::Created { trial, params } => self.rungs.enter(trial, self.place(params)),
+            Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
+            // What it reported is known, and may yet become more.
+            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
+        }
+    }
+
     fn place(&self, params: &Params) -> Point {
         let place = |(name, axis): (&String, &Axis)| params.get(name).and_then(|value| axis.place(value));
         self.names.iter().zip(&self.axes).map(place).collect()
@@ -175,7 +187,8 @@ impl Bohb {
     fn most_promising(&self, trial: u32, fixed: &Params) -> Option<Params> {
         let BohbParams { top_n_percent, num_samples, bandwidth_factor, min_bandwidth, .. } = self.params;
         let points_min = self.params.min_points_in_model.map_or(self.axes.len() + 1, |points| points as usize);
-        let (good, others) = self.rungs.split(points_min, top_n_percent)?;
+        let sweeps: Vec<&Rungs> = self.earlier.iter().chain([&self.rungs]).collect();
+        let (good, others) = split(&sweeps, points_min, top_n_percent)?;
         let good = Density::new(&self.axes, good, min_bandwidth);
         let others = Density::new(&self.axes, others, min_bandwidth);
         let mut rng = stream(self.problem.seed, trial, Purpose::Configuration);
@@ -259,20 +272,31 @@ impl Rungs {
         }
         course.passed = course.passed.max(reached);
     }
+}
 
-    /// The good points and the others at the highest rung that has at least `least` of both.
-    fn split(&self, least: usize, percent: f64) -> Option<(Vec<&Point>, Vec<&Point>)> {
-        self.standings.iter().rev().find_map(|standing| {
-            let good = ((percent / 100.0 * standing.len() as f64) as usize).max(least);
-            if standing.len() < good + least || standing[good - 1].0 == f64::INFINITY {
-                return None;
-            }
-            let points = |part: &[(f64, u32)]| {
-                part.iter().filter_map(|(_, trial)| Some(&self.courses.get(trial)?.point)).collect()
-            };
-            Some((points(&standing[..good]), points(&standing[good..])))
-        })
-    }
+/// The good points and the others at the highest rung at which these sweeps together have at least `least` of both. They
+/// stand in the order of the share of their own sweep that is better.
+fn split<'a>(sweeps: &[&'a Rungs], least: usize, percent: f64) -> Option<(Vec<&'a Point>, Vec<&'a Point>)> {
+    let rungs = sweeps.iter().map(|sweep| sweep.standings.len()).max()?;
+    (0..rungs).rev().find_map(|rung| {
+        let mut merged: Vec<(f64, &Point)> = Vec::new();
+        for sweep in sweeps {
+            let standing = &sweep.standings[rung];
+            merged.extend(standing.iter().enumerate().filter_map(|(place, (loss, trial))| {
+                let share = (place as f64 + 0.5) / standing.len() as f64;
+                let share = if *loss == f64::INFINITY { f64::INFINITY } else { share };
+                Some((share, &sweep.courses.get(trial)?.point))
+            }));
+        }
+        merged.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let good = ((percent / 100.0 * merged.len() as f64) as usize).max(least);
+        if merged.len() < good + least || merged[good - 1].0 == f64::INFINITY {
+            return None;
+        }
+        let others = merged.split_off(good);
+        let points = |part: Vec<(f64, &'a Point)>| part.into_iter().map(|(_, point)| point).collect();
+        Some((points(merged), points(others)))
+    })
 }
 
 #[cfg(test)]
@@ -282,7 +306,8 @@ mod tests {
     use heats_domain::{Space, Value};
 
     fn bohb(space: &Space, rungs: &[u64], json: serde_json::Value) -> Bohb {
-        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: rungs.to_vec() };
+        let problem =
+            Problem { space: space.clone(), seed: 3, trials: None, rungs: rungs.to_vec(), priors: Vec::new() };
         Bohb::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -356,14 +381,14 @@ mod tests {
     #[test]
     fn the_highest_rung_with_enough_of_both_kinds_is_split() {
         let mut rungs = rungs(40);
-        assert!(rungs.split(2, 15.0).is_none());
+        assert!(split(&[&rungs], 2, 15.0).is_none());
         (0..40).for_each(|trial| rungs.report(trial, 1, f64::from(trial)));
-        let (good, others) = rungs.split(2, 15.0).expect("forty are enough");
+        let (good, others) = split(&[&rungs], 2, 15.0).expect("forty are enough");
         assert_eq!((trials(&good), others.len()), (vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 34));
         (30..33).for_each(|trial| rungs.report(trial, 3, -f64::from(trial)));
-        assert_eq!(rungs.split(2, 15.0).map(|(good, _)| good.len()), Some(6), "three are not enough");
+        assert_eq!(split(&[&rungs], 2, 15.0).map(|(good, _)| good.len()), Some(6), "three are not enough");
         rungs.report(33, 3, f64::INFINITY);
-        let (good, others) = rungs.split(2, 15.0).expect("four are");
+        let (good, others) = split(&[&rungs], 2, 15.0).expect("four are");
         assert_eq!((trials(&good), trials(&others)), (vec![32.0, 31.0], vec![30.0, 33.0]));
     }
 
@@ -372,16 +397,19 @@ mod tests {
         let mut rungs = rungs(8);
         (0..4).for_each(|trial| rungs.report(trial, 1, f64::from(trial)));
         (4..8).for_each(|trial| rungs.report(trial, 9, f64::NAN));
-        assert_eq!(rungs.split(2, 15.0).map(|(good, _)| trials(&good)), Some(vec![0.0, 1.0]));
+        assert_eq!(split(&[&rungs], 2, 15.0).map(|(good, _)| trials(&good)), Some(vec![0.0, 1.0]));
         rungs.report(0, 9, 7.0);
         rungs.report(3, 9, 7.0);
-        assert_eq!(rungs.split(2, 15.0).map(|(good, others)| (trials(&good), others.len())), Some((vec![0.0, 3.0], 4)));
+        assert_eq!(
+            split(&[&rungs], 2, 15.0).map(|(good, others)| (trials(&good), others.len())),
+            Some((vec![0.0, 3.0], 4))
+        );
     }
 
     #[test]
     fn until_there_is_a_model_and_for_a_share_ever_after_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut bohb = bohb(space, &[], serde_json::json!({"random_fraction": 0.25}));
         let mut same = Vec::new();
@@ -457,7 +485,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: square(), seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: square(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         for json in [
             serde_json::json!({"min_points_in_model": 2}),

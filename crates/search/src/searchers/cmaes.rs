@@ -13,6 +13,8 @@
 //!   `cma/choices.rs`. Optuna draws it uniformly.
 //! * A parameter that has no value beside the others has a coordinate all the same, drawn like the others: without an effect on
 //!   the loss, it wanders and does not shrink.
+//! * With earlier sweeps to learn from, the first distribution is the promising one of their best trials (Nomura et al., AAAI 2021),
+//!   whatever `sigma0` is.
 //! * A restart begins at the next point of the sweep's Sobol sequence. What was drawn before it counts no more.
 //!
 //! Completed and stopped trials count with their loss; one without a number, or infeasible, is behind all others; one that
@@ -28,6 +30,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Entry;
+use crate::cma::distribution::Distribution;
 use crate::cma::run::{Place, Run, Start};
 use crate::deck::{self, Deck, Order};
 use crate::draw;
@@ -43,6 +46,7 @@ pub const ENTRY: Entry = Entry {
     summary: "CMA-ES: an evolution strategy for numbers that interact, with a hundred trials or more",
     needs_objective: true,
     several_objectives: false,
+    is_warm: true,
     ends: deck::ends,
     example: r#"{"population": 8}"#,
     schema: || schemars::schema_for!(CmaesParams),
@@ -51,6 +55,11 @@ pub const ENTRY: Entry = Entry {
 
 /// So many points are drawn in the hope of one inside of the bounds, and as many more are moved there.
 const DRAWS_INSIDE: usize = 100;
+
+/// So large a share of an earlier sweep's trials is promising, and each of those is taken to be so wide, as a share of a
+/// parameter's range: the paper's gamma and alpha.
+const PROMISING_SHARE: f64 = 0.1;
+const PROMISING_WIDTH: f64 = 0.1;
 
 /// With more results than this before anything is learned, nothing would be.
 const POPULATION_MAX: usize = 10_000;
@@ -145,6 +154,17 @@ impl Chart {
     }
 }
 
+/// Where the best tenth of each earlier sweep's trials lie; `None` where there are none.
+fn promising(problem: &Problem, chart: &Chart) -> Option<Distribution> {
+    let mut points = Vec::new();
+    for prior in &problem.priors {
+        let ranked = prior.ranked();
+        let good = (PROMISING_SHARE * ranked.len() as f64).ceil() as usize;
+        points.extend(ranked.into_iter().take(good).map(|past| chart.place(&past.params, |_| 0.5).0));
+    }
+    Distribution::promising(&points, PROMISING_WIDTH)
+}
+
 struct Cmaes {
     params: CmaesParams,
     problem: Problem,
@@ -210,9 +230,15 @@ impl Cmaes {
         let dimensions = (chart.axes.len() + chart.choices.len()).max(1) as f64;
         let population =
             params.population.map_or(4 + (3.0 * dimensions.ln()) as usize, |population| population as usize);
-        let centre = Start { mean: vec![0.5; chart.axes.len()], sigma: params.sigma0, population };
+        let run = match promising(problem, &chart) {
+            Some(distribution) => Run::within(distribution, population, &chart.counts(), params.margin),
+            None => {
+                let centre = Start { mean: vec![0.5; chart.axes.len()], sigma: params.sigma0, population };
+                Run::new(centre, &chart.counts(), params.margin)
+            }
+        };
         Self {
-            run: Run::new(centre, &chart.counts(), params.margin),
+            run,
             deck: Deck::exact(problem, Order::Shuffled),
             problem: problem.clone(),
             params,
@@ -295,7 +321,7 @@ mod tests {
     }
 
     fn cmaes(space: &Space, seed: u64, json: serde_json::Value) -> Cmaes {
-        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), priors: Vec::new() };
         Cmaes::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -510,7 +536,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: cube(), seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: cube(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 3})));
         assert!(refused(serde_json::json!({"sigma0": 0.0})));

@@ -21,6 +21,7 @@ pub const ENTRY: Entry = Entry {
     summary: "a Gaussian process over completed trials: for few, costly trials in up to about 20 dimensions",
     needs_objective: true,
     several_objectives: false,
+    is_warm: true,
     ends: deck::ends,
     example: r#"{"n_startup_trials": 5}"#,
     schema: || schemars::schema_for!(GpParams),

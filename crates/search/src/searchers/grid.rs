@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     summary: "every configuration once, the last parameter changing fastest; ends by itself",
     needs_objective: false,
     several_objectives: true,
+    is_warm: false,
     ends: |_| true,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
@@ -78,7 +79,7 @@ mod tests {
     use heats_domain::Space;
 
     fn grid(space: Space) -> Box<dyn Searcher> {
-        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 
@@ -119,8 +120,13 @@ mod tests {
     #[test]
     fn a_grid_beyond_counting_is_refused() {
         let parameters = (0..7).map(|i| parameter(&format!("x{i}"), int(0, 999))).collect();
-        let problem =
-            Problem { space: Space { parameters, constraints: vec![] }, seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem {
+            space: Space { parameters, constraints: vec![] },
+            seed: 0,
+            trials: None,
+            rungs: Vec::new(),
+            priors: Vec::new(),
+        };
         let complaints = build(&problem, &PlugParams::new()).err().expect("is refused");
         assert_eq!(complaints[0].message, "the grid has more than 2^64 points");
     }

@@ -27,6 +27,8 @@ pub struct Entry {
     pub needs_objective: bool,
     /// Whether it knows what to do with several objectives; one that does not is refused for them.
     pub several_objectives: bool,
+    /// Whether it learns from what earlier sweeps found out, see [`Problem::priors`].
+    pub is_warm: bool,
     /// Whether it runs out of configurations in a space, so that no budget of trials is needed.
     pub ends: fn(&Space) -> bool,
     /// Parameters that a first user might give, in JSON; the conformance suite runs with them.

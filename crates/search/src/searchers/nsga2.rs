@@ -35,6 +35,7 @@ pub const ENTRY: Entry = Entry {
     summary: "NSGA-II: breeds from the trials that no other dominates; for several objectives and many cheap trials",
     needs_objective: true,
     several_objectives: true,
+    is_warm: false,
     ends: deck::ends,
     example: r#"{"population": 8}"#,
     schema: || schemars::schema_for!(Nsga2Params),
@@ -242,7 +243,7 @@ mod tests {
 
     fn nsga2(parameters: Vec<heats_domain::Parameter>, json: serde_json::Value) -> Nsga2 {
         let space = Space { parameters, constraints: vec![] };
-        let problem = Problem { space, seed: 3, trials: None, rungs: Vec::new() };
+        let problem = Problem { space, seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
         Nsga2::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 1})));
         assert!(refused(serde_json::json!({"crossover_prob": 1.5})));

@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     summary: "uniform draws, each from the seed and the trial's number; without repetition where the space is finite",
     needs_objective: false,
     several_objectives: true,
+    is_warm: false,
     ends: deck::ends,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),

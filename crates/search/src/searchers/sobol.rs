@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
     summary: "a scrambled Sobol sequence: fills the space evenly, whatever comes back",
     needs_objective: false,
     several_objectives: true,
+    is_warm: false,
     ends: deck::ends,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
@@ -149,7 +150,7 @@ mod tests {
     use crate::conformance::{expr, float, parameter};
 
     fn sobol(space: &Space, seed: u64) -> Box<dyn Searcher> {
-        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), priors: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 

@@ -12,6 +12,7 @@
 //! * With several objectives, the good ones are those on the first fronts, and of the front that does not fit those that together
 //!   dominate the largest volume, as in Optuna; but they are a tenth up to 100 (Optuna has no limit), so that a suggestion's cost
 //!   is bounded, and all weigh alike (there by what each adds to the volume).
+//! * Trials of earlier sweeps teach as well: the best of each are good, whatever their losses are beside another sweep's.
 //! * Every trial has its own random stream, so that a suggestion is a function of events, seed and number.
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub const ENTRY: Entry = Entry {
     summary: "tree-structured Parzen estimator: learns from losses which regions are good",
     needs_objective: true,
     several_objectives: true,
+    is_warm: true,
     ends: deck::ends,
     example: r#"{"n_startup_trials": 10}"#,
     schema: || schemars::schema_for!(TpeParams),
@@ -82,7 +84,8 @@ fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
     if !complaints.is_empty() {
         return Err(complaints);
     }
-    let history = History::new(&problem.space.parameters);
+    let mut history = History::new(&problem.space.parameters);
+    problem.priors.iter().for_each(|prior| history.learn(prior));
     let mut groups: Vec<(Option<String>, Group)> = Vec::new();
     for (place, track) in history.tracks().iter().enumerate() {
         let when = problem.space.get(&track.name).and_then(|p| p.when.as_ref()).map(|when| when.source().to_owned());
@@ -157,7 +160,7 @@ impl Tpe {
     fn estimate(&self, trial: u32, fixed: &Params, rng: &mut ChaCha8Rng) -> Option<Params> {
         let space = &self.problem.space;
         let several = self.history.has_several();
-        let good = good(self.history.known(), several);
+        let good = |known| good(known, several);
         let groups = if self.params.multivariate.unwrap_or(!several) { &self.joint } else { &self.apart };
         let sides = self.history.split(good, self.params.constant_liar, trial);
         let mut estimates: Vec<Estimate<'_>> =
@@ -256,7 +259,7 @@ mod tests {
     use heats_domain::Space;
 
     fn tpe(space: &Space, json: serde_json::Value) -> Box<dyn Searcher> {
-        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
         build(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
     }
 
@@ -288,7 +291,7 @@ mod tests {
     #[test]
     fn until_enough_trials_ended_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut tpe = tpe(space, serde_json::json!({"n_startup_trials": 4}));
         for trial in 0..8 {
@@ -378,7 +381,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new() };
+        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"n_ei_candidates": 0})));
         assert!(refused(serde_json::json!({"prior_weight": 0.0})));

@@ -1,7 +1,6 @@
 //! Why a trial has its configuration, and why it stands where it stands.
 
 use heats_domain::{Direction, StopReason, SweepSpec, TrialState};
-use heats_search::Problem;
 use heats_wire::v1;
 
 use crate::{live, room, view, words};
@@ -57,9 +56,7 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
 
 /// Whether nothing that other trials measured had a part in it.
 fn is_history_free(spec: &SweepSpec, seed: u64) -> bool {
-    let problem = Problem::of(spec, seed);
-    heats_search::build_searcher(&problem, &spec.search.algorithm, &spec.search.params)
-        .is_ok_and(|searcher| searcher.is_history_free())
+    heats_search::around::searcher(spec, seed, Vec::new()).is_ok_and(|searcher| searcher.is_history_free())
 }
 
 fn standing(

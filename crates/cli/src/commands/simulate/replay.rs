@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context, printer: &Printer, options: &Options<'_>) -
     if *trials != Trials::Unnamed {
         return Err(Failure::usage("`--from` takes a sweep, not a trial").hint(format!("--from {name}")));
     }
-    let (sweep, recorded, spec, record) = context.block_on(async {
+    let (sweep, recorded, mut spec, record) = context.block_on(async {
         let client = context.client()?;
         let sweep = client.get(name).await?.sweep.unwrap_or_default();
         let recorded = spec_of(&sweep)?;
@@ -46,6 +46,8 @@ pub(super) fn run(context: &Context, printer: &Printer, options: &Options<'_>) -
         let record = record::read(&client, &sweep, metric(&sweep, &spec)?).await?;
         Ok((sweep, recorded, spec, record))
     })?;
+    // What it learned from decided on configurations only, and those are recorded.
+    spec.search.from.clear();
     expect(&sweep, &spec, &record)?;
     let agents = agents.unwrap_or(record.at_once.max(1));
     let replayed = replay(&spec, sweep.seed, &record.trials, agents)
