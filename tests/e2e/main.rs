@@ -8,6 +8,7 @@ mod confirm;
 mod dev;
 mod environments;
 mod examples;
+mod fronts;
 mod gpus;
 mod output;
 mod promotion;

@@ -85,6 +85,8 @@ fn addresses_name_sweeps_trials_and_attempts() {
     let best = workspace.ok(&["best", "parabola", "-n", "3", "-o", "value:value"]).stdout;
     let sorted = workspace.ok(&["trials", "parabola", "--sort", "loss", "-n", "3", "-o", "value:value"]).stdout;
     assert_eq!(best, sorted);
+    let pareto = workspace.ok(&["best", "parabola", "--pareto", "-n", "3", "-o", "value:value"]).stdout;
+    assert_eq!(Some(pareto.trim_end()), best.lines().next(), "of one objective, the front is the best");
     let agent = show("parabola/0")["trial"]["agent"].as_str().expect("an agent").to_owned();
     assert_eq!(show(&agent)["agent"]["attached"], true);
 

@@ -26,7 +26,7 @@ const EXAMPLES: usize = 3;
 pub struct Summary {
     /// The last step that was reported.
     pub last_step: Option<u64>,
-    /// Whether the sweep's objective was among the metrics.
+    /// Whether the sweep's objectives were all among the metrics of one report.
     pub objective_seen: bool,
     /// How many lines were meant as reports and could not be read.
     pub unreadable: u64,
@@ -47,7 +47,7 @@ pub struct Summary {
 pub struct Collector {
     held: Arc<Held>,
     outbox: Outbox,
-    objective: Option<String>,
+    objectives: Vec<String>,
     sources: [Source; 3],
     summary: Summary,
 }
@@ -69,14 +69,14 @@ enum Kind {
 
 impl Collector {
     /// A collector of `held` that has read nothing yet.
-    pub fn new(held: Arc<Held>, outbox: Outbox, objective: Option<String>) -> Self {
+    pub fn new(held: Arc<Held>, outbox: Outbox, objectives: Vec<String>) -> Self {
         let source = |kind, path| Source { kind, lines: Lines::of(path), step: 0 };
         let sources = [
             source(Kind::Output, held.dir.stdout()),
             source(Kind::Json, held.dir.metrics()),
             source(Kind::Json, held.dir.reports()),
         ];
-        Self { held, outbox, objective, sources, summary: Summary::default() }
+        Self { held, outbox, objectives, sources, summary: Summary::default() }
     }
 
     /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full.
@@ -101,11 +101,11 @@ impl Collector {
     /// cached pages takes microseconds, so that it is done in place.
     async fn read_and_send(&mut self, rest: Rest) -> bool {
         let mut any = false;
-        let Self { held, outbox, objective, sources, summary } = self;
+        let Self { held, outbox, objectives, sources, summary } = self;
         let mut read = [const { VecDeque::new() }; 3];
         for (Source { kind, lines, step }, reports) in sources.iter_mut().zip(&mut read) {
             let mut each = |line: &[u8]| {
-                if let Some(reading) = read_line(*kind, line, objective.as_deref(), summary) {
+                if let Some(reading) = read_line(*kind, line, objectives.first().map(String::as_str), summary) {
                     reports.push_back(counted(reading, step));
                 }
             };
@@ -124,7 +124,8 @@ impl Collector {
                 continue;
             }
             summary.last_step = Some(step);
-            summary.objective_seen |= objective.as_deref().is_some_and(|name| metrics.get(name).is_some());
+            let has_all = objectives.iter().all(|name| metrics.get(name).is_some());
+            summary.objective_seen |= !objectives.is_empty() && has_all;
             let report = v1::Report { key: Some(held.key.to_wire()), step, metrics: Some(metrics) };
             outbox.send(held, Message::Report(report)).await;
         }
@@ -203,7 +204,7 @@ mod tests {
         let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
         let (outbox, mut sent) = Outbox::new();
         let watch = Watcher::start().watch(root.path());
-        let collector = Collector::new(held, outbox, Some("loss".into()));
+        let collector = Collector::new(held, outbox, vec!["loss".into()]);
         let (_ended, ended) = watch::channel(true);
         let run = tokio::spawn(collector.run(watch.changes(), ended));
         let mut steps = Vec::new();

@@ -23,8 +23,8 @@ pub struct Evidence<'a> {
     pub infeasible: Option<&'a str>,
     /// What it reported.
     pub summary: &'a Summary,
-    /// The metric that the sweep ranks by.
-    pub objective: Option<&'a str>,
+    /// The metrics that the sweep ranks by.
+    pub objectives: &'a [String],
     /// The last lines of its output.
     pub last_lines: &'a str,
     /// Whether the disk was full when it ended.
@@ -73,16 +73,21 @@ pub fn conclude(evidence: &Evidence<'_>) -> (v1::End, String) {
 }
 
 fn details(what: String, evidence: &Evidence<'_>, noted: &End) -> String {
-    let Evidence { summary, objective, last_lines, .. } = evidence;
+    let Evidence { summary, objectives, last_lines, .. } = evidence;
     let mut parts = vec![what];
     if evidence.disk_is_full {
         parts.push("the disk was full when it ended, and may lack what it wrote last: free some space".to_owned());
     }
     let good = noted.code == Some(0);
-    if let (true, Some(objective), false) = (good, objective, summary.objective_seen) {
+    let missing = !objectives.is_empty() && !summary.objective_seen;
+    if good && missing {
+        let each = |after: &str| objectives.iter().map(|name| format!("{name}{after}")).collect::<Vec<_>>();
+        let together = if objectives.len() > 1 { " in one report" } else { "" };
         parts.push(format!(
-            "it never reported `{objective}`; print a line `::metric step=1 {objective}=0.5`, \
-             or call `t.report(step, {objective}=...)`"
+            "it never reported `{}`{together}; print a line `::metric step=1 {}`, or call `t.report(step, {})`",
+            objectives.join("` and `"),
+            each("=0.5").join(" "),
+            each("=...").join(", ")
         ));
         if !summary.nearly.is_empty() {
             parts.push(format!("lines that name it but are no reports: `{}`", summary.nearly.join("`, `")));
@@ -105,7 +110,6 @@ fn details(what: String, evidence: &Evidence<'_>, noted: &End) -> String {
     if noted.left > 0 {
         parts.push(format!("processes that it left behind and that could not be killed: {}", noted.left));
     }
-    let missing = objective.is_some() && !summary.objective_seen;
     if (!good || missing) && !last_lines.is_empty() {
         parts.push(format!("its last lines:\n{last_lines}"));
     }
@@ -164,7 +168,7 @@ mod tests {
             ending: ending.as_ref(),
             infeasible,
             summary: &summary,
-            objective: Some("loss"),
+            objectives: &["loss".to_owned()],
             last_lines: "Traceback",
             disk_is_full: false,
         };

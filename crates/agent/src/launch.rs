@@ -93,6 +93,7 @@ impl Order {
         let record = Record {
             sweep_name: self.sweep_name.clone(),
             objective: self.spec.objective().map(|o| o.metric().to_owned()).filter(|name| !name.is_empty()),
+            others: self.spec.objectives().iter().skip(1).map(|o| o.metric().to_owned()).collect(),
             timeout_ms: run.timeout.map(|timeout| timeout.ms),
             stop_grace_ms: run.stop_grace.ms,
             cpus: self.grant.cpus,

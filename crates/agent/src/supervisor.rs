@@ -201,7 +201,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
     let watch = context.watcher.watch(held.dir.path());
     let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
     let (ended, is_ended) = watch::channel(false);
-    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objective.clone());
+    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives());
     let collecting = async {
         context.outbox.send(held, Message::Started(started)).await;
         collector.run(watch.changes(), is_ended).await
@@ -233,7 +233,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             ending: ending.as_ref(),
             infeasible: infeasible.as_deref(),
             summary: &summary,
-            objective: record.objective.as_deref(),
+            objectives: &record.objectives(),
             last_lines: &last_lines(held),
             disk_is_full: context.disk.has_nothing(),
         },
@@ -375,7 +375,7 @@ fn conclude(held: &Held, end: Option<&End>, ending: Option<&Ending>) -> v1::Fini
             ending,
             infeasible: None,
             summary: &Summary::default(),
-            objective: None,
+            objectives: &[],
             last_lines: "",
             disk_is_full: false,
         },

@@ -127,6 +127,19 @@ fn every_fault_of_every_layer_is_reported_at_once_with_exit_4_and_nothing_writte
 }
 
 #[test]
+fn several_objectives_are_for_searchers_and_rules_that_know_them() {
+    let world = World::new();
+    let two = "objective=[{minimize: loss}, {maximize: speed}]";
+    let good = world.heats(&["check", "sweep.yaml", "--set", two, "--set", "search={algorithm: nsga2}"]).ends_with(0);
+    assert!(good.out.contains("minimize loss and maximize speed over"), "{}", good.out);
+    let gp = world.heats(&["check", "sweep.yaml", "--set", two, "--set", "search={algorithm: gp}"]).ends_with(4);
+    assert!(gp.err.contains("`sobol`, `tpe` or `nsga2`"), "{}", gp.err);
+    world.write("half.log", "::metric step=1 loss=0.5\n::metric step=2 speed=0.5\n");
+    let half = world.heats(&["check", "sweep.yaml", "--set", two, "--sample-log", "half.log"]).ends_with(1);
+    assert!(half.out.contains("::metric step={step} loss={loss} speed={speed}"), "{}", half.out);
+}
+
+#[test]
 fn what_the_command_line_changes_is_checked_like_the_file() {
     let world = World::new();
     let set = |change: &str| world.heats(&["submit", "sweep.yaml", "--dry-run", "-o", "json", "--set", change]);
@@ -319,6 +332,7 @@ fn what_cannot_be_simulated_says_why() {
         (&["--benchmark", "lcbench/13"], "lcbench/11, lcbench/12"),
         (&["--benchmark", "hpobench"], "objective: { maximize: val_acc }"),
         (&["--benchmark", "lcbench", "--set", "space.lr=3", "--set", "objective.maximize=time"], "another metric"),
+        (&["--benchmark", "lcbench", "--set", "objective=[{maximize: a}, {minimize: b}]"], "takes one objective"),
         (&["--benchmark", "lcbench", "--budget", "5"], "for example 5x"),
         (&["--benchmark", "lcbench", "--agents", "0"], "--agents"),
     ] {

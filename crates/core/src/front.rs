@@ -22,11 +22,10 @@ pub struct Extent {
 impl Sweep {
     /// The trials that no other dominates, by the first objective; with one objective, the best alone.
     pub fn front(&self) -> Vec<&Trial> {
-        let ranked = || self.ranking.iter().filter_map(|ranked| self.trial(ranked.trial));
         if !self.has_several() {
-            return ranked().take(1).collect();
+            return self.leaderboard().take(1).collect();
         }
-        let trials: Vec<&Trial> = ranked().collect();
+        let trials: Vec<&Trial> = self.ranking.iter().filter_map(|ranked| self.trial(ranked.trial)).collect();
         let points: Vec<Vec<f64>> = trials.iter().map(|trial| self.point(trial)).collect();
         let points: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
         first_front(&points).into_iter().map(|place| trials[place]).collect()

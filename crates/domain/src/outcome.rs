@@ -142,7 +142,7 @@ pub struct StopReason {
     /// The step whose report was judged.
     #[prost(uint64, tag = "2")]
     pub step: u64,
-    /// The value that was judged, as reported.
+    /// The value that was judged, as reported; with several objectives, the first's.
     #[prost(double, tag = "3")]
     pub value: f64,
     /// The rung's resource, for rules that have rungs.

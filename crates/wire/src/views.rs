@@ -1,11 +1,15 @@
 //! What users see of the state, as messages.
 
 use heats_core::assessment::{Assessment, Control, Rung, Share};
+use heats_core::front::Extent;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Grant, TrialState};
 
 use crate::v1;
+
+/// How many trials of a front a sweep's summary has.
+const BEST_MAX: usize = 10;
 
 /// A sweep's summary. `savings` walks over the trials; leave it out where the summary is made often.
 pub fn sweep(sweep: &Sweep) -> v1::Sweep {
@@ -17,6 +21,7 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
         Status::Ended { ending, why, at_ms } => (ended(*ending), why.clone(), Some(*at_ms)),
     };
     let savings = sweep.savings();
+    let front = sweep.front();
     v1::Sweep {
         id: Some(sweep.id),
         name: sweep.name.clone(),
@@ -29,7 +34,7 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
         provenance: submitted.map(|s| s.provenance.clone()).unwrap_or_default(),
         trials_max: sweep.trials_max,
         counts: Some(counts(sweep)),
-        best: sweep.best().map(|trial| summary(sweep, trial)).into_iter().collect(),
+        best: front.iter().take(BEST_MAX).map(|trial| summary(sweep, trial)).collect(),
         ledger: Some(v1::Ledger {
             attempt_ms: sweep.ledger.attempt_ms,
             cpu_ms: sweep.ledger.cpu_ms,
@@ -46,6 +51,11 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
             .map(|((rule, rung), trials)| v1::RuleCount { rule: rule.clone(), rung: *rung, trials: *trials })
             .collect(),
         learned: submitted.map(|fact| fact.priors.iter().map(learned).collect()).unwrap_or_default(),
+        front: sweep.extent(&front).map(|Extent { worst, hypervolume }| v1::Front {
+            size: front.len() as u32,
+            worst,
+            hypervolume,
+        }),
     }
 }
 
@@ -113,6 +123,10 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         confirmed: sweep.confirmation(trial).map(|Confirmation { runs, of, mean, interval }| {
             let (low, high) = interval.unzip();
             v1::Confirmed { mean, low, high, runs, of }
+        }),
+        point: (!trial.point.is_empty()).then(|| {
+            let names = sweep.objectives().iter().map(|objective| objective.metric());
+            names.zip(trial.point.iter().copied()).collect()
         }),
     }
 }

@@ -23,6 +23,9 @@ pub struct Record {
     pub sweep_name: String,
     /// The metric that the sweep ranks by, where it has one.
     pub objective: Option<String>,
+    /// The metrics of its other objectives, where it has several.
+    #[serde(default)]
+    pub others: Vec<String>,
     /// How long the attempt may run, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// The time between SIGTERM and SIGKILL, in milliseconds.
@@ -38,6 +41,13 @@ pub struct Record {
     pub environment: String,
     /// What the shim starts.
     pub launch: Launch,
+}
+
+impl Record {
+    /// The metrics that the trial must report: every objective's.
+    pub fn objectives(&self) -> Vec<String> {
+        self.objective.iter().chain(&self.others).cloned().collect()
+    }
 }
 
 /// The processes of a live attempt.

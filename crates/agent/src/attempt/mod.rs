@@ -278,6 +278,7 @@ mod tests {
         Record {
             sweep_name: "s".into(),
             objective: None,
+            others: Vec::new(),
             timeout_ms: Some(5),
             stop_grace_ms: 1,
             cpus: 1,

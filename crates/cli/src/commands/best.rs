@@ -1,12 +1,13 @@
 //! `heats best`
 
 use heats_wire::v1;
+use serde_json::Value;
 
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Outcome};
 use crate::output::{Fields, Listing};
 use crate::select::Selector;
-use crate::view;
+use crate::{hints, live, view};
 
 /// See [`run`].
 #[derive(clap::Args, Debug)]
@@ -14,29 +15,49 @@ pub struct Args {
     /// The sweep
     #[arg(value_name = "SWEEP")]
     sweep: Selector,
-    /// How many
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
-    number: u32,
+    /// How many: one where it is not given; of a sweep with several objectives, the whole front
+    #[arg(short = 'n', long, value_name = "N")]
+    number: Option<u32>,
+    /// The Pareto front: the trials that no other is better than in one objective without being worse in another
+    #[arg(long)]
+    pareto: bool,
     #[command(flatten)]
     output: OutputArg,
 }
 
-/// Lists the best trials, best first. A sweep without a ranked trial ends with 8.
+/// Lists the best trials, best first; of several objectives, the front by the first of them. A sweep without a ranked trial
+/// ends with 8.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { sweep, number, output } = args;
+    let Args { sweep, number, pareto, output } = args;
     let name = super::named::sweep_only(sweep, "best")?;
     let printer = context.printer(output)?;
     let client = context.client()?;
     let v1::GetResponse { now_ms, sweep, .. } = client.get(name).await?;
     let sweep = sweep.unwrap_or_default();
-    let request = v1::TrialsRequest { sweep: sweep_id(&sweep), best_first: true, limit: *number, ..Default::default() };
+    let spec = view::spec(&sweep);
+    let several = spec.as_ref().is_some_and(|spec| spec.objectives().len() > 1);
+    let limit = match (several, number) {
+        // As many as the coordinator gives.
+        (true, number) => number.unwrap_or(0),
+        // Of one objective, the front is the best trial.
+        (false, number) => {
+            if *pareto {
+                1
+            } else {
+                number.unwrap_or(1)
+            }
+        }
+    };
+    let request = v1::TrialsRequest { sweep: sweep_id(&sweep), best_first: true, limit, ..Default::default() };
     let v1::TrialsResponse { log_index, trials, .. } = client.trials(request).await?;
-    let objective = view::objective(&sweep);
+    let objective = view::objective(&sweep).filter(|_| !several);
     let meta = Fields::new()
         .with("log_index", log_index)
         .with("sweep", sweep.name.as_str())
         .with("metric", objective.as_ref().map(|objective| objective.metric().to_owned()))
         .with("direction", objective.as_ref().map(|objective| objective.direction().to_string()))
+        .with("objectives", view::objectives(spec.as_ref()))
+        .with("front", sweep.front.as_ref().map(|front| Value::from(view::front(spec.as_ref(), front))))
         .done();
     let listing = Listing {
         of: "trials",
@@ -46,6 +67,13 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         now_ms,
     };
     printer.list(&listing, &format!("no trial of `{}` has a finite value yet", sweep.name))?;
+    if let (Some(front), true) = (&sweep.front, printer.is_for_people()) {
+        hints::note(&format!(
+            "the front of {}: none of these is better than another in one objective without being worse in another{}",
+            view::front_short(front),
+            live::counted_from(front, spec.as_ref())
+        ));
+    }
     Ok(if trials.is_empty() { Exit::NoBest } else { Exit::Ok })
 }
 

@@ -110,10 +110,9 @@ fn sentence(spec: &SweepSpec) -> String {
         || "as many trials as the space has points".to_owned(),
         |trials| words::count(u64::from(trials), "trial"),
     );
-    let objective = spec.objective().map_or_else(
-        || "no objective".to_owned(),
-        |objective| format!("{} {}", objective.direction(), objective.metric()),
-    );
+    let objectives: Vec<String> =
+        spec.objectives().iter().map(|objective| format!("{} {}", objective.direction(), objective.metric())).collect();
+    let objective = if objectives.is_empty() { "no objective".to_owned() } else { words::list(&objectives) };
     let stop = match spec.early_stop.algorithm.as_str() {
         "none" => "no early stopping".to_owned(),
         other => format!("{other} stops"),

@@ -83,6 +83,7 @@ fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>) -> Vec<Item> {
     let mut rows: Vec<(bool, Item)> = FIELDS
         .iter()
         .map(|field| ((*field).to_owned(), (*field).to_owned()))
+        .chain(objectives(trials).into_iter().map(|name| (name.clone(), format!("objectives.{name}"))))
         .chain(names.into_iter().map(|name| (name.clone(), format!("params.{name}"))))
         .map(|(title, path)| row(&title, trials.iter().map(|item| (item.name.as_str(), item.text(&path)))))
         .collect();
@@ -91,6 +92,12 @@ fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>) -> Vec<Item> {
     }
     rows.sort_by_key(|(same, _)| *same);
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The metrics of several objectives that any of the trials has measured.
+fn objectives(trials: &[Item]) -> BTreeSet<String> {
+    let objectives = trials.iter().filter_map(|item| item.json.get("objectives").and_then(Value::as_object));
+    objectives.flat_map(|metrics| metrics.keys().filter(|key| !key.ends_with("_not_finite")).cloned()).collect()
 }
 
 /// One line, and whether all trials have the same in it.

@@ -123,7 +123,10 @@ fn write_trial(
 ) -> io::Result<()> {
     let text = |path: &str| item.text(path).unwrap_or_default();
     writeln!(out, "\x1b[1m{}\x1b[0m {}", item.name, text("state"))?;
-    if trial.value.is_some() {
+    if let Some(point) = &trial.point {
+        let step = text("value_step");
+        writeln!(out, "  point     {} at step {step}, the last report of all objectives", view::pairs(point))?;
+    } else if trial.value.is_some() {
         writeln!(out, "  value     {} at step {}", text("value"), text("value_step"))?;
     } else if trial.last_value.is_some() {
         writeln!(
@@ -132,7 +135,7 @@ fn write_trial(
             text("value")
         )?;
     }
-    if trial.last_step.is_some() {
+    if trial.last_step.is_some() && trial.point.is_none() {
         writeln!(out, "  last      {} at step {}", text("last_value"), text("last_step"))?;
     }
     if let Some(reason) = &trial.stopped {
@@ -170,7 +173,11 @@ fn write_sample(out: &mut dyn Write, name: &str, trial: &v1::TrialSummary, sampl
         let metrics = point.metrics.list.iter();
         let words: Vec<String> =
             metrics.map(|metric| format!("{}={}", metric.name, words::short(metric.value))).collect();
-        let best = if trial.value_step == Some(point.step) { "  (best)" } else { "" };
+        let best = match (trial.value_step == Some(point.step), &trial.point) {
+            (true, None) => "  (best)",
+            (true, Some(_)) => "  (its point)",
+            (false, _) => "",
+        };
         writeln!(out, "    step {:>width$}  {}{best}", point.step, words.join(" "))?;
     }
     Ok(())

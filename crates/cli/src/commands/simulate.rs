@@ -93,8 +93,18 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     benchmark::run(&printer, &load(file, &overrides)?, &options)
 }
 
+/// What is found in virtual time is told as one value and its regret.
+fn one_objective(spec: &SweepSpec) -> Result<(), Failure> {
+    match spec.objectives().len() {
+        0 | 1 => Ok(()),
+        several => Err(Failure::usage(format!("`heats simulate` takes one objective, and this sweep has {several}"))
+            .hint("set the one that matters: --set objective='{\"minimize\": \"loss\"}'")),
+    }
+}
+
 fn load(file: &Path, overrides: &Overrides) -> Result<SweepSpec, Failure> {
     let Loaded { spec, .. } = sweepfile::load(file, overrides).map_err(sweepfile::Invalid::say)?;
+    one_objective(&spec)?;
     if spec.search.from.is_empty() {
         return Ok(spec);
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use heats_domain::expr::EvalError;
-use heats_domain::{Expr, Params, Value};
+use heats_domain::{Expr, Params, SweepSpec, Value};
 use heats_wire::v1;
 
 use super::best::sweep_id;
@@ -76,10 +76,10 @@ fn fields(sweep: &v1::Sweep, trials: &[v1::TrialSummary]) -> BTreeSet<String> {
     let spec = view::spec(sweep);
     let of_space = spec.iter().flat_map(|spec| spec.space.parameters.iter().map(|(name, _)| name.clone()));
     let of_trials = trials.iter().filter_map(|trial| trial.params.as_ref()).flat_map(Params::iter);
-    let objective = spec.as_ref().and_then(|spec| spec.objective()).map(|objective| objective.metric().to_owned());
+    let objectives = spec.iter().flat_map(SweepSpec::objectives).map(|objective| objective.metric().to_owned());
     of_space
         .chain(of_trials.map(|(name, _)| name.to_owned()))
-        .chain(objective)
+        .chain(objectives)
         .chain(BUILT_IN.map(str::to_owned))
         .collect()
 }
@@ -111,6 +111,9 @@ fn seen(trial: &v1::TrialSummary, metric: Option<&str>) -> Params {
     let mut seen: Params = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     if let (Some(metric), Some(value)) = (metric, real(trial.value)) {
         seen.insert(metric, value);
+    }
+    for metric in trial.point.iter().flat_map(|point| &point.list) {
+        seen.insert(metric.name.as_str(), Value::Float(metric.value));
     }
     for (name, value) in trial.params.iter().flat_map(Params::iter) {
         seen.insert(name, value.clone());

@@ -14,13 +14,15 @@ pub(super) struct Progress {
     objective: Option<Objective>,
     resource: String,
     began: Option<(Instant, u32)>,
-    best: Option<(u32, u64)>,
+    /// The best trial and its value; of several objectives, the first of the front. Its volume would be news whenever a trial is
+    /// worse than all.
+    best: Vec<(u32, u64)>,
 }
 
 impl Progress {
     /// Before anything is known.
     pub(super) fn new() -> Self {
-        Self { objective: None, resource: "step".into(), began: None, best: None }
+        Self { objective: None, resource: "step".into(), began: None, best: Vec::new() }
     }
 
     /// Takes a summary in. Whether there is a new best.
@@ -34,8 +36,9 @@ impl Progress {
             self.began = Some((now, done(sweep)));
         }
         let mean = view::winner(sweep).map(|(_, mean)| mean);
-        let best = sweep.best.first().and_then(|best| Some((best.number, mean.or(best.value)?.to_bits())));
-        let is_new = best.is_some() && best != self.best;
+        let value = |best: &v1::TrialSummary| Some((best.number, mean.or(best.value)?.to_bits()));
+        let best: Vec<(u32, u64)> = sweep.best.iter().filter_map(value).collect();
+        let is_new = !best.is_empty() && best != self.best;
         self.best = best;
         is_new
     }
@@ -51,6 +54,9 @@ impl Progress {
 
     /// `val_accuracy 0.975 at epoch 27 (trial 14: lr=0.01 opt=adamw)`
     pub(super) fn best(&self, sweep: &v1::Sweep) -> Option<String> {
+        if let Some(front) = &sweep.front {
+            return Some(format!("front of {}", view::front_short(front)));
+        }
         let objective = self.objective.as_ref()?;
         let best = sweep.best.first()?;
         // Writing to a string cannot fail.
@@ -184,6 +190,21 @@ mod tests {
         assert!(!progress.update(&later, now), "the same best is not new");
         assert_eq!(Progress::counts(&later), "2 running, stopped at rung 1: 5, at rung 3: 2, 1 failed");
         assert_eq!(progress.best(&later).as_deref(), Some("acc 0.975 at epoch 9 (trial 4: lr=0.0123457)"));
+    }
+
+    #[test]
+    fn of_several_objectives_another_front_is_new() {
+        let front = |size, hypervolume| v1::Sweep {
+            front: Some(v1::Front { size, worst: vec![1.0, 2.0], hypervolume: Some(hypervolume) }),
+            best: vec![v1::TrialSummary { value: Some(0.5), ..Default::default() }; size as usize],
+            ..sweep(10, None)
+        };
+        let mut progress = Progress::new();
+        let now = Instant::now();
+        assert!(progress.update(&front(2, 1.0), now));
+        assert!(!progress.update(&front(2, 1.5), now), "one that is worse than all is no news");
+        assert!(progress.update(&front(3, 1.5), now));
+        assert_eq!(progress.best(&front(3, 1.5)).as_deref(), Some("front of 3 trials, hypervolume 1.5"));
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub fn write_sweep(out: &mut dyn Write, sweep: &v1::Sweep, now_ms: u64) -> io::R
 
 fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) -> io::Result<()> {
     let Some(objective) = spec.and_then(SweepSpec::objective) else { return Ok(()) };
+    if let Some(front) = &sweep.front {
+        return write_front(out, sweep, front, spec);
+    }
     match sweep.best.first() {
         Some(best) => {
             // Every digit: this is the number that the script measured.
@@ -89,9 +92,35 @@ fn write_best(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>) 
             let finite = if sweep.ledger.is_some_and(|ledger| ledger.steps > 0) { "a finite " } else { "" };
             let left_out = counts.failed + counts.infeasible + counts.cancelled > 0;
             let but = if left_out { "; one that failed or was cancelled does not count" } else { "" };
-            writeln!(out, "  best      none: no trial has reported {finite}`{}`{but}", objective.metric())
+            let metrics: Vec<&str> = spec.map_or(&[][..], SweepSpec::objectives).iter().map(|o| o.metric()).collect();
+            let together = if metrics.len() > 1 { " in one report" } else { "" };
+            let metrics = metrics.join("` and `");
+            writeln!(out, "  best      none: no trial has reported {finite}`{metrics}`{together}{but}")
         }
     }
+}
+
+/// The front of several objectives, as far as the summary has it.
+fn write_front(out: &mut dyn Write, sweep: &v1::Sweep, front: &v1::Front, spec: Option<&SweepSpec>) -> io::Result<()> {
+    writeln!(out, "  front     \x1b[1;32m{}\x1b[0m{}", view::front_short(front), counted_from(front, spec))?;
+    for trial in &sweep.best {
+        let point = trial.point.as_ref().map(view::pairs).unwrap_or_default();
+        writeln!(out, "            {point}  {}/{}", sweep.name, trial.number)?;
+    }
+    match (front.size as usize).saturating_sub(sweep.best.len()) {
+        0 => Ok(()),
+        more => writeln!(out, "            and {more} more: `heats best {} --pareto`", sweep.name),
+    }
+}
+
+/// `, counted from loss=0.4 speed=4, the worst of each objective`
+pub fn counted_from(front: &v1::Front, spec: Option<&SweepSpec>) -> String {
+    if front.hypervolume.is_none() {
+        return String::new();
+    }
+    let objectives = spec.map_or(&[][..], SweepSpec::objectives);
+    let worst = objectives.iter().map(|objective| objective.metric()).zip(front.worst.iter().copied()).collect();
+    format!(", counted from {}, the worst of each objective", view::pairs(&worst))
 }
 
 /// Parameters, one per line, every digit.
@@ -185,6 +214,38 @@ mod tests {
         );
         let stopped = v1::Sweep { status: v1::SweepStatus::Stopped.into(), ..sweep };
         assert!(told(&stopped).contains("  best      loss 0.25\n"), "half a confirmation is none");
+    }
+
+    #[test]
+    fn of_several_objectives_the_summary_shows_the_front() {
+        let trial = |number, loss: f64, speed: f64| v1::TrialSummary {
+            number,
+            value: Some(loss),
+            point: Some([("loss", loss), ("speed", speed)].into_iter().collect()),
+            ..Default::default()
+        };
+        let mut sweep = v1::Sweep {
+            name: "digits".into(),
+            spec: r#"{"command":["a"],"objective":[{"minimize":"loss"},{"maximize":"speed"}]}"#.into(),
+            best: vec![trial(4, 0.1, 5.0), trial(0, 0.2, 10.0)],
+            front: Some(v1::Front { size: 3, worst: vec![0.4, 4.0], hypervolume: Some(1.3) }),
+            ..Default::default()
+        };
+        let text = |sweep: &v1::Sweep| {
+            let mut out = Vec::new();
+            write_best(&mut out, sweep, view::spec(sweep).as_ref()).expect("writes");
+            anstream::adapter::strip_str(std::str::from_utf8(&out).expect("text")).to_string()
+        };
+        assert_eq!(
+            text(&sweep),
+            "  front     3 trials, hypervolume 1.3, counted from loss=0.4 speed=4, the worst of each objective
+            loss=0.1 speed=5  digits/4
+            loss=0.2 speed=10  digits/0
+            and 1 more: `heats best digits --pareto`
+"
+        );
+        (sweep.front, sweep.best) = (None, Vec::new());
+        assert_eq!(text(&sweep), "  best      none: no trial has reported `loss` and `speed` in one report\n");
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod trial;
 
 pub use agent::{agent, barred, held, held_address};
 pub use member::{member, member_columns};
-pub use sweep::{is_over, objective, planned, spec, status, sweep, sweep_columns, winner};
+pub use sweep::{
+    front, front_short, is_over, objective, objectives, pairs, planned, spec, status, sweep, sweep_columns, winner,
+};
 pub use token::token;
 pub use trial::{attempt, failure, point, state, trial, trial_columns, verdict};

@@ -1,21 +1,49 @@
 //! A sweep.
 
-use heats_domain::SweepSpec;
 use heats_domain::spec::Objective;
+use heats_domain::{Metrics, SweepSpec};
 use heats_wire::v1;
 use serde_json::{Value, json};
 
 use super::trial;
 use crate::output::{Column, Fields, Item, Kind};
+use crate::words;
 
 /// The specification that a sweep was submitted with; `None` where this version cannot read it.
 pub fn spec(sweep: &v1::Sweep) -> Option<SweepSpec> {
     serde_json::from_str(&sweep.spec).ok()
 }
 
-/// The objective that ranks the sweep's trials.
+/// The objective that ranks the sweep's trials; of several, the first.
 pub fn objective(sweep: &v1::Sweep) -> Option<Objective> {
     spec(sweep)?.objective().cloned()
+}
+
+/// The objectives, as data.
+pub fn objectives(spec: Option<&SweepSpec>) -> Vec<Value> {
+    let each =
+        |objective: &Objective| json!({ "metric": objective.metric(), "direction": objective.direction().to_string() });
+    spec.map_or(&[][..], SweepSpec::objectives).iter().map(each).collect()
+}
+
+/// The front of several objectives, as data.
+pub fn front(spec: Option<&SweepSpec>, front: &v1::Front) -> Fields {
+    let v1::Front { size, worst, hypervolume } = front;
+    let objectives = spec.map_or(&[][..], SweepSpec::objectives);
+    let worst =
+        objectives.iter().zip(worst).fold(Fields::new(), |fields, (o, worst)| fields.number(o.metric(), *worst));
+    Fields::new().with("size", *size).with("worst", worst).number("hypervolume", *hypervolume)
+}
+
+/// `5 trials, hypervolume 1.3`
+pub fn front_short(front: &v1::Front) -> String {
+    let volume = front.hypervolume.map_or_else(String::new, |volume| format!(", hypervolume {}", words::short(volume)));
+    format!("{}{volume}", words::count(u64::from(front.size), "trial"))
+}
+
+/// `loss=0.1 speed=5`
+pub fn pairs(metrics: &Metrics) -> String {
+    metrics.list.iter().map(|m| format!("{}={}", m.name, words::short(m.value))).collect::<Vec<_>>().join(" ")
 }
 
 /// The name that users see of where a sweep stands.
@@ -59,7 +87,9 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
     let done = counts.completed + counts.stopped + counts.failed + counts.infeasible + counts.cancelled;
     let ledger = sweep.ledger.unwrap_or_default();
     let spec = spec(sweep);
-    let objective = spec.as_ref().and_then(SweepSpec::objective);
+    // None of several objectives is the one, and no trial need be the best.
+    let objective =
+        spec.as_ref().map(SweepSpec::objectives).and_then(|all| if let [one] = all { Some(one) } else { None });
     // What early stopping saved, at as many GPUs as a trial has.
     let gpus = spec.as_ref().map(|spec| spec.resources.gpus).filter(|gpus| *gpus > 0.0);
     let stopped_by: Vec<Value> = sweep
@@ -77,7 +107,11 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
             })
         })
         .collect();
-    let best = sweep.best.first().map_or(Value::Null, |best| Value::Object(trial(&sweep.name, best).json));
+    let best = sweep
+        .best
+        .first()
+        .filter(|_| sweep.front.is_none())
+        .map_or(Value::Null, |best| Value::Object(trial(&sweep.name, best).json));
     let json = Fields::new()
         .with("id", sweep.id.map(|id| id.to_string()))
         .with("name", sweep.name.as_str())
@@ -107,6 +141,8 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
         .with("metric", objective.map(|objective| objective.metric().to_owned()))
         .with("direction", objective.map(|objective| objective.direction().to_string()))
         .with("best", best)
+        .with("objectives", objectives(spec.as_ref()))
+        .with("front", sweep.front.as_ref().map(|found| Value::from(front(spec.as_ref(), found))))
         .with("search", spec.as_ref().map(|spec| spec.search.algorithm.clone()))
         .with("early_stop", spec.as_ref().map(|spec| spec.early_stop.algorithm.clone()))
         .with("resource", spec.as_ref().and_then(|spec| spec.early_stop.resource.clone()))
@@ -155,6 +191,11 @@ pub fn sweep_columns(sweeps: &[v1::Sweep]) -> Vec<Column> {
     ];
     if sweeps.iter().flat_map(|sweep| &sweep.best).all(|best| best.confirmed.is_none()) {
         columns.retain(|column| column.path != "best.confirmed.mean");
+    }
+    if sweeps.iter().any(|sweep| sweep.front.is_some()) {
+        let after_best =
+            columns.iter().position(|column| column.path == "best.number").map_or(columns.len(), |i| i + 1);
+        columns.insert(after_best, Column::new("FRONT", "front.size", Kind::Number));
     }
     columns
 }

@@ -50,14 +50,22 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("agent", trial.agent.map(|agent| agent.to_string()))
         .with("ending", trial.ending)
         .with("confirms", trial.confirms)
-        .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))))
-        .done();
+        .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))));
+    // With several objectives only: a column for each.
+    let json = match &trial.point {
+        Some(point) => json.with("objectives", metrics(point)).done(),
+        None => json.done(),
+    };
     Item { name, json }
 }
 
 fn confirmed(confirmed: &v1::Confirmed) -> Fields {
     let v1::Confirmed { mean, low, high, runs, of } = *confirmed;
     Fields::new().number("mean", mean).number("low", low).number("high", high).with("runs", runs).with("of", of)
+}
+
+fn metrics(Metrics { list }: &Metrics) -> Fields {
+    list.iter().fold(Fields::new(), |fields, metric| fields.number(&metric.name, metric.value))
 }
 
 /// The best value. Where the trial measured its objective and no value of it was finite, it has none, and the
@@ -121,12 +129,11 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
 
 /// A report's fields.
 pub fn point(point: &Point) -> Fields {
-    let Point { attempt, step, at_ms, metrics: Metrics { list } } = point;
-    let metrics = list.iter().fold(Fields::new(), |fields, metric| fields.number(&metric.name, metric.value));
-    Fields::new().with("step", *step).with("attempt", *attempt).time("at", *at_ms).with("metrics", metrics)
+    let Point { attempt, step, at_ms, metrics: measured } = point;
+    Fields::new().with("step", *step).with("attempt", *attempt).time("at", *at_ms).with("metrics", metrics(measured))
 }
 
-/// The columns of `heats trials`: one for each parameter among them.
+/// The columns of `heats trials`: one for each parameter among them, and one for each of several objectives.
 pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in trials.iter().filter_map(|trial| trial.params.as_ref()).flat_map(heats_domain::Params::iter) {
@@ -135,13 +142,13 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
         }
     }
     names.sort_unstable();
-    let mut columns = vec![
-        Column::new("TRIAL", "number", Kind::Number),
-        Column::new("STATE", "state", Kind::Text),
-        Column::new("VALUE", "value", Kind::Number),
-        Column::new("STEP", "last_step", Kind::Number),
-        Column::new("TIME", "duration", Kind::Seconds),
-    ];
+    let mut columns = vec![Column::new("TRIAL", "number", Kind::Number), Column::new("STATE", "state", Kind::Text)];
+    match trials.iter().find_map(|trial| trial.point.as_ref()) {
+        Some(Metrics { list }) => columns
+            .extend(list.iter().map(|m| Column::new(m.name.clone(), format!("objectives.{}", m.name), Kind::Number))),
+        None => columns.push(Column::new("VALUE", "value", Kind::Number)),
+    }
+    columns.extend([Column::new("STEP", "last_step", Kind::Number), Column::new("TIME", "duration", Kind::Seconds)]);
     if trials.iter().any(|trial| trial.confirmed.is_some()) {
         columns.extend([
             Column::new("CONFIRMED", "confirmed.mean", Kind::Number),
@@ -178,6 +185,20 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
 mod tests {
     use super::*;
     use heats_domain::Value as Scalar;
+
+    #[test]
+    fn each_of_several_objectives_has_a_column() {
+        let point = Some([("loss", 0.25), ("val/acc", 0.9)].into_iter().collect());
+        let measured = v1::TrialSummary { number: 1, value: Some(0.25), point, ..Default::default() };
+        let item = trial("s", &measured);
+        assert_eq!(item.text("objectives.val/acc").as_deref(), Some("0.9"));
+        let titles = |trials: &[v1::TrialSummary]| {
+            trial_columns(trials).into_iter().take(4).map(|column| column.title).collect::<Vec<_>>()
+        };
+        let other = v1::TrialSummary::default();
+        assert_eq!(titles(&[other.clone(), measured]), ["TRIAL", "STATE", "loss", "val/acc"]);
+        assert_eq!(titles(&[other]), ["TRIAL", "STATE", "VALUE", "STEP"]);
+    }
 
     #[test]
     fn a_trial_keeps_the_types_of_its_parameters_and_flags_what_is_not_a_number() {

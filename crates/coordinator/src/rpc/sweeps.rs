@@ -117,6 +117,8 @@ impl Sweeps for SweepsService {
             let found: Result<Vec<_>, _> =
                 numbers.iter().take(limit).map(|&n| sweep.trial(n).ok_or_else(|| missing(n))).collect();
             found?
+        } else if best_first && sweep.has_several() {
+            sweep.front().into_iter().take(limit).collect()
         } else if best_first {
             sweep.leaderboard().take(limit).collect()
         } else {

@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::document::{Fault, Path};
-use crate::spec::{Env, Objectives};
+use crate::spec::Env;
 
 /// The only version of the sweep file so far.
 const VERSION: u32 = 1;
@@ -12,10 +12,8 @@ const VERSION: u32 = 1;
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let spec = context.spec;
     let code = spec.code.as_ref();
-    let several = matches!(&spec.objective, Some(Objectives::Several(list)) if list.len() > 1);
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
-        (several, "objective", "several objectives are not supported yet", "keep the one that matters most"),
         (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
         (
             code.is_some_and(|code| code.git.is_some()),

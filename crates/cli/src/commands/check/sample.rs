@@ -16,7 +16,7 @@ const SHOWN: usize = 5;
 
 /// What was read of a log.
 pub(super) struct Sample {
-    objective: Option<String>,
+    objectives: Vec<String>,
     lines: usize,
     reports: Vec<(u64, heats_domain::Metrics)>,
     unreadable: Vec<(usize, String)>,
@@ -27,11 +27,11 @@ pub(super) struct Sample {
 pub(super) fn read(path: &Path, spec: &SweepSpec) -> Result<Sample, Failure> {
     let bytes = std::fs::read(path)
         .map_err(|error| Failure::new(Exit::NotFound, format!("cannot read {}: {error}", path.display())))?;
-    Ok(of(&bytes, spec.objective().map(|objective| objective.metric().to_owned())))
+    Ok(of(&bytes, spec.objectives().iter().map(|objective| objective.metric().to_owned()).collect()))
 }
 
-fn of(bytes: &[u8], objective: Option<String>) -> Sample {
-    let mut sample = Sample { objective, lines: 0, reports: Vec::new(), unreadable: Vec::new(), nearly: Vec::new() };
+fn of(bytes: &[u8], objectives: Vec<String>) -> Sample {
+    let mut sample = Sample { objectives, lines: 0, reports: Vec::new(), unreadable: Vec::new(), nearly: Vec::new() };
     let mut step = 0;
     for (i, line) in bytes.split(|&byte| byte == b'\n' || byte == b'\r').enumerate() {
         sample.lines += usize::from(!line.is_empty());
@@ -44,7 +44,7 @@ fn of(bytes: &[u8], objective: Option<String>) -> Sample {
                 }
                 Err(error) => sample.unreadable.push((i + 1, error.to_string())),
             }
-        } else if let Some(name) = &sample.objective
+        } else if let Some(name) = sample.objectives.first()
             && String::from_utf8_lossy(line).contains(name.as_str())
         {
             sample.nearly.push((i + 1, reading::cut(&String::from_utf8_lossy(line))));
@@ -54,10 +54,10 @@ fn of(bytes: &[u8], objective: Option<String>) -> Sample {
 }
 
 impl Sample {
-    /// Whether a trial that printed this would fail for want of its objective.
+    /// Whether a trial that printed this would fail for want of its objective, or of a report with all of them.
     pub(super) fn lacks_objective(&self) -> bool {
-        let Some(name) = &self.objective else { return false };
-        !self.reports.iter().any(|(_, metrics)| metrics.get(name).is_some())
+        let has_all = |metrics: &heats_domain::Metrics| self.objectives.iter().all(|name| metrics.get(name).is_some());
+        !self.objectives.is_empty() && !self.reports.iter().any(|(_, metrics)| has_all(metrics))
     }
 
     pub(super) fn fields(&self) -> Fields {
@@ -93,12 +93,14 @@ impl Sample {
         if !self.lacks_objective() {
             return Ok(());
         }
-        let name = self.objective.as_deref().unwrap_or_default();
-        writeln!(out, "  none of them has `{name}`: such a trial would fail")?;
+        let names = self.objectives.join("` and `");
+        writeln!(out, "  none of them has `{names}`: such a trial would fail")?;
         for (line, text) in self.nearly.iter().take(SHOWN) {
             writeln!(out, "  line {line} names it: {text}")?;
         }
-        writeln!(out, "  fix: print(f\"::metric step={{step}} {name}={{value}}\", flush=True)")
+        let pairs: Vec<String> = self.objectives.iter().map(|name| format!("{name}={{{name}}}")).collect();
+        let pairs = if let [only] = self.objectives.as_slice() { format!("{only}={{value}}") } else { pairs.join(" ") };
+        writeln!(out, "  fix: print(f\"::metric step={{step}} {pairs}\", flush=True)")
     }
 }
 
@@ -114,12 +116,12 @@ mod tests {
     fn a_log_shows_its_reports_and_what_only_looks_like_one() {
         let log =
             b"epoch 1 loss: 0.5\n::metric loss=0.5\n::metric step=7 loss=0.25 acc=0.9\n::metric loss:0.1\n 10%\r 20%\r";
-        let sample = of(log, Some("loss".into()));
+        let sample = of(log, vec!["loss".into()]);
         assert_eq!(sample.reports.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 7]);
         assert_eq!(sample.unreadable[0].0, 4);
         assert_eq!(sample.nearly, [(1, "epoch 1 loss: 0.5".to_owned())]);
         assert!(!sample.lacks_objective());
-        assert!(of(b"loss: 0.5\n", Some("loss".into())).lacks_objective());
-        assert!(!of(b"hello\n", None).lacks_objective());
+        assert!(of(b"loss: 0.5\n", vec!["loss".into()]).lacks_objective());
+        assert!(!of(b"hello\n", Vec::new()).lacks_objective());
     }
 }

@@ -81,12 +81,21 @@ fn standing(
         }
         Ok(TrialState::Paused) => "it holds at a rung, and gives its place to others".into(),
         Ok(TrialState::Completed) => {
-            let value = trial.value.map_or_else(String::new, |value| format!(" with {}", words::short(value)));
+            let value = match (&trial.point, trial.value) {
+                (Some(point), _) => format!(" with {}", view::pairs(point)),
+                (None, Some(value)) => format!(" with {}", words::short(value)),
+                (None, None) => String::new(),
+            };
             format!("it ran to its end{value}")
         }
         Ok(TrialState::Stopped) => trial.stopped.as_ref().map_or_else(
             || format!("it was stopped: {}", trial.detail),
-            |reason| stopped(reason, view::objective(sweep).map(|objective| objective.direction())),
+            |reason| {
+                if has_several(sweep) {
+                    return stopped_by_all(reason);
+                }
+                stopped(reason, view::objective(sweep).map(|objective| objective.direction()))
+            },
         ),
         Ok(TrialState::Failed) => {
             let retries = view::spec(sweep).map_or(0, |spec| spec.run.retries);
@@ -136,6 +145,11 @@ fn confirmed(trial: &v1::TrialSummary) -> Option<String> {
 /// Why a trial that measured its objective has no value.
 fn never_finite(sweep: &v1::Sweep, trial: &v1::TrialSummary) -> Option<String> {
     let last = trial.last_value.filter(|_| trial.value.is_none())?;
+    if has_several(sweep) {
+        return Some(
+            "one of its objectives was no finite number in the last report of all: it has no place on the front".into(),
+        );
+    }
     let metric = view::objective(sweep).map_or_else(|| "objective".to_owned(), |o| format!("`{}`", o.metric()));
     Some(format!("its {metric} was never a finite number: the last is {}, which ranks worst", words::short(last)))
 }
@@ -147,6 +161,22 @@ fn waiting(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> String {
     let counts = sweep.counts.unwrap_or_default();
     let held = view::spec(sweep).and_then(|spec| room::what_holds(&spec, counts.leased + counts.running, agents));
     held.map_or_else(|| "it waits for a place, and is next".to_owned(), |why| format!("it waits: {why}"))
+}
+
+fn has_several(sweep: &v1::Sweep) -> bool {
+    view::spec(sweep).is_some_and(|spec| spec.objectives().len() > 1)
+}
+
+/// The verdict on all objectives: no one of its values was the reason.
+fn stopped_by_all(reason: &StopReason) -> String {
+    let StopReason { rule, step, value: _, rung, rank, peers, cutoff: _ } = reason;
+    let at = rung.map_or_else(String::new, |rung| format!(" at rung {rung}"));
+    match (rank, peers) {
+        (Some(rank), Some(peers)) => {
+            format!("`{rule}` stopped it at step {step}: by all objectives it ranks {rank} of {peers}{at}")
+        }
+        (_, _) => format!("`{rule}` stopped it at step {step}{at}"),
+    }
 }
 
 /// The verdict with the numbers that it was reached with.
@@ -199,7 +229,7 @@ mod tests {
         assert_eq!(
             sentences(&sweep, &whole, &[], 0),
             [
-                "`tpe` proposed its configuration from what had happened up to log index 40: `heats events s`",
+                "`auto` proposed its configuration from what had happened up to log index 40: `heats events s`",
                 "`asha` stopped it at step 9: 0.71 ranks 5 of 6 at rung 9; to go on it had to be at least 0.9"
             ]
         );
@@ -224,6 +254,35 @@ mod tests {
         let none = v1::Confirmed { of: 2, ..Default::default() };
         let leader = of(v1::TrialSummary { confirmed: Some(none), ..Default::default() });
         assert_eq!(leader[2], "of its 2 fresh runs none has completed with a value");
+    }
+
+    #[test]
+    fn of_several_objectives_no_single_value_is_the_reason() {
+        let spec = r#"{"command":["a"],"objective":[{"minimize":"loss"},{"maximize":"speed"}]}"#;
+        let sweep = v1::Sweep { name: "s".into(), spec: spec.into(), ..Default::default() };
+        let said = |trial: v1::TrialSummary| {
+            sentences(&sweep, &v1::TrialResponse { trial: Some(trial), enqueued: true, ..Default::default() }, &[], 0)
+                [1..]
+                .to_vec()
+        };
+        let reason = StopReason {
+            rule: "asha".into(),
+            step: 1,
+            value: 0.3,
+            rung: Some(1),
+            rank: Some(4),
+            peers: Some(4),
+            cutoff: None,
+        };
+        let stopped = TrialState::Stopped as i32;
+        let trial = v1::TrialSummary { state: stopped, stopped: Some(reason), ..Default::default() };
+        assert_eq!(said(trial), ["`asha` stopped it at step 1: by all objectives it ranks 4 of 4 at rung 1"]);
+        let point = Some([("loss", 0.25), ("speed", 4.0)].into_iter().collect());
+        let completed = TrialState::Completed as i32;
+        let trial = v1::TrialSummary { state: completed, value: Some(0.25), point, ..Default::default() };
+        assert_eq!(said(trial), ["it ran to its end with loss=0.25 speed=4"]);
+        let trial = v1::TrialSummary { state: completed, last_value: Some(0.25), ..Default::default() };
+        assert!(said(trial)[1].contains("no finite number in the last report of all"));
     }
 
     #[test]

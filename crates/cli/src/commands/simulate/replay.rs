@@ -43,6 +43,7 @@ pub(super) fn run(context: &Context, printer: &Printer, options: &Options<'_>) -
             Some(file) => super::load(file, overrides)?,
             None => changed(&recorded, overrides)?,
         };
+        super::one_objective(&spec)?;
         let record = record::read(&client, &sweep, metric(&sweep, &spec)?).await?;
         Ok((sweep, recorded, spec, record))
     })?;
@@ -136,6 +137,11 @@ fn notes(
     }
     let ranked =
         |spec: &SweepSpec| spec.objective().map(|objective| (objective.metric().to_owned(), objective.direction()));
+    if recorded.objectives().len() > 1 {
+        let first = recorded.objective().map_or_else(String::new, |objective| format!("`{}`", objective.metric()));
+        notes
+            .push(format!("the recorded best is the trial of the front that is best in {first}, as it was at its end"));
+    }
     if let Some((metric, direction)) = ranked(recorded).filter(|was| Some(was) != ranked(spec).as_ref()) {
         notes.push(format!("the recorded best is the one that would {direction} `{metric}`"));
     }
