@@ -6,6 +6,7 @@ mod audit;
 mod bad_trials;
 mod confirm;
 mod dev;
+mod enough;
 mod environments;
 mod examples;
 mod fronts;

@@ -124,6 +124,7 @@ fn think(sweep: &Sweep, mind: &mut Mind, trial: u32, fixed: Option<Params>) -> R
     let offer = match mind.searcher.suggest(Ask { trial }, fixed.as_ref().unwrap_or(&none)) {
         Suggestion::Try(params) => Offer::Ready { params, saw_index },
         Suggestion::Exhausted => Offer::Exhausted,
+        Suggestion::Enough { why } => Offer::Enough { why },
         Suggestion::Infeasible { draws } => Offer::Infeasible { draws },
     };
     Ready { trial, fixed, offer }

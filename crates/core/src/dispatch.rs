@@ -24,6 +24,11 @@ pub enum Offer {
     Later,
     /// Every configuration was suggested.
     Exhausted,
+    /// Another trial is not worth its cost any more.
+    Enough {
+        /// Why not.
+        why: String,
+    },
     /// No configuration satisfies the constraints, as far as this many draws can tell.
     Infeasible {
         /// How many were drawn.

@@ -45,11 +45,11 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
             let trial = proposed(sweep, fact.trial)?;
             Some(Event::Spared { trial: trial.ordinal, loss: last_loss(sweep, trial) })
         }
+        Fact::SweepEdited(fact) => fact.trials.map(|_| Event::Limited { by_user: fact.why.is_empty() }),
         Fact::SweepSubmitted(_)
         | Fact::SweepPaused(_)
         | Fact::SweepResumed(_)
         | Fact::SweepDrained(_)
-        | Fact::SweepEdited(_)
         | Fact::SweepEnded(_)
         | Fact::SweepReopened(_)
         | Fact::SweepRemoved(_)

@@ -330,11 +330,12 @@ impl Leading {
                 self.record_all(facts)?;
                 Ok(true)
             }
-            Err(Offer::Exhausted) => {
-                let (trials, why) = (
-                    Some(sweep.proposed),
-                    format!("every configuration of the space was tried, {} in all", sweep.proposed),
-                );
+            Err(offer @ (Offer::Exhausted | Offer::Enough { .. })) => {
+                let trials = Some(sweep.proposed);
+                let why = match offer {
+                    Offer::Enough { why } => why,
+                    _ => format!("every configuration of the space was tried, {} in all", sweep.proposed),
+                };
                 self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
                 Ok(false)
             }

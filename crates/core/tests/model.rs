@@ -2,6 +2,8 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p heats-core --test model` looks longer.
 
+#[path = "model/kind.rs"]
+mod kind;
 #[path = "model/oracle.rs"]
 mod oracle;
 #[path = "model/run.rs"]
@@ -10,7 +12,7 @@ mod run;
 mod tokens;
 
 use heats_core::ops::control::Edit;
-use oracle::Kind;
+use kind::Kind;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

@@ -335,9 +335,34 @@ pub struct Budget {
     /// How many GPU-hours its attempts may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_hours: Option<f64>,
+    /// The sweep ends once its best trials hardly differ any more: no more are proposed, and those that run finish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<Plateau>,
+    /// The sweep ends likewise once the best there is can be expected to be no more than this better than the best found,
+    /// in the objective's own units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regret: Option<f64>,
     /// The sweep fails once this many trials have failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<u32>,
+}
+
+/// When the best trials hardly differ any more.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plateau {
+    /// How many of the best trials are looked at.
+    pub top: u32,
+    /// The largest standard deviation of their values, in the objective's own units, that is a plateau.
+    pub std: f64,
+    /// So many trials may end on a plateau, one after the other, before it counts.
+    pub patience: u32,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Self { top: 10, std: 0.001, patience: 0 }
+    }
 }
 
 /// What one trial needs of a machine.

@@ -7,7 +7,7 @@ use heats_domain::{Direction, Domain, Space, SweepSpec};
 
 use crate::plug::{About, Complaint};
 use crate::stoppers::ladder::Plan;
-use crate::{Problem, Setting, searchers, stoppers};
+use crate::{Problem, Setting, around, searchers, stoppers};
 
 /// One thing about a sweep file that does not fit, and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,7 +47,23 @@ pub fn check(spec: &SweepSpec) -> Vec<Misfit> {
     problem.space = if sound { space } else { Space::default() };
     let mut misfits = searcher_misfits(spec, &problem, sound);
     misfits.extend(stopper_misfits(spec));
+    misfits.extend(enough_misfits(spec));
     misfits
+}
+
+/// Rules that end a sweep by the values of its trials, where there is no one value.
+fn enough_misfits(spec: &SweepSpec) -> Vec<Misfit> {
+    let rules = [("plateau", spec.budget.plateau.is_some()), ("regret", spec.budget.regret.is_some())];
+    let why = match spec.objectives().len() {
+        0 => "there is no objective",
+        1 => return Vec::new(),
+        _ => "there are several objectives",
+    };
+    let misfit = |(rule, _): (&str, bool)| {
+        let message = format!("`{rule}` ends a sweep by its best values, and {why}");
+        Misfit::new(&["budget", rule], message, "remove it, or have one objective")
+    };
+    rules.into_iter().filter(|(_, is_given)| *is_given).map(misfit).collect()
 }
 
 fn searcher_misfits(spec: &SweepSpec, problem: &Problem, sound: bool) -> Vec<Misfit> {
@@ -162,7 +178,21 @@ pub fn notes(spec: &SweepSpec) -> Vec<Misfit> {
     let mut notes = grid_notes(spec);
     notes.extend(ladder_notes(spec));
     notes.extend(audit_notes(spec));
+    notes.extend(enough_notes(spec));
     notes
+}
+
+/// Rules that the budget of trials leaves no room for.
+fn enough_notes(spec: &SweepSpec) -> Vec<Misfit> {
+    let plateau = spec.budget.plateau.as_ref().map(|plateau| ("plateau", plateau.top));
+    let regret = spec.budget.regret.map(|_| ("regret", around::regret::TRIALS_MIN as u32));
+    let Some(trials) = spec.budget.trials else { return Vec::new() };
+    let never = |(rule, least): (&str, u32)| {
+        let message =
+            format!("`{rule}` looks at no fewer than {least} trials, and the budget ends the sweep after {trials}");
+        Misfit::new(&["budget", rule], message, "allow more trials, or remove it")
+    };
+    plateau.into_iter().chain(regret).filter(|(_, least)| *least >= trials).map(never).collect()
 }
 
 /// A control group that is likely to stay empty tells nothing.
@@ -339,6 +369,26 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_end_a_sweep_by_its_values_need_one_objective_and_room() {
+        let budget = serde_json::json!({"trials": 30, "plateau": {}, "regret": 0.1});
+        let objectives = serde_json::json!([{"minimize": "loss"}, {"minimize": "cost"}]);
+        assert_eq!(paths(serde_json::json!({"budget": budget})), [""; 0]);
+        let several =
+            paths(serde_json::json!({"budget": budget, "objective": objectives, "search": {"algorithm": "tpe"}}));
+        assert_eq!(several, ["budget.plateau", "budget.regret"]);
+        let noted = |trials: u32| {
+            let budget = serde_json::json!({"trials": trials, "plateau": {}, "regret": 0.1});
+            notes(&spec(serde_json::json!({"budget": budget})))
+                .into_iter()
+                .map(|n| n.path.join("."))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(noted(21), [""; 0]);
+        assert_eq!(noted(20), ["budget.regret"]);
+        assert_eq!(noted(10), ["budget.plateau", "budget.regret"]);
+    }
+
+    #[test]
     fn a_control_group_is_a_share_of_those_that_a_rule_stops() {
         let audit = |algorithm: &str, share: f64| {
             paths(serde_json::json!({"early_stop": {"algorithm": algorithm, "audit": share}}))
@@ -410,7 +460,7 @@ mod tests {
             }))
         };
         let refused = [
-            ("search.algorithm", "for several, search with `random`, `grid`, `sobol`, `tpe` or `nsga2`"),
+            ("search.algorithm", "for several, search with `auto`, `random`, `grid`, `sobol`, `tpe` or `nsga2`"),
             ("early_stop.algorithm", "for several, stop with `none` or `asha`"),
         ];
         assert_eq!(several("gp", "median"), refused.map(|(path, hint)| (path.to_owned(), hint.to_owned())));

@@ -182,7 +182,8 @@ pub fn example(text: &str) -> PlugParams {
 
 /// The searcher of `entry` for `space`; `None` where it refuses the space, which only some may.
 fn searcher(entry: &searchers::Entry, space: &Space, seed: u64) -> Option<Box<dyn Searcher>> {
-    let problem = Problem { space: space.clone(), seed, trials: None, rungs: vec![1, 3, 9], priors: Vec::new() };
+    let problem =
+        Problem { space: space.clone(), seed, trials: None, rungs: vec![1, 3, 9], objectives: 1, priors: Vec::new() };
     match (entry.build)(&problem, &example(entry.example)) {
         Ok(searcher) => Some(searcher),
         Err(complaints) => {
@@ -214,6 +215,7 @@ pub fn check_searcher_folds(entry: &searchers::Entry) {
                     }
                     Suggestion::Exhausted => assert!(space.cardinality().is_some(), "{} in {name}", entry.name),
                     Suggestion::Infeasible { .. } => panic!("{} finds nothing in {name}", entry.name),
+                    Suggestion::Enough { why } => panic!("{} gives up in {name}: {why}", entry.name),
                 }
             }
             let mut asked = 0;
@@ -300,7 +302,8 @@ pub fn check_searcher_begins_with_priors(entry: &searchers::Entry) {
         for luck in [Luck::Plain, Luck::Mixed, Luck::NoNumbers] {
             let Some(mut earlier) = searcher(entry, &space, 8) else { continue };
             let priors = vec![prior(earlier.as_mut(), luck, 40), Prior::default()];
-            let problem = Problem { space: space.clone(), seed: 7, trials: None, rungs: vec![1, 3, 9], priors };
+            let problem =
+                Problem { space: space.clone(), seed: 7, trials: None, rungs: vec![1, 3, 9], objectives: 1, priors };
             let build = || (entry.build)(&problem, &example(entry.example)).expect("it took the space before");
             let mut first = build();
             let (events, suggestions) = sweep(first.as_mut(), luck, 30, 4, 1);
@@ -423,7 +426,8 @@ fn check_schema(name: &str, schema: &schemars::Schema, complaints: impl Fn(&Plug
 
 /// See [`check_schema`].
 pub fn check_searcher_parameters(entry: &searchers::Entry) {
-    let problem = Problem { space: finite(), seed: 0, trials: None, rungs: vec![1, 3, 9], priors: Vec::new() };
+    let problem =
+        Problem { space: finite(), seed: 0, trials: None, rungs: vec![1, 3, 9], objectives: 1, priors: Vec::new() };
     check_schema(entry.name, &(entry.schema)(), |params| {
         (entry.build)(&problem, params).err().unwrap_or_else(|| panic!("{} takes {params:?}", entry.name))
     });

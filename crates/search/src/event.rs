@@ -45,6 +45,11 @@ pub enum Event<'a> {
         /// The loss of that report.
         loss: f64,
     },
+    /// No more trials are proposed than there are, or than a user says now.
+    Limited {
+        /// Whether a user says it. Otherwise nothing more was worth a trial: see [`Suggestion`](crate::Suggestion).
+        by_user: bool,
+    },
     /// A trial ended for good.
     Ended {
         /// The trial's number.

@@ -18,6 +18,8 @@ pub enum Purpose {
     Share,
     /// Whether a trial is one of the control group.
     Audit,
+    /// Where the lowest bound of a regret is looked for.
+    Regret,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
             Self::Bracket => 4,
             Self::Share => 5,
             Self::Audit => 6,
+            Self::Regret => 7,
         }
     }
 }

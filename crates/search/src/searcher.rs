@@ -15,6 +15,8 @@ pub struct Problem {
     pub trials: Option<u32>,
     /// The steps at which the stopper decides who goes on, ascending; empty where it looks at every report alike.
     pub rungs: Vec<u64>,
+    /// How many objectives there are.
+    pub objectives: usize,
     /// What earlier sweeps found out, one for each. A searcher whose entry says that it is not warm does not look at them.
     pub priors: Vec<Prior>,
 }
@@ -23,7 +25,8 @@ impl Problem {
     /// What a sweep asks of its searcher, with the seed that it was given, where nothing is known from earlier sweeps.
     pub fn of(spec: &SweepSpec, seed: u64) -> Self {
         let rungs = stoppers::rungs(&spec.early_stop);
-        Self { space: spec.space(), seed, trials: spec.budget.trials, rungs, priors: Vec::new() }
+        let (objectives, priors) = (spec.objectives().len(), Vec::new());
+        Self { space: spec.space(), seed, trials: spec.budget.trials, rungs, objectives, priors }
     }
 }
 
@@ -42,6 +45,11 @@ pub enum Suggestion {
     Try(Params),
     /// Every configuration of the space has been suggested.
     Exhausted,
+    /// Another trial is not worth its cost any more.
+    Enough {
+        /// Why not, in a sentence without its full stop.
+        why: String,
+    },
     /// No configuration that satisfies the constraints was found in this many draws.
     Infeasible {
         /// How many configurations were drawn.

@@ -55,7 +55,14 @@ fn space(function: &Function) -> Space {
 
 /// What the sweep's front dominates, of what the function's does. `parallel` trials run side by side.
 fn share(function: &Function, algorithm: &str, parallel: usize, seed: u64) -> f64 {
-    let problem = Problem { space: space(function), seed, trials: Some(TRIALS), rungs: Vec::new(), priors: Vec::new() };
+    let problem = Problem {
+        space: space(function),
+        seed,
+        trials: Some(TRIALS),
+        rungs: Vec::new(),
+        objectives: 1,
+        priors: Vec::new(),
+    };
     let mut searcher = build_searcher(&problem, algorithm, &PlugParams::new()).expect("builds");
     let mut points: Vec<Vec<f64>> = Vec::new();
     let mut live: Vec<u32> = Vec::new();

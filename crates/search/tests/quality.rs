@@ -25,8 +25,14 @@ fn number(params: &Params, name: &str) -> f64 {
 fn bests(space: &Space, algorithm: &str, parallel: u32, loss: impl Fn(&Params) -> f64) -> Vec<f64> {
     let mut bests: Vec<f64> = (0..SEEDS)
         .map(|seed| {
-            let problem =
-                Problem { space: space.clone(), seed, trials: Some(TRIALS), rungs: Vec::new(), priors: Vec::new() };
+            let problem = Problem {
+                space: space.clone(),
+                seed,
+                trials: Some(TRIALS),
+                rungs: Vec::new(),
+                objectives: 1,
+                priors: Vec::new(),
+            };
             let mut searcher = build_searcher(&problem, algorithm, &PlugParams::new()).expect("builds");
             let mut best = f64::INFINITY;
             let mut live: Vec<(u32, f64)> = Vec::new();
@@ -152,7 +158,7 @@ fn tpe_finds_the_best_of_a_finite_space_sooner_than_random() {
 #[test]
 fn configurations_that_were_stopped_early_or_infeasible_are_avoided() {
     let space = Space { parameters: vec![parameter("x", float(0.0, 1.0), None)], constraints: vec![] };
-    let problem = Problem { space, seed: 4, trials: None, rungs: Vec::new(), priors: Vec::new() };
+    let problem = Problem { space, seed: 4, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
     let mut searcher = build_searcher(&problem, "tpe", &PlugParams::new()).expect("builds");
     let mut good = 0;
     for trial in 0..60 {

@@ -54,6 +54,7 @@ impl Suggestions for Suggester {
         match mind.searcher.suggest(Ask { trial: sweep.proposed }, fixed.unwrap_or(&none)) {
             Suggestion::Try(params) => Offer::Ready { params, saw_index },
             Suggestion::Exhausted => Offer::Exhausted,
+            Suggestion::Enough { why } => Offer::Enough { why },
             Suggestion::Infeasible { draws } => Offer::Infeasible { draws },
         }
     }

@@ -329,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_that_has_enough_ends_with_the_reason_and_goes_on_where_a_user_wants_more() {
+        let mut cluster = Cluster::default();
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(9));
+        cluster.attach(1, 1);
+        let key = cluster.dispatch()[0];
+        cluster.complete(key, 0.5);
+        let why = "its best trials are alike";
+        cluster.suggestions.next.push_back(crate::dispatch::Offer::Enough { why: why.to_owned() });
+        assert_eq!((cluster.dispatch(), cluster.ending(id)), (vec![], Some(("finished", why))));
+        cluster.edit_trials(id, 2).expect("grows");
+        assert_eq!(cluster.dispatch(), [Key { trial: 1, ..key }]);
+        let limits = crate::history::events_from(cluster.sweep(id), 0).filter_map(|event| match event {
+            heats_search::Event::Limited { by_user } => Some(by_user),
+            _ => None,
+        });
+        assert_eq!(limits.collect::<Vec<_>>(), [false, true], "so that its searcher knows who wanted what");
+    }
+
+    #[test]
     fn a_space_without_a_feasible_configuration_fails_the_sweep() {
         let mut cluster = Cluster::default();
         let id = cluster.submit(SweepBuilder::minimize("loss"));

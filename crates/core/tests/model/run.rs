@@ -15,7 +15,8 @@ use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep, TokenRole};
 use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState, Value};
 use prost::Message;
 
-use crate::oracle::{self, Answer, Ask, Kind, Oracle, Standing, TARGET, UPPER, ask};
+use crate::kind::{Kind, TARGET, UPPER};
+use crate::oracle::{self, Answer, Ask, Oracle, Standing, ask};
 use crate::tokens::Token;
 
 /// One thing that happens. Numbers pick among what there is when it happens.

@@ -2,6 +2,7 @@
 
 use super::{Context, number};
 use crate::document::{Fault, Path};
+use crate::spec::Plateau;
 use crate::units::Span;
 
 /// A trial that needs longer than this to stop does not stop.
@@ -58,6 +59,20 @@ fn budget(context: &Context<'_>) -> Vec<Fault> {
     }
     if budget.wall.is_some_and(|wall| wall.ms == 0) {
         faults.push(zero("wall", "a sweep that takes no time runs nothing", "write for example 12h"));
+    }
+    if let Some(Plateau { top, std, patience: _ }) = budget.plateau {
+        let fault = |key: &str, message: String| Fault::new(Path::from("budget").key("plateau").key(key), message);
+        if top < 2 {
+            faults.push(fault("top", format!("the best {top} cannot differ")).hint("write for example 10"));
+        }
+        if std <= 0.0 {
+            let message = format!("a standard deviation of at most {} is hardly ever reached", number(std));
+            faults.push(fault("std", message).hint("write how far the best trials may lie apart, for example 0.001"));
+        }
+    }
+    if let Some(regret) = budget.regret.filter(|regret| *regret <= 0.0) {
+        let message = format!("nobody can be sure that nothing is more than {} better", number(regret));
+        faults.push(Fault::new("budget.regret", message).hint("write what an improvement must be worth, above 0"));
     }
     if let Some(hours) = budget.gpu_hours.filter(|hours| *hours <= 0.0) {
         let message = format!("a budget of {} GPU-hours runs nothing", number(hours));

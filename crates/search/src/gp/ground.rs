@@ -140,7 +140,11 @@ impl Scale {
 
     fn event(self, event: Event<'_>) -> Event<'_> {
         match event {
-            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => event,
+            Event::Created { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => event,
             Event::Reported { trial, step, loss, rest } => Event::Reported { trial, step, loss: self.loss(loss), rest },
             Event::Ended { trial, outcome } => {
                 let outcome = match outcome {

@@ -1,10 +1,11 @@
-//! The searcher for whoever has no reason to choose another: it learns from every report at every rung.
+//! The searcher for whoever has no reason to choose another: it learns from every report at every rung. With several
+//! objectives, which its model does not have, it is `tpe`.
 
 use heats_domain::spec::PlugParams;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Entry;
+use super::{Entry, tpe};
 use crate::gp::searcher::Modelled;
 use crate::plug::{self, Built, Complaint};
 use crate::{Problem, Searcher, deck};
@@ -14,7 +15,7 @@ pub const ENTRY: Entry = Entry {
     name: "auto",
     summary: "learns from every report at every rung of early stopping; the one to begin with",
     needs_objective: true,
-    several_objectives: false,
+    several_objectives: true,
     is_warm: true,
     ends: deck::ends,
     example: r#"{"n_startup_trials": 4}"#,
@@ -46,6 +47,9 @@ fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
     if !(0.0..=1.0).contains(&params.random_fraction) {
         return Err(vec![Complaint::about("random_fraction", "`random_fraction` must be between 0 and 1")]);
     }
+    if problem.objectives > 1 {
+        return (tpe::ENTRY.build)(problem, &PlugParams::new());
+    }
     let axes = problem.space.searched().count() as u32;
     let startup = params.n_startup_trials.unwrap_or_else(|| axes.saturating_mul(2).clamp(5, 20));
     Ok(Box::new(Modelled::new(problem, &problem.rungs, startup, params.random_fraction)))
@@ -63,7 +67,7 @@ mod tests {
             parameters: vec![parameter("x", float(0.0, 1.0)), parameter("y", float(0.0, 1.0))],
             constraints: vec![],
         };
-        let problem = Problem { space, seed, trials: None, rungs: vec![1, 3], priors: Vec::new() };
+        let problem = Problem { space, seed, trials: None, rungs: vec![1, 3], objectives: 1, priors: Vec::new() };
         (entry.build)(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
     }
 
@@ -118,8 +122,38 @@ mod tests {
     }
 
     #[test]
+    fn with_several_objectives_it_is_tpe() {
+        let space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
+        let one = Problem { space, seed: 3, trials: None, rungs: vec![1, 3], objectives: 1, priors: Vec::new() };
+        let two = Problem { objectives: 2, ..one.clone() };
+        let suggested = |entry: &Entry, problem: &Problem| {
+            let mut searcher = (entry.build)(problem, &PlugParams::new()).expect("builds");
+            (0..30)
+                .map(|trial| {
+                    let suggestion = searcher.suggest(Ask { trial }, &Params::default());
+                    let Suggestion::Try(params) = suggestion else { panic!("{suggestion:?}") };
+                    searcher.observe(&Event::Created { trial, params: &params });
+                    let loss = far(&params);
+                    searcher.observe(&Event::Reported { trial, step: 1, loss, rest: vec![1.0 - loss] });
+                    searcher.observe(&Event::Ended { trial, outcome: Outcome::Completed(loss) });
+                    params
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(suggested(&ENTRY, &two), suggested(&tpe::ENTRY, &two));
+        assert_ne!(suggested(&ENTRY, &one), suggested(&tpe::ENTRY, &one));
+    }
+
+    #[test]
     fn a_share_that_is_none_is_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem = Problem {
+            space: Space::default(),
+            seed: 0,
+            trials: None,
+            rungs: Vec::new(),
+            objectives: 1,
+            priors: Vec::new(),
+        };
         for share in [-0.1, 1.1] {
             let params = serde_json::from_value(serde_json::json!({ "random_fraction": share })).expect("a map");
             assert!(build(&problem, &params).is_err());

@@ -172,7 +172,7 @@ impl Bohb {
             Event::Created { trial, params } => self.rungs.enter(trial, self.place(params)),
             Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
             // What it reported is known, and may yet become more.
-            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
         }
     }
@@ -306,8 +306,14 @@ mod tests {
     use heats_domain::{Space, Value};
 
     fn bohb(space: &Space, rungs: &[u64], json: serde_json::Value) -> Bohb {
-        let problem =
-            Problem { space: space.clone(), seed: 3, trials: None, rungs: rungs.to_vec(), priors: Vec::new() };
+        let problem = Problem {
+            space: space.clone(),
+            seed: 3,
+            trials: None,
+            rungs: rungs.to_vec(),
+            objectives: 1,
+            priors: Vec::new(),
+        };
         Bohb::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -409,7 +415,14 @@ mod tests {
     #[test]
     fn until_there_is_a_model_and_for_a_share_ever_after_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem { space: space.clone(), seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem = Problem {
+            space: space.clone(),
+            seed: 3,
+            trials: None,
+            rungs: Vec::new(),
+            objectives: 1,
+            priors: Vec::new(),
+        };
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut bohb = bohb(space, &[], serde_json::json!({"random_fraction": 0.25}));
         let mut same = Vec::new();
@@ -485,7 +498,8 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: square(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem =
+            Problem { space: square(), seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         for json in [
             serde_json::json!({"min_points_in_model": 2}),

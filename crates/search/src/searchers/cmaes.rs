@@ -186,7 +186,7 @@ impl Searcher for Cmaes {
                     deck.note(trial, params);
                 }
             }
-            Event::Reported { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Reported { .. } | Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             // Most that hold never go on: their generation does not wait for them.
             Event::Paused { trial, loss } => {
                 if let Some(place) = self.waiting.remove(&trial) {
@@ -321,7 +321,8 @@ mod tests {
     }
 
     fn cmaes(space: &Space, seed: u64, json: serde_json::Value) -> Cmaes {
-        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem =
+            Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         Cmaes::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -536,7 +537,8 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: cube(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem =
+            Problem { space: cube(), seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 3})));
         assert!(refused(serde_json::json!({"sigma0": 0.0})));

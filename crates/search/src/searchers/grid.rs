@@ -79,7 +79,7 @@ mod tests {
     use heats_domain::Space;
 
     fn grid(space: Space) -> Box<dyn Searcher> {
-        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 
@@ -87,7 +87,7 @@ mod tests {
         (0..)
             .map_while(|trial| match grid.suggest(Ask { trial }, &Params::default()) {
                 Suggestion::Try(params) => Some(params.to_string()),
-                Suggestion::Exhausted | Suggestion::Infeasible { .. } => None,
+                Suggestion::Exhausted | Suggestion::Enough { .. } | Suggestion::Infeasible { .. } => None,
             })
             .collect()
     }
@@ -125,6 +125,7 @@ mod tests {
             seed: 0,
             trials: None,
             rungs: Vec::new(),
+            objectives: 1,
             priors: Vec::new(),
         };
         let complaints = build(&problem, &PlugParams::new()).err().expect("is refused");

@@ -131,7 +131,7 @@ impl Searcher for Nsga2 {
                 }
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
-            Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }
@@ -243,7 +243,7 @@ mod tests {
 
     fn nsga2(parameters: Vec<heats_domain::Parameter>, json: serde_json::Value) -> Nsga2 {
         let space = Space { parameters, constraints: vec![] };
-        let problem = Problem { space, seed: 3, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem = Problem { space, seed: 3, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         Nsga2::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -389,7 +389,14 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem { space: Space::default(), seed: 0, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem = Problem {
+            space: Space::default(),
+            seed: 0,
+            trials: None,
+            rungs: Vec::new(),
+            objectives: 1,
+            priors: Vec::new(),
+        };
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 1})));
         assert!(refused(serde_json::json!({"crossover_prob": 1.5})));

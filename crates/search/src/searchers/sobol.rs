@@ -150,7 +150,8 @@ mod tests {
     use crate::conformance::{expr, float, parameter};
 
     fn sobol(space: &Space, seed: u64) -> Box<dyn Searcher> {
-        let problem = Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), priors: Vec::new() };
+        let problem =
+            Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
         build(&problem, &PlugParams::new()).expect("builds")
     }
 

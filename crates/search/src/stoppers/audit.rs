@@ -38,6 +38,7 @@ impl Stopper for Audited {
                 self.spared.insert(trial);
                 self.rule.observe(&Event::Ended { trial, outcome: Outcome::Stopped(loss) });
             }
+            Event::Limited { .. } => {}
             Event::Created { trial, .. }
             | Event::Reported { trial, .. }
             | Event::Paused { trial, .. }

@@ -104,7 +104,7 @@ impl Climb {
     /// Takes one event in.
     pub fn observe(&mut self, event: &Event<'_>) {
         match *event {
-            Event::Created { .. } | Event::Spared { .. } => {}
+            Event::Created { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest: _ } => {
                 if let Some(rung) = self.reached(trial, step) {
                     let loss = tidy(loss);

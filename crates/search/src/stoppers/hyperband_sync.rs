@@ -203,7 +203,7 @@ impl Stopper for Sync {
                     *climber = Climber::Came(tidy(loss));
                 }
             }
-            Event::Paused { .. } | Event::Spared { .. } => {}
+            Event::Paused { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Resumed { trial } => match self.climber(trial) {
                 Some(Climber::Came(_)) => self.climb(trial),
                 Some(climber @ Climber::Due(_)) => *climber = Climber::Climbing,

@@ -157,7 +157,11 @@ impl Halving {
 impl Stopper for Halving {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Created { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest } => {
                 if let Some((ladder, rung)) = self.reached(*trial, *step) {
                     let Rung { at: _, losses, points } = &mut self.ladders[ladder][rung];

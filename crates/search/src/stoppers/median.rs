@@ -93,7 +93,11 @@ impl Curve {
 impl Stopper for Median {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Created { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest: _ } => {
                 let curve = self.running.entry(*trial).or_insert(Curve::EMPTY);
                 let loss = tidy(*loss);

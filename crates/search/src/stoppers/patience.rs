@@ -90,7 +90,11 @@ impl Patience {
 impl Stopper for Patience {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Created { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest: _ } => {
                 if *step >= self.params.grace {
                     self.trials.insert(*trial, self.after(*trial, tidy(*loss)));

@@ -94,7 +94,11 @@ impl Folds {
 impl Stopper for Wilcoxon {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::Created { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Created { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest: _ } => {
                 self.running.entry(*trial).or_default().put(*step, *loss);
             }

@@ -29,7 +29,7 @@ pub(super) fn first(spec: &SweepSpec, count: u32) -> Result<Vec<Preview>, Failur
         let fixed = spec.search.enqueue.get(number as usize).cloned().unwrap_or_default();
         let params = match searcher.suggest(Ask { trial: number }, &fixed) {
             Suggestion::Try(params) => params,
-            Suggestion::Exhausted => break,
+            Suggestion::Exhausted | Suggestion::Enough { .. } => break,
             Suggestion::Infeasible { draws } => {
                 return Err(Failure::failed(format!(
                     "no configuration that satisfies the constraints was found in {draws} draws"
