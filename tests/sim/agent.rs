@@ -122,12 +122,21 @@ impl Agent {
     }
 
     /// Its process is killed and starts again after `time`; what it supervises runs on.
-    pub fn restart(&mut self, now: Duration, time: Duration) {
+    pub fn restart(&mut self, now: Duration, time: Duration, witness: &mut Witness) {
         self.hang_up(now);
         self.coordinators.clear();
         self.down_until = Some(now + time);
         self.window.clear();
-        self.attempts.retain(|_, attempt| attempt.started.is_some() || attempt.over);
+        self.forget(|attempt| attempt.started.is_none() && !attempt.over, witness);
+    }
+
+    /// Of some attempts it knows nothing any more.
+    fn forget(&mut self, which: impl Fn(&Attempt) -> bool, witness: &mut Witness) {
+        let gone: Vec<Key> = self.attempts.iter().filter(|(_, attempt)| which(attempt)).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.attempts.remove(&key);
+            witness.forgotten(self.id, key);
+        }
     }
 
     /// Its process is up again. It knows nothing of what was acknowledged: it reads everything from the beginning.
@@ -141,9 +150,9 @@ impl Agent {
     }
 
     /// The machine is gone with all that ran on it, and starts again after `time` with what its disk has: nothing.
-    pub fn lose(&mut self, now: Duration, time: Duration) {
-        self.attempts.clear();
-        self.restart(now, time);
+    pub fn lose(&mut self, now: Duration, time: Duration, witness: &mut Witness) {
+        self.forget(|_| true, witness);
+        self.restart(now, time, witness);
     }
 
     fn hang_up(&mut self, now: Duration) {
@@ -197,6 +206,7 @@ impl Agent {
     fn welcomed(&mut self, now: Duration, stream: u64, since: Duration, welcome: &v1::Welcome, witness: &mut Witness) {
         self.tries = 0;
         self.last_heard = now;
+        witness.welcomed(self.id);
         let beat = Duration::from_millis(welcome.heartbeat_ms.max(1));
         let ttl = Duration::from_millis(welcome.lease_ttl_ms).max(beat * 2);
         self.link = Link::Attached { stream, since, sent: 1, heard: now, beat, next_beat: now + beat, ttl };

@@ -26,7 +26,9 @@ pub struct Witness {
     stopped: BTreeSet<Key>,
     /// When each agent last said something that a leader was shown to have heard.
     heard: BTreeMap<AgentId, Duration>,
-    /// The same of the agent of each attempt that it was told is not its own any more, as it was then.
+    /// The same, as it was when a leader last took the agent on.
+    heard_before: BTreeMap<AgentId, Duration>,
+    /// The same of the agent of each attempt that it forgot, or was told is not its own any more, as it was then.
     last_heard: BTreeMap<Key, Duration>,
     /// What agents said and clients asked, with the answers.
     pub history: History,
@@ -41,6 +43,8 @@ pub struct Witness {
 impl Witness {
     /// An agent that had offered itself by `begun` was told to run an attempt, for the first time or again.
     pub fn leased(&mut self, begun: Duration, now: Duration, key: Key) {
+        // It may have forgotten it in between.
+        self.last_heard.remove(&key);
         if self.leased.insert(key) {
             self.history.leased(begun, now, attempt(key));
         }
@@ -81,6 +85,22 @@ impl Witness {
         if let Some(call) = call {
             self.history.acknowledged(*call, now);
         }
+    }
+
+    /// The agent does not know the attempt any more. What it says from now on says nothing about that.
+    pub fn forgotten(&mut self, agent: AgentId, key: Key) {
+        self.last_heard.insert(key, self.heard.get(&agent).copied().unwrap_or_default());
+    }
+
+    /// A leader has taken the agent on again. What it had been leased and was never told of, it lost by what it had said before.
+    pub fn welcomed(&mut self, agent: AgentId) {
+        self.heard_before.insert(agent, self.heard.get(&agent).copied().unwrap_or_default());
+    }
+
+    /// The last that was heard of the agent before it can have lost the attempt.
+    fn heard_of(&self, agent: AgentId, key: Key) -> Duration {
+        let heard = if self.leased.contains(&key) { &self.heard } else { &self.heard_before };
+        self.last_heard.get(&key).or_else(|| heard.get(&agent)).copied().unwrap_or_default()
     }
 
     /// A leader has heard what the agent said then.
@@ -140,8 +160,7 @@ impl Replicas {
                         sweep.trial(ended.trial).and_then(|trial| trial.attempts.get(ended.attempt as usize - 1));
                     let agent = attempt.expect("an attempt that ended was there").agent;
                     let key = Key { sweep: sweep.id, trial: ended.trial, attempt: ended.attempt };
-                    let heard = witness.last_heard.get(&key).or_else(|| witness.heard.get(&agent)).copied();
-                    let heard = heard.unwrap_or_default();
+                    let heard = witness.heard_of(agent, key);
                     assert!(
                         now + SLACK >= heard + lease_ttl,
                         "{agent} lost its leases by {now:?}, although what it said at {heard:?} had been heard"

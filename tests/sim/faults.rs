@@ -152,8 +152,8 @@ impl Faults {
                 let number = self.dice.between(0, world.agents.len() as u64 - 1) as usize;
                 let now = world.now;
                 match kind {
-                    Kind::AgentRestart => world.agents[number].restart(now, down),
-                    Kind::AgentLoss => world.agents[number].lose(now, down),
+                    Kind::AgentRestart => world.agents[number].restart(now, down, &mut world.witness),
+                    Kind::AgentLoss => world.agents[number].lose(now, down, &mut world.witness),
                     _ => {
                         for node in nodes {
                             self.cut(world, Place::Agent(number), Place::Node { id: node, life: 0 }, true);
