@@ -180,6 +180,11 @@ pub fn example(text: &str) -> PlugParams {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("the example {text} is no map: {error}"))
 }
 
+/// What a sweep with one objective asks for whose stopper has no rungs.
+pub fn problem(space: Space, seed: u64) -> Problem {
+    Problem { space, seed, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() }
+}
+
 /// The searcher of `entry` for `space`; `None` where it refuses the space, which only some may.
 fn searcher(entry: &searchers::Entry, space: &Space, seed: u64) -> Option<Box<dyn Searcher>> {
     let problem =

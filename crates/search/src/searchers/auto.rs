@@ -58,7 +58,7 @@ fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{float, parameter};
+    use crate::conformance::{float, parameter, problem};
     use crate::{Ask, Event, Outcome, Suggestion};
     use heats_domain::{Params, Space, Value};
 
@@ -146,14 +146,7 @@ mod tests {
 
     #[test]
     fn a_share_that_is_none_is_refused() {
-        let problem = Problem {
-            space: Space::default(),
-            seed: 0,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(Space::default(), 0);
         for share in [-0.1, 1.1] {
             let params = serde_json::from_value(serde_json::json!({ "random_fraction": share })).expect("a map");
             assert!(build(&problem, &params).is_err());

@@ -302,7 +302,7 @@ fn split<'a>(sweeps: &[&'a Rungs], least: usize, percent: f64) -> Option<(Vec<&'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{choice, conditional, float, parameter, spaces};
+    use crate::conformance::{choice, conditional, float, parameter, problem, spaces};
     use heats_domain::{Space, Value};
 
     fn bohb(space: &Space, rungs: &[u64], json: serde_json::Value) -> Bohb {
@@ -415,14 +415,7 @@ mod tests {
     #[test]
     fn until_there_is_a_model_and_for_a_share_ever_after_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem {
-            space: space.clone(),
-            seed: 3,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(space.clone(), 3);
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut bohb = bohb(space, &[], serde_json::json!({"random_fraction": 0.25}));
         let mut same = Vec::new();
@@ -498,8 +491,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem =
-            Problem { space: square(), seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(square(), 0);
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         for json in [
             serde_json::json!({"min_points_in_model": 2}),

@@ -313,7 +313,7 @@ impl Cmaes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{choice, conditional, float, int, parameter};
+    use crate::conformance::{choice, conditional, float, int, parameter, problem};
     use heats_domain::{Space, Value};
 
     fn space(parameters: Vec<heats_domain::Parameter>) -> Space {
@@ -321,8 +321,7 @@ mod tests {
     }
 
     fn cmaes(space: &Space, seed: u64, json: serde_json::Value) -> Cmaes {
-        let problem =
-            Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(space.clone(), seed);
         Cmaes::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -537,8 +536,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem =
-            Problem { space: cube(), seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(cube(), 0);
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 3})));
         assert!(refused(serde_json::json!({"sigma0": 0.0})));

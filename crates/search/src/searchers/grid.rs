@@ -75,11 +75,11 @@ impl Searcher for Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{choice, conditional, expr, int, parameter};
+    use crate::conformance::{choice, conditional, expr, int, parameter, problem};
     use heats_domain::Space;
 
     fn grid(space: Space) -> Box<dyn Searcher> {
-        let problem = Problem { space, seed: 0, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(space, 0);
         build(&problem, &PlugParams::new()).expect("builds")
     }
 

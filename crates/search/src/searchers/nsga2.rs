@@ -238,12 +238,12 @@ fn fittest(mut all: Vec<Individual>, count: usize) -> Vec<Parent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{choice, conditional, float, parameter};
+    use crate::conformance::{choice, conditional, float, parameter, problem};
     use heats_domain::{Space, Value};
 
     fn nsga2(parameters: Vec<heats_domain::Parameter>, json: serde_json::Value) -> Nsga2 {
         let space = Space { parameters, constraints: vec![] };
-        let problem = Problem { space, seed: 3, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(space, 3);
         Nsga2::new(&problem, serde_json::from_value(json).expect("parameters"))
     }
 
@@ -389,14 +389,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem {
-            space: Space::default(),
-            seed: 0,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(Space::default(), 0);
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"population": 1})));
         assert!(refused(serde_json::json!({"crossover_prob": 1.5})));

@@ -147,11 +147,10 @@ impl Searcher for Sobol {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::{expr, float, parameter};
+    use crate::conformance::{expr, float, parameter, problem};
 
     fn sobol(space: &Space, seed: u64) -> Box<dyn Searcher> {
-        let problem =
-            Problem { space: space.clone(), seed, trials: None, rungs: Vec::new(), objectives: 1, priors: Vec::new() };
+        let problem = problem(space.clone(), seed);
         build(&problem, &PlugParams::new()).expect("builds")
     }
 

@@ -255,18 +255,11 @@ impl<'a> Estimate<'a> {
 mod tests {
     use super::*;
     use crate::Outcome;
-    use crate::conformance::{float, parameter, spaces};
+    use crate::conformance::{float, parameter, problem, spaces};
     use heats_domain::Space;
 
     fn tpe(space: &Space, json: serde_json::Value) -> Box<dyn Searcher> {
-        let problem = Problem {
-            space: space.clone(),
-            seed: 3,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(space.clone(), 3);
         build(&problem, &serde_json::from_value(json).expect("a map")).expect("builds")
     }
 
@@ -298,14 +291,7 @@ mod tests {
     #[test]
     fn until_enough_trials_ended_it_draws_what_random_draws() {
         let (_, space) = &spaces()[1];
-        let problem = Problem {
-            space: space.clone(),
-            seed: 3,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(space.clone(), 3);
         let random = crate::build_searcher(&problem, "random", &PlugParams::new()).expect("builds");
         let mut tpe = tpe(space, serde_json::json!({"n_startup_trials": 4}));
         for trial in 0..8 {
@@ -395,14 +381,7 @@ mod tests {
 
     #[test]
     fn parameters_that_make_no_sense_are_refused() {
-        let problem = Problem {
-            space: Space::default(),
-            seed: 0,
-            trials: None,
-            rungs: Vec::new(),
-            objectives: 1,
-            priors: Vec::new(),
-        };
+        let problem = problem(Space::default(), 0);
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"n_ei_candidates": 0})));
         assert!(refused(serde_json::json!({"prior_weight": 0.0})));
