@@ -11,8 +11,8 @@ use crate::trial::Trial;
 /// What `fact` means to a searcher or a stopper; `sweep` has it in its journal already.
 ///
 /// Facts about leases mean nothing to them, nor does a trial that confirms: it is no part of the search. They know the
-/// others by their ordinals, which have no gaps where trials confirmed in between. A report without the objective is not an event: a script may
-/// measure its validation loss less often than it reports.
+/// others by their ordinals, which have no gaps where trials confirmed in between. A report without the objective is not an
+/// event: a script may measure its validation loss less often than it reports.
 pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
     match fact {
         Fact::TrialCreated(fact) => {

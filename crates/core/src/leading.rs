@@ -330,14 +330,14 @@ impl Leading {
                 self.record_all(facts)?;
                 Ok(true)
             }
-            Err(offer @ (Offer::Exhausted | Offer::Enough { .. })) => {
-                let trials = Some(sweep.proposed);
-                let why = match offer {
-                    Offer::Enough { why } => why,
-                    _ => format!("every configuration of the space was tried, {} in all", sweep.proposed),
-                };
-                self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: None, why })])?;
-                Ok(false)
+            Err(Offer::Exhausted) => {
+                let proposed = sweep.proposed;
+                let why = format!("every configuration of the space was tried, {proposed} in all");
+                self.propose_no_more(id, proposed, why)
+            }
+            Err(Offer::Enough { why }) => {
+                let proposed = sweep.proposed;
+                self.propose_no_more(id, proposed, why)
             }
             // A point that a user asked for, and that no configuration can hold, is that trial's own end.
             Err(Offer::Infeasible { .. }) if !sweep.queue.is_empty() => {
@@ -352,6 +352,13 @@ impl Leading {
             }
             Err(Offer::Later | Offer::Ready { .. }) => Ok(false),
         }
+    }
+
+    /// The sweep's budget ends with the trials that were proposed; so it gets no other one.
+    fn propose_no_more(&mut self, sweep: SweepId, proposed: u32, why: String) -> Result<bool, TurnError> {
+        let trials = Some(proposed);
+        self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep, trials, parallel: None, why })])?;
+        Ok(false)
     }
 
     /// Ends the turn: everything that was decided since the last one, as one entry; `None` where nothing was.

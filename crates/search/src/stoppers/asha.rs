@@ -30,6 +30,7 @@ pub const ENTRY: Entry = Entry {
     summary: "asynchronous successive halving: at rungs min, min*eta, min*eta^2, ... only the best 1/eta go on",
     needs_objective: true,
     several_objectives: true,
+    pauses: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(AshaParams),
     plan: |params| plan(params).ok(),

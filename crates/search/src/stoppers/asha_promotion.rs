@@ -19,6 +19,7 @@ pub const ENTRY: Entry = Entry {
     summary: "successive halving by promotion: trials hold at each rung, and the best 1/eta of those there go on",
     needs_objective: true,
     several_objectives: false,
+    pauses: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(PromotionParams),
     plan: |params| plan(params).ok(),

@@ -26,6 +26,7 @@ pub const ENTRY: Entry = Entry {
     summary: "asha on several ladders beside each other, from one that halves early to one that hardly halves at all",
     needs_objective: true,
     several_objectives: false,
+    pauses: false,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(HyperbandParams),
     plan: |params| plan(params).ok(),

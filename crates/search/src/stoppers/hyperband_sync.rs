@@ -30,6 +30,7 @@ pub const ENTRY: Entry = Entry {
     summary: "hyperband whose trials wait at each rung for all others of their bracket",
     needs_objective: true,
     several_objectives: false,
+    pauses: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(SyncParams),
     plan: |params| plan(params).ok(),

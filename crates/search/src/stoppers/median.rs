@@ -27,6 +27,7 @@ pub const ENTRY: Entry = Entry {
     summary: "the median rule: the best loss so far must reach the median of the others' running averages",
     needs_objective: true,
     several_objectives: false,
+    pauses: false,
     example: r#"{"grace": 2, "min_samples": 3}"#,
     schema: || schemars::schema_for!(MedianParams),
     plan: |_| None,

@@ -31,6 +31,8 @@ pub struct Entry {
     pub needs_objective: bool,
     /// Whether it knows what to do with several objectives; one that does not is refused for them.
     pub several_objectives: bool,
+    /// Whether it has trials hold at rungs, instead of ending them there.
+    pub pauses: bool,
     /// Parameters that a first user might give, in JSON; the conformance suite runs with them.
     pub example: &'static str,
     /// The JSON schema of its parameters.
@@ -61,9 +63,9 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)
 }
 
-/// Whether the rule has trials hold at rungs, instead of ending them there.
+/// See [`Entry::pauses`]; no rule that is not known does.
 pub fn pauses(name: &str) -> bool {
-    [asha_promotion::ENTRY.name, hyperband_sync::ENTRY.name, pasha::ENTRY.name].contains(&name)
+    find(name).is_some_and(|entry| entry.pauses)
 }
 
 /// See [`Entry::plan`]; `None` for a rule that is not known.

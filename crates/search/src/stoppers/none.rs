@@ -12,6 +12,7 @@ pub const ENTRY: Entry = Entry {
     summary: "every trial runs to its end",
     needs_objective: false,
     several_objectives: true,
+    pauses: false,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
     plan: |_| None,

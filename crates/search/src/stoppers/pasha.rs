@@ -29,6 +29,7 @@ pub const ENTRY: Entry = Entry {
     summary: "asha_promotion that opens the next rung only while the ranking of the best still changes",
     needs_objective: true,
     several_objectives: false,
+    pauses: true,
     example: r#"{"min": 1, "max": 27, "eta": 3}"#,
     schema: || schemars::schema_for!(PashaParams),
     plan: |params| plan(params).ok(),

@@ -22,6 +22,7 @@ pub const ENTRY: Entry = Entry {
     summary: "ends a trial after `patience` reports in a row without an improvement",
     needs_objective: true,
     several_objectives: false,
+    pauses: false,
     example: r#"{"patience": 3, "min_delta": 0.01}"#,
     schema: || schemars::schema_for!(PatienceParams),
     plan: |_| None,

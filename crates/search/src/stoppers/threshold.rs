@@ -18,6 +18,7 @@ pub const ENTRY: Entry = Entry {
     summary: "ends a trial whose objective is below `lower`, above `upper`, or no number",
     needs_objective: true,
     several_objectives: false,
+    pauses: false,
     example: r#"{"lower": -2.0, "upper": 2.0}"#,
     schema: || schemars::schema_for!(ThresholdParams),
     plan: |_| None,

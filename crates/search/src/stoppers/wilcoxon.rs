@@ -31,6 +31,7 @@ pub const ENTRY: Entry = Entry {
     summary: "for folds: ends a trial that a signed-rank test finds worse than the best one on the folds of both",
     needs_objective: true,
     several_objectives: false,
+    pauses: false,
     example: r#"{"p_threshold": 0.1}"#,
     schema: || schemars::schema_for!(WilcoxonParams),
     plan: |_| None,
