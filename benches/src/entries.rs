@@ -58,7 +58,8 @@ pub(crate) fn filler(term: u64) -> Entry {
 }
 
 fn begun(trial: u32) -> Vec<Fact> {
-    let (sweep, attempt, agent, grant) = (SWEEP, ATTEMPT, AGENT, Grant { cpus: 1, memory: 1 << 30, gpus: Vec::new() });
+    let (sweep, attempt, agent, grant) =
+        (SWEEP, ATTEMPT, AGENT, Grant { cpus: 1, memory: 1 << 30, gpus: Vec::new(), ..Grant::default() });
     let share = f64::from(trial) / 1e6;
     let params = [
         ("lr", Value::Float(share)),

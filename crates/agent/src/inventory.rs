@@ -21,7 +21,7 @@ pub struct GpusError {
 pub fn detect(gpus: Option<&str>) -> Result<Inventory, GpusError> {
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let gpus = gpus.map_or_else(|| Ok(Vec::new()), fake_gpus)?;
-    Ok(Inventory { cpus, memory: memory(), gpus })
+    Ok(Inventory { cpus, memory: memory(), gpus, ..Inventory::default() })
 }
 
 fn fake_gpus(text: &str) -> Result<Vec<Gpu>, GpusError> {
@@ -33,7 +33,7 @@ fn fake_gpus(text: &str) -> Result<Vec<Gpu>, GpusError> {
     if words.next().is_some() || model.is_empty() {
         return Err(error());
     }
-    Ok((0..count).map(|index| Gpu { index, model: model.clone(), memory: memory.count }).collect())
+    Ok((0..count).map(|index| Gpu { index, model: model.clone(), memory: memory.count, ..Gpu::default() }).collect())
 }
 
 /// The machine's memory, or the limit of the control group that this process is in, where that is smaller.
@@ -97,14 +97,14 @@ mod tests {
 
     #[test]
     fn the_machine_has_processors_and_memory() {
-        let Inventory { cpus, memory, gpus } = detect(None).expect("detects");
+        let Inventory { cpus, memory, gpus, .. } = detect(None).expect("detects");
         assert!(cpus > 0 && memory > 1 << 20 && gpus.is_empty(), "{cpus} {memory}");
     }
 
     #[test]
     fn pretended_gpus_have_a_model_and_memory() {
         let gpus = detect(Some("fake:2,H100,80GiB")).expect("reads").gpus;
-        assert_eq!(gpus[1], Gpu { index: 1, model: "H100".into(), memory: 80 << 30 });
+        assert_eq!(gpus[1], Gpu { index: 1, model: "H100".into(), memory: 80 << 30, ..Gpu::default() });
         assert_eq!(detect(Some("fake:4")).expect("reads").gpus.len(), 4);
         for bad in ["", "2", "fake:", "fake:x", "fake:1,,1GiB", "fake:1,a,b", "fake:1,a,1GiB,c", "fake:99999"] {
             assert!(detect(Some(bad)).is_err(), "{bad}");

@@ -237,7 +237,7 @@ mod tests {
             key: None,
             sweep_name: "digits".into(),
             params: Some(params),
-            grant: Some(Grant { cpus: 2, memory: 0, gpus: vec![1, 3] }),
+            grant: Some(Grant { cpus: 2, memory: 0, gpus: vec![1, 3], ..Grant::default() }),
             seed: 7,
             spec: spec.to_string(),
             base_dir: "/base".into(),

@@ -109,7 +109,7 @@ impl Room {
         agent.inventory.as_ref().map_or(Self { cpus: 0, memory: 0, gpus: 0 }, Self::inventory)
     }
 
-    fn inventory(Inventory { cpus, memory, gpus }: &Inventory) -> Self {
+    fn inventory(Inventory { cpus, memory, gpus, .. }: &Inventory) -> Self {
         Self { cpus: *cpus, memory: *memory, gpus: gpus.len() as u64 }
     }
 
@@ -147,7 +147,7 @@ mod tests {
 
     fn machine(cpus: u32, gpus: u32) -> Inventory {
         let gpus = heats_agent::inventory::detect(Some(&format!("fake:{gpus}"))).expect("reads").gpus;
-        Inventory { cpus, memory: 8 << 30, gpus }
+        Inventory { cpus, memory: 8 << 30, gpus, ..Inventory::default() }
     }
 
     fn refusal(resources: Resources, machine: &Inventory, agents: u32) -> String {

@@ -106,7 +106,7 @@ impl House {
         let hello = v1::Hello {
             agent: Some(says),
             name: "test".into(),
-            inventory: Some(Inventory { cpus: 1, memory: 1 << 30, gpus: vec![] }),
+            inventory: Some(Inventory { cpus: 1, memory: 1 << 30, gpus: vec![], ..Inventory::default() }),
             ..Default::default()
         };
         outbox.send(v1::FromAgent { seq: 1, message: Some(Message::Hello(hello)) }).await.unwrap();

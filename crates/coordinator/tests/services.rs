@@ -125,7 +125,7 @@ impl House {
         let hello = v1::Hello {
             agent: Some(AgentId { bits: 7 }),
             name: "test".into(),
-            inventory: Some(Inventory { cpus, memory: 1 << 30, gpus: vec![] }),
+            inventory: Some(Inventory { cpus, memory: 1 << 30, gpus: vec![], ..Inventory::default() }),
             holding: holding.iter().map(|key| v1::Holding { key: Some(*key) }).collect(),
             version: "test".into(),
             session,

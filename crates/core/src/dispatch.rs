@@ -54,7 +54,7 @@ pub fn fit(spec: &SweepSpec, free: &Inventory) -> Option<Grant> {
         return None;
     }
     let gpus = free.gpus.iter().take(gpus).map(|gpu| gpu.index).collect();
-    Some(Grant { cpus: need.cpus, memory, gpus })
+    Some(Grant { cpus: need.cpus, memory, gpus, ..Grant::default() })
 }
 
 /// How long a sweep's attempts may take on average, in milliseconds, for its trials to be leased ahead.

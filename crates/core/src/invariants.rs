@@ -194,7 +194,7 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
         });
         violation(found, since.count() == 0, "A3", "nothing is leased to an agent that is drained", place);
     }
-    let Inventory { cpus, memory, gpus } = &attached.inventory;
+    let Inventory { cpus, memory, gpus, .. } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
     let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);
     let within = |lease: &&Lease| {

@@ -295,11 +295,11 @@ pub fn submit(sweep: SweepId, request: u64, builder: SweepBuilder) -> Submit {
 
 /// An agent that holds nothing.
 pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
-    let gpus = (0..gpus).map(|index| Gpu { index, model: "fake".into(), memory: 1 << 30 }).collect();
+    let gpus = (0..gpus).map(|index| Gpu { index, model: "fake".into(), memory: 1 << 30, ..Gpu::default() }).collect();
     Attach {
         agent: AgentId { bits: agent },
         name: format!("node-{agent}"),
-        inventory: Inventory { cpus, memory: 1 << 30, gpus },
+        inventory: Inventory { cpus, memory: 1 << 30, gpus, ..Inventory::default() },
         version: "1".into(),
         holding: Default::default(),
         able: true,

@@ -144,7 +144,7 @@ fn learned() -> Vec<Fact> {
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
-    let grant = Grant { cpus: 1, memory: 0, gpus: vec![] };
+    let grant = Grant { cpus: 1, memory: 0, gpus: vec![], ..Grant::default() };
     vec![
         Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 1, agent, grant, ahead: true }),
         Fact::TrialPlaced(TrialPlaced { sweep, trial: 7, attempt: 1 }),
@@ -160,7 +160,7 @@ fn facts() -> Vec<Fact> {
             .into_iter()
             .collect();
     let metrics: Metrics = [("loss", 0.25), ("acc", f64::INFINITY)].into_iter().collect();
-    let gpu = Gpu { index: 1, model: "NVIDIA H100".into(), memory: 80 << 30 };
+    let gpu = Gpu { index: 1, model: "NVIDIA H100".into(), memory: 80 << 30, ..Gpu::default() };
     let reason = StopReason {
         rule: "asha".into(),
         step: 9,
@@ -195,7 +195,7 @@ fn facts() -> Vec<Fact> {
             trial: 4,
             attempt: 2,
             agent,
-            grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3] },
+            grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3], ..Grant::default() },
             ahead: false,
         }),
         Fact::TrialStarted(TrialStarted { sweep, trial: 4, attempt: 2, environment: "venv".into() }),
@@ -240,7 +240,7 @@ fn facts() -> Vec<Fact> {
         Fact::AgentAttached(AgentAttached {
             agent,
             name: "node-1".into(),
-            inventory: Inventory { cpus: 8, memory: 1 << 36, gpus: vec![gpu] },
+            inventory: Inventory { cpus: 8, memory: 1 << 36, gpus: vec![gpu], ..Inventory::default() },
             version: "0.1.0".into(),
         }),
     ]

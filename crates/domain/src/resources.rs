@@ -1,11 +1,16 @@
 //! What an agent offers and what a lease takes from it, in whole units.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-/// A GPU that an agent offers.
+/// Into how many parts a device can be divided among trials.
+pub const GPU_PARTS: u32 = 100;
+
+/// A GPU that an agent offers, or one slice of a GPU that is divided by its driver.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Gpu {
-    /// The index that the driver's visibility variable takes.
+    /// Its number on this agent, which leases name.
     #[prost(uint32, tag = "1")]
     pub index: u32,
     /// The model's name, for example `NVIDIA H100`.
@@ -14,6 +19,14 @@ pub struct Gpu {
     /// Device memory in bytes.
     #[prost(uint64, tag = "3")]
     pub memory: u64,
+    /// The driver's name for it, the same after a restart: what the visibility variable takes. Empty where there is none.
+    #[prost(string, tag = "4")]
+    #[serde(default)]
+    pub uuid: String,
+    /// The profile, where it is a slice (`1g.10gb`); empty for a whole device.
+    #[prost(string, tag = "5")]
+    #[serde(default)]
+    pub slice: String,
 }
 
 /// Everything that an agent offers.
@@ -28,6 +41,18 @@ pub struct Inventory {
     /// GPUs, by index.
     #[prost(message, repeated, tag = "3")]
     pub gpus: Vec<Gpu>,
+    /// Disk in bytes that trials may fill; 0 where the agent does not say.
+    #[prost(uint64, tag = "4")]
+    #[serde(default)]
+    pub disk: u64,
+    /// What its operator says about it.
+    #[prost(btree_map = "string, string", tag = "5")]
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What it found out about itself: `os`, `arch`, `kernel`, `driver`.
+    #[prost(btree_map = "string, string", tag = "6")]
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
 }
 
 /// What one lease holds of one agent's inventory.
@@ -42,4 +67,12 @@ pub struct Grant {
     /// The indices of the GPUs.
     #[prost(uint32, repeated, tag = "3")]
     pub gpus: Vec<u32>,
+    /// Disk in bytes; 0 where the sweep asks for none.
+    #[prost(uint64, tag = "4")]
+    #[serde(default)]
+    pub disk: u64,
+    /// How many of the [`GPU_PARTS`] parts of its one GPU it holds; 0 where it holds whole ones.
+    #[prost(uint32, tag = "5")]
+    #[serde(default)]
+    pub gpu_parts: u32,
 }

@@ -37,7 +37,7 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self {
             agents: 4,
-            inventory: Inventory { cpus: 1, memory: 0, gpus: Vec::new() },
+            inventory: Inventory { cpus: 1, memory: 0, gpus: Vec::new(), ..Inventory::default() },
             seed: 0,
             lease_ms: 30_000,
             faults: Faults::default(),

@@ -99,7 +99,7 @@ impl Dialogue {
         dialogue.leading.decide(Op::Submit(Box::new(submit)))??;
         history::searcher(dialogue.sweep()?)?;
         history::stopper(dialogue.sweep()?)?;
-        let inventory = Inventory { cpus: places, memory: 0, gpus: Vec::new() };
+        let inventory = Inventory { cpus: places, memory: 0, gpus: Vec::new(), ..Inventory::default() };
         let (name, version, holding) = (empty.clone(), empty, [].into());
         let attach = Attach { agent: AGENT, name, inventory, version, holding, able: true, lineage: 0 };
         dialogue.leading.decide(Op::Attach(attach))??;

@@ -141,7 +141,12 @@ fn dealt(spec: &SweepSpec, seed: u64, recorded: usize) -> SweepSpec {
 fn place(resources: &Resources) -> Inventory {
     let gpu = |index| Gpu { index, ..Gpu::default() };
     let gpus = (0..resources.gpus.ceil() as u32).map(gpu).collect();
-    Inventory { cpus: resources.cpus, memory: resources.memory.map_or(0, |memory| memory.count), gpus }
+    Inventory {
+        cpus: resources.cpus,
+        memory: resources.memory.map_or(0, |memory| memory.count),
+        gpus,
+        ..Inventory::default()
+    }
 }
 
 fn found_ms(sweep: &Sweep) -> Option<u64> {

@@ -282,7 +282,7 @@ fn a_trial_that_fits_on_no_agent_is_said_to() {
     let sweep = SweepBuilder::minimize("loss").set("resources", "cpus", 4).build();
     let outcome = simulate(&sweep, &mut parabola, SimConfig::default()).map(|report| report.ending);
     assert_eq!(outcome, Err(SimError::Stalled { trials: 0 }));
-    let inventory = Inventory { cpus: 4, memory: 0, gpus: Vec::new() };
+    let inventory = Inventory { cpus: 4, memory: 0, gpus: Vec::new(), ..Inventory::default() };
     assert!(simulate(&sweep, &mut parabola, SimConfig { inventory, ..SimConfig::default() }).is_ok());
 }
 

@@ -146,12 +146,15 @@ async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Fai
 
 /// The machine divided among `count` agents: nothing is offered twice, and each has a processor at least.
 fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
-    let Inventory { cpus, memory, gpus } = whole;
+    let Inventory { cpus, memory, gpus, disk, labels, facts } = whole;
     (0..count)
         .map(|number| Inventory {
             cpus: (cpus / count + u32::from(number < cpus % count)).max(1),
             memory: memory / u64::from(count),
             gpus: gpus.iter().filter(|gpu| gpu.index % count == number).cloned().collect(),
+            disk: disk / u64::from(count),
+            labels: labels.clone(),
+            facts: facts.clone(),
         })
         .collect()
 }

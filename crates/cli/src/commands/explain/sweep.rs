@@ -64,8 +64,8 @@ mod tests {
     fn agent(cpus: u32, held: u32) -> v1::AgentStatus {
         v1::AgentStatus {
             attached: true,
-            inventory: Some(Inventory { cpus, memory: 8 << 30, gpus: vec![] }),
-            held: Some(Grant { cpus: held, memory: 0, gpus: vec![] }),
+            inventory: Some(Inventory { cpus, memory: 8 << 30, gpus: vec![], ..Inventory::default() }),
+            held: Some(Grant { cpus: held, memory: 0, gpus: vec![], ..Grant::default() }),
             ..Default::default()
         }
     }
