@@ -1,19 +1,19 @@
 //! The one task that decides. It leads while this node leads: requests that wait together are decided
 //! together and become one log entry; up to [`IN_FLIGHT`] entries are on their way at once.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use heats_core::{Entry, Leading, Op, Refusal, Reply, TurnError};
 use heats_domain::AgentId;
-use heats_replica::{Leadership, ProposeError, Proposed, Replica};
+use heats_replica::{Leadership, Replica};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::edge::clock::Clock;
 use crate::leases::Leases;
+use crate::settler::{Turn, settle};
 use crate::streams::Streams;
 use crate::suggesters::Suggesters;
 
@@ -59,7 +59,7 @@ pub struct Answer {
     pub reign: u64,
 }
 
-type Answered = oneshot::Sender<Result<Answer, AskError>>;
+pub(crate) type Answered = oneshot::Sender<Result<Answer, AskError>>;
 
 enum Request {
     /// Decided in this reign only, where one is named.
@@ -158,15 +158,6 @@ struct Task {
     numbered: u64,
 }
 
-type Outcome = Pin<Box<dyn Future<Output = Result<Proposed, ProposeError>> + Send>>;
-
-/// An entry that is on its way, with those who wait for it.
-struct Turn {
-    entry: Option<Entry>,
-    outcome: Option<Outcome>,
-    waiting: Vec<(Result<Reply, Refusal>, Answered)>,
-}
-
 impl Task {
     async fn run(mut self) {
         loop {
@@ -211,7 +202,8 @@ impl Task {
         let mut leading = Leading::new(term, self.numbered, (*state).clone());
         let (mut suggesters, mut thoughts) = Suggesters::new();
         let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
-        let mut settler = tokio::spawn(settle(self.replica.clone(), self.streams.clone(), self.reign, in_flight));
+        let replica = self.replica.clone();
+        let mut settler = tokio::spawn(settle(move || replica.state(), self.streams.clone(), self.reign, in_flight));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -346,41 +338,4 @@ fn take_turn(
     let entry = leading.finish();
     let idle = entry.is_none() && waiting.is_empty();
     Ok((!idle).then_some(Turn { entry, outcome: None, waiting }))
-}
-
-/// Waits for the entries in their order, answers those who asked, and tells the agents. Ends at the first
-/// entry that was not recorded.
-async fn settle(replica: Replica, streams: Streams, reign: u64, mut turns: mpsc::Receiver<Turn>) {
-    let mut log_index = replica.state().applied;
-    while let Some(Turn { entry, outcome, waiting }) = turns.recv().await {
-        if let Some(outcome) = outcome {
-            match outcome.await {
-                Ok(Proposed { index, recorded: true }) => log_index = index,
-                Ok(Proposed { recorded: false, .. }) => return not_leader(waiting, None),
-                Err(ProposeError::NotLeader { leader }) => {
-                    return not_leader(waiting, leader.map(|(_, address)| address));
-                }
-                Err(ProposeError::Stopped) => {
-                    for (_, answered) in waiting {
-                        let _ = answered.send(Err(AskError::Stopped));
-                    }
-                    return;
-                }
-            }
-        }
-        if let Some(entry) = &entry {
-            let state: Arc<_> = replica.state();
-            streams.route(&state, entry);
-        }
-        for (reply, answered) in waiting {
-            // A caller that went away needs no answer.
-            let _ = answered.send(reply.map(|reply| Answer { reply, log_index, reign }).map_err(AskError::Refused));
-        }
-    }
-}
-
-fn not_leader(waiting: Vec<(Result<Reply, Refusal>, Answered)>, leader: Option<String>) {
-    for (_, answered) in waiting {
-        let _ = answered.send(Err(AskError::NotLeader { leader: leader.clone() }));
-    }
 }

@@ -14,6 +14,7 @@ mod node;
 mod peers;
 mod relays;
 mod rpc;
+mod settler;
 mod status;
 mod streams;
 mod suggesters;

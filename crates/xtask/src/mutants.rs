@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::repo::Repo;
-use crate::run::{cargo, program};
+use crate::run::{Run, cargo, program};
 
 /// Where the list is.
 const LIST: &str = "tests/sim/mutations.toml";
@@ -19,6 +19,8 @@ struct Mutation {
     file: String,
     find: String,
     replace: String,
+    /// The package whose own tests find it, where the simulation does not get there.
+    unit: Option<String>,
 }
 
 /// Runs the mutations of these names, or all; whether every one was found.
@@ -43,15 +45,14 @@ pub fn run(repo: &Repo, names: &[&str]) -> Result<bool> {
             mutation.file
         );
         std::fs::write(&path, whole.replacen(&mutation.find, &mutation.replace, 1))?;
-        let found = hunt(repo, &tree);
-        std::fs::write(&path, whole)?;
-        let word = match found? {
-            Some(last) => format!("found within {last} seeds"),
-            None => {
-                survived += 1;
-                format!("NOT FOUND in {} seeds", LOTS[LOTS.len() - 1])
-            }
+        let found = match &mutation.unit {
+            Some(package) => examine(repo, &tree, package),
+            None => hunt(repo, &tree),
         };
+        std::fs::write(&path, whole)?;
+        let found = found?;
+        survived += usize::from(found.is_none());
+        let word = found.unwrap_or_else(|| "NOT FOUND".to_owned());
         lines.push(format!("{:<36} {word}, {:.0} s", mutation.name, begun.elapsed().as_secs_f64()));
     }
     println!("\n{}\n{} mutations, {survived} not found", lines.join("\n"), lines.len());
@@ -67,7 +68,9 @@ fn read(path: &Path) -> Result<Vec<Mutation>> {
             let value = table.get(key).and_then(toml::Value::as_str);
             value.map(str::to_owned).with_context(|| format!("a mutation has no `{key}`"))
         };
-        Ok(Mutation { name: text("name")?, file: text("file")?, find: text("find")?, replace: text("replace")? })
+        let unit = table.get("unit").and_then(toml::Value::as_str).map(str::to_owned);
+        let (name, file) = (text("name")?, text("file")?);
+        Ok(Mutation { name, file, find: text("find")?, replace: text("replace")?, unit })
     };
     list.iter().map(mutation).collect()
 }
@@ -89,22 +92,31 @@ fn checkout(repo: &Repo, tree: &Path) -> Result<()> {
     }
 }
 
-/// Runs seeds until one finds something; how many that took. Builds are many and most runs short: optimized a little.
-fn hunt(repo: &Repo, tree: &Path) -> Result<Option<u64>> {
-    let target = repo.target.join("mutants/target");
-    let test = |args: &[&str]| {
-        let base = ["test", "--locked", "--quiet", "-p", "heats-tests", "--test", "sim"];
-        let command = cargo().args(base).args(args).dir(tree).env("CARGO_TARGET_DIR", &target);
-        command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-    };
+/// Runs seeds until one finds something; how many that took, in words.
+fn hunt(repo: &Repo, tree: &Path) -> Result<Option<String>> {
+    let test = |args: &[&str]| test(repo, tree, &["-p", "heats-tests", "--test", "sim"]).args(args);
     ensure!(test(&["--no-run"]).succeeds()?, "the mutation does not build");
     let mut first = 1;
     for last in LOTS {
         let run = test(&["--", "promises"]).env("HEATS_SIM_SEEDS", format!("{first}-{last}"));
         if !run.answers() {
-            return Ok(Some(last));
+            return Ok(Some(format!("found within {last} seeds")));
         }
         first = last + 1;
     }
     Ok(None)
+}
+
+/// Runs the package's unit tests; whether one finds it, in words.
+fn examine(repo: &Repo, tree: &Path, package: &str) -> Result<Option<String>> {
+    let test = || test(repo, tree, &["-p", package, "--lib"]);
+    ensure!(test().args(["--no-run"]).succeeds()?, "the mutation does not build");
+    Ok((!test().answers()).then(|| format!("found by the tests of {package}")))
+}
+
+/// Tests of the copy. Builds are many and most runs short: optimized a little.
+fn test(repo: &Repo, tree: &Path, which: &[&str]) -> Run {
+    let command = cargo().args(["test", "--locked", "--quiet"]).args(which).dir(tree);
+    let target = repo.target.join("mutants/target");
+    command.env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
 }
