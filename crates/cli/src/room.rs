@@ -1,20 +1,24 @@
 //! Whether there is room for a sweep's trials: what one needs against what agents have. Only words about it: who
 //! gets which place is the coordinator's decision.
 
+use std::collections::BTreeSet;
+
+use heats_core::placement::{Condition, Free, Suited, failing};
+use heats_domain::resources::GPU_PARTS;
 use heats_domain::spec::Resources;
 use heats_domain::units::Bytes;
-use heats_domain::{Inventory, SweepSpec};
+use heats_domain::{Inventory, Machine, SweepSpec};
 use heats_wire::v1;
 
 use crate::exit::{Exit, Failure};
-use crate::{view, words};
+use crate::{host, view, words};
 
 /// Why no further trial starts now; `None` where one could.
 pub fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]) -> Option<String> {
     if let Some(parallel) = spec.budget.parallel.filter(|parallel| live >= *parallel) {
         return Some(format!("`budget.parallel` allows {parallel} at once, and {live} hold a place"));
     }
-    let needs = Room::of(&spec.resources);
+    let needs: Vec<Room> = spec.variants().iter().map(Room::of).collect();
     let attached = || agents.iter().filter(|agent| agent.attached);
     if attached().next().is_none() {
         return Some("no agent is attached: there is no machine to run on".into());
@@ -44,48 +48,63 @@ fn some_of(fragments: &[String]) -> String {
 }
 
 /// Why none of the agents that start trials has room.
-fn why(needs: &Room, attached: &[&v1::AgentStatus]) -> Option<String> {
-    if !attached.iter().any(|agent| needs.fit(&Room::whole(agent))) {
+fn why(variants: &[Room], attached: &[&v1::AgentStatus]) -> Option<String> {
+    let needs = variants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", or ");
+    let fit = |room: Room| variants.iter().any(|needs| needs.fit(&room));
+    if !attached.iter().any(|agent| fit(Room::whole(agent))) {
         let largest =
             attached.iter().map(|agent| Room::whole(agent)).max_by_key(|whole| (whole.gpus, whole.cpus, whole.memory));
         let has = largest.map_or_else(String::new, |largest| format!("; the largest has {largest}"));
         return Some(format!("no agent is large enough: a trial needs {needs}{has}"));
     }
-    if !attached.iter().any(|agent| needs.fit(&Room::free(agent))) {
+    if !attached.iter().any(|agent| fit(Room::free(agent))) {
         return Some(format!("every place is taken: a trial needs {needs}, which no agent has free now"));
     }
     None
 }
 
-/// Refuses a trial that would find no room on `machine` however long it waited, when `agents` share the machine.
+/// Refuses a sweep whose trials would find no room on `machine` however long they waited, when `agents` share the machine.
 ///
 /// # Errors
-/// It is too large for the largest of them.
-pub fn expect(resources: &Resources, machine: &Inventory, agents: u32) -> Result<(), Failure> {
-    let whole = Room::inventory(machine);
+/// No variant of what it needs fits the largest of them.
+pub fn expect(spec: &SweepSpec, machine: &Inventory, agents: u32) -> Result<(), Failure> {
+    let shares = host::shares(machine, agents);
+    let fails = |need: &Resources, inventory: &Inventory| {
+        let suited = Suited::of(need, Machine { name: "", inventory });
+        failing(need, inventory, &Free::whole(inventory), suited.as_ref())
+    };
+    let fits = |inventory: &Inventory| spec.variants().iter().any(|need| fails(need, inventory).is_empty());
     // The first of the agents gets what does not divide.
-    let largest = Room {
-        cpus: whole.cpus.div_ceil(agents),
-        memory: whole.memory / u64::from(agents),
-        gpus: whole.gpus.div_ceil(u64::from(agents)),
-    };
-    let needs = Room::of(resources);
-    if needs.fit(&largest) {
-        return Ok(());
-    }
-    let (who, hint) = match (needs.fit(&whole), agents) {
+    let Some(largest) = shares.first().filter(|_| !shares.iter().any(fits)) else { return Ok(()) };
+    let (who, hint) = match (fits(machine), agents) {
         (true, _) => ("each agent", "with fewer `--agents`, each has more".to_owned()),
-        (false, 1) => ("this machine", hint(&needs, &whole)),
-        (false, _) => ("each agent", hint(&needs, &whole)),
+        (false, 1) => ("this machine", hint(spec, machine)),
+        (false, _) => ("each agent", hint(spec, machine)),
     };
-    let message = format!("no trial could ever start: one needs {needs}, and {who} has {largest}");
+    let needs: Vec<String> = spec.variants().iter().map(|need| Room::of(need).to_string()).collect();
+    let needs = needs.join(", or ");
+    let conditions: BTreeSet<Condition> = spec.variants().iter().flat_map(|need| fails(need, largest)).collect();
+    let devices = [Condition::GpuMemory, Condition::Require, Condition::Devices];
+    let besides: Vec<&str> = conditions
+        .iter()
+        .filter(|condition| devices.contains(condition))
+        .map(|condition| match condition {
+            Condition::GpuMemory => "its GPUs do not have the `gpu_memory`",
+            Condition::Require => "`require` does not hold for it",
+            _ => "none of its GPUs is all that is asked for",
+        })
+        .collect();
+    let besides = if besides.is_empty() { String::new() } else { format!(": {}", besides.join(", and ")) };
+    let message =
+        format!("no trial could ever start: one needs {needs}, and {who} has {}{besides}", Room::inventory(largest));
     Err(Failure::new(Exit::Conflict, message).hint(hint))
 }
 
-fn hint(needs: &Room, whole: &Room) -> String {
+fn hint(spec: &SweepSpec, whole: &Inventory) -> String {
     let lower = "lower `resources` in the sweep file, or with `--set`, to what this machine has";
-    if needs.gpus > whole.gpus {
-        format!("`--gpus fake:{}` pretends to have enough GPUs; or {lower}", needs.gpus)
+    let fewest = spec.variants().iter().map(|need| Room::of(need).gpus).min().unwrap_or_default();
+    if fewest > whole.gpus.len() as u64 {
+        format!("`--gpus fake:{fewest}` pretends to have enough GPUs; or {lower}")
     } else {
         lower.to_owned()
     }
@@ -102,7 +121,7 @@ struct Room {
 impl Room {
     fn of(resources: &Resources) -> Self {
         let memory = resources.memory.map_or(0, |Bytes { count }| count);
-        Self { cpus: resources.cpus, memory, gpus: resources.gpus.ceil() as u64 }
+        Self { cpus: resources.cpus, memory, gpus: u64::from(resources.gpu_parts().div_ceil(GPU_PARTS)) }
     }
 
     fn whole(agent: &v1::AgentStatus) -> Self {
@@ -144,23 +163,29 @@ impl std::fmt::Display for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heats_domain::spec::Needs;
 
     fn machine(cpus: u32, gpus: u32) -> Inventory {
         let gpus = heats_agent::inventory::detect(Some(&format!("fake:{gpus}"))).expect("reads").gpus;
         Inventory { cpus, memory: 8 << 30, gpus, ..Inventory::default() }
     }
 
+    fn sweep(resources: Resources) -> SweepSpec {
+        let spec: SweepSpec = serde_json::from_str(r#"{"command":["a"]}"#).expect("is a sweep");
+        SweepSpec { resources: Needs::One(resources), ..spec }
+    }
+
     fn refusal(resources: Resources, machine: &Inventory, agents: u32) -> String {
-        let failure = expect(&resources, machine, agents).expect_err("is refused");
+        let failure = expect(&sweep(resources), machine, agents).expect_err("is refused");
         format!("{}; hint: {}", failure.message, failure.hint.unwrap_or_default())
     }
 
     #[test]
     fn what_fits_the_largest_agent_may_wait_for_it() {
         let two = Resources { gpus: 2.0, cpus: 3, ..Resources::default() };
-        expect(&two, &machine(5, 3), 2).expect("the first has 3 processors and 2 GPUs");
+        expect(&sweep(two), &machine(5, 3), 2).expect("the first has 3 processors and 2 GPUs");
         let all = Resources { memory: "8GiB".parse().ok(), ..Resources::default() };
-        expect(&all, &machine(1, 0), 1).expect("the whole of it");
+        expect(&sweep(all), &machine(1, 0), 1).expect("the whole of it");
     }
 
     #[test]
@@ -176,5 +201,12 @@ mod tests {
         assert!(said.contains("each agent has 2 processors, 4.0 GiB, 2 GPUs; hint: with fewer `--agents`"), "{said}");
         let said = refusal(Resources { memory: "9GiB".parse().ok(), ..Resources::default() }, &machine(4, 3), 1);
         assert!(said.contains("needs 1 processor, 9.0 GiB") && !said.contains("--gpus"), "{said}");
+        let require = heats_domain::Expr::parse("labels.zone == 'a'").ok();
+        let said = refusal(Resources { require, ..Resources::default() }, &machine(4, 3), 1);
+        assert!(said.contains("3 GPUs: `require` does not hold for it;"), "{said}");
+        let half = Resources { gpu_memory: "9GiB".parse().ok(), ..gpus(0.5) };
+        let said = refusal(half, &machine(4, 3), 1);
+        assert!(said.contains("its GPUs do not have the `gpu_memory`;"), "half of 16 GiB: {said}");
+        expect(&sweep(gpus(0.25)), &machine(1, 1), 1).expect("a share of one");
     }
 }

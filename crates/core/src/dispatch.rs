@@ -1,14 +1,16 @@
-//! Which sweep gets the next free place, and on which agent. Takes a waiting trial before it makes a new one.
+//! Which trial of a sweep is next: a waiting one before a new one. Where it gets its place: see `placement`.
 //!
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
-use heats_domain::{AgentId, Grant, Inventory, Params, SweepId, SweepSpec, TrialState};
+use heats_domain::spec::Resources;
+use heats_domain::{AgentId, Grant, Params, SweepId, TrialState};
 
 use heats_search::Promotion;
 
 use crate::fact::{Fact, TrialCreated, TrialLeased, TrialResumed};
 use crate::ops::drain::settled;
 use crate::sweep::Sweep;
+use crate::trial::Trial;
 
 /// What a suggester has for the next trial of a sweep.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,34 +45,21 @@ pub trait Suggestions {
     fn offer(&mut self, sweep: &Sweep, fixed: Option<&Params>) -> Offer;
 }
 
-/// What a trial of this sweep takes of an agent that has `free` left; `None` where it does not fit.
-///
-/// Whole GPUs, those with the lowest indices first.
-pub fn fit(spec: &SweepSpec, free: &Inventory) -> Option<Grant> {
-    let need = &spec.resources;
-    let memory = need.memory.map_or(0, |m| m.count);
-    let gpus = need.gpus.ceil() as usize;
-    if free.cpus < need.cpus || free.memory < memory || free.gpus.len() < gpus {
-        return None;
-    }
-    let gpus = free.gpus.iter().take(gpus).map(|gpu| gpu.index).collect();
-    Some(Grant { cpus: need.cpus, memory, gpus, ..Grant::default() })
-}
-
 /// How long a sweep's attempts may take on average, in milliseconds, for its trials to be leased ahead.
 pub const AHEAD_MS: u64 = 1_000;
 /// How many trials must have ended before that is known.
 const AHEAD_AFTER: u32 = 2;
 
-/// Whether trials of this sweep are so short that the way to the leader and back counts: then one trial per
+/// What each trial of this sweep needs, where they are so short that the way to the leader and back counts: then one trial per
 /// running one waits at the agent already. Longer ones are better proposed late, from all that is known by
 /// then, and start where a place is free first. Agents count only processors for those that wait, so that
-/// trials which ask for memory or GPUs are never leased ahead.
-pub fn is_brisk(sweep: &Sweep) -> bool {
+/// trials which ask for anything else are never leased ahead.
+pub fn brisk(sweep: &Sweep) -> Option<&Resources> {
     let ended = sweep.counts.terminal();
-    let need = &sweep.spec.resources;
-    let only_processors = need.gpus == 0.0 && need.memory.is_none();
-    only_processors && ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS
+    let [need] = sweep.spec.variants() else { return None };
+    let only_processors = Resources { cpus: need.cpus, ..Resources::default() } == *need;
+    let is_brisk = ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS;
+    (only_processors && is_brisk).then_some(need)
 }
 
 /// Whether a trial waits for a place that is free, or takes it.
@@ -82,40 +71,104 @@ pub enum Place {
     Ahead,
 }
 
-/// The next trial of `sweep` for `agent`: a waiting one, else the one that its rule promotes, else a new one.
-///
-/// # Errors
-/// The offer that is not a configuration.
-pub fn next(
-    sweep: &Sweep,
-    agent: AgentId,
-    grant: Grant,
-    place: Place,
-    promotion: Option<Promotion>,
-    suggestions: &mut dyn Suggestions,
-) -> Result<Vec<Fact>, Offer> {
-    let ahead = place == Place::Ahead;
-    let lease =
-        |trial, attempt| Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial, attempt, agent, grant, ahead });
-    if let Some(trial) = sweep.waiting.get_min().and_then(|&number| sweep.trial(number)) {
-        return Ok(vec![lease(trial.number, trial.attempt() + 1)]);
-    }
-    if let Some((Promotion { reason, .. }, trial)) =
-        promotion.and_then(|p| sweep.trial(p.trial).map(|trial| (p, trial)))
-    {
-        let resumed = TrialResumed { sweep: sweep.id, trial: trial.number, reason };
-        return Ok(vec![Fact::TrialResumed(resumed), lease(trial.number, trial.attempt() + 1)]);
-    }
-    let fixed = sweep.queue.front();
-    match suggestions.offer(sweep, fixed) {
-        Offer::Ready { params, saw_index } => {
-            let trial = sweep.created();
-            let created =
-                TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued: fixed.is_some(), confirms: None };
-            Ok(vec![Fact::TrialCreated(created), lease(trial, 1)])
+/// How many trials of a sweep whose needs depend on the configuration may wait for a place before no other is proposed: those
+/// behind them may fit where they do not.
+const LOOK: usize = 16;
+
+/// A place for a trial.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// On which agent.
+    pub agent: AgentId,
+    /// What it gets of it.
+    pub grant: Grant,
+    /// Whether it gets that at once.
+    pub place: Place,
+}
+
+/// A trial that may get a place next.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Next {
+    /// It waits.
+    Waiting(u32),
+    /// It holds at a rung, and its rule lets it go on.
+    Promoted(Promotion),
+    /// It is to be created.
+    New {
+        /// Its configuration.
+        params: Params,
+        /// The log index up to which the searcher had seen the history.
+        saw_index: u64,
+    },
+}
+
+impl Next {
+    /// The next trial: a waiting one, else the one that the sweep's rule promotes, else a new one.
+    ///
+    /// # Errors
+    /// The offer that is not a configuration.
+    pub fn of(sweep: &Sweep, promotion: Option<Promotion>, suggestions: &mut dyn Suggestions) -> Result<Self, Offer> {
+        match Self::there(sweep, promotion).into_iter().next() {
+            Some(next) => Ok(next),
+            None => Self::new(sweep, suggestions),
         }
-        other => Err(other),
     }
+
+    /// The trials that are there already and may get a place, in the order in which they should; the first few of them.
+    pub fn there(sweep: &Sweep, promotion: Option<Promotion>) -> Vec<Self> {
+        sweep.waiting.iter().take(LOOK).copied().map(Self::Waiting).chain(promotion.map(Self::Promoted)).collect()
+    }
+
+    /// A new trial.
+    ///
+    /// # Errors
+    /// As [`Next::of`].
+    pub fn new(sweep: &Sweep, suggestions: &mut dyn Suggestions) -> Result<Self, Offer> {
+        match suggestions.offer(sweep, sweep.queue.front()) {
+            Offer::Ready { params, saw_index } => Ok(Self::New { params, saw_index }),
+            other => Err(other),
+        }
+    }
+
+    /// Its configuration.
+    pub fn params<'a>(&'a self, sweep: &'a Sweep) -> Option<&'a Params> {
+        match self {
+            Self::Waiting(number) => sweep.params(sweep.trial(*number)?),
+            Self::Promoted(promotion) => sweep.params(sweep.trial(promotion.trial)?),
+            Self::New { params, saw_index: _ } => Some(params),
+        }
+    }
+
+    /// It gets this seat, or waits for one.
+    pub fn facts(self, sweep: &Sweep, seat: Option<Seat>) -> Vec<Fact> {
+        let (number, before) = match self {
+            Self::Waiting(number) => (number, None),
+            Self::Promoted(Promotion { trial, reason }) => {
+                (trial, Some(Fact::TrialResumed(TrialResumed { sweep: sweep.id, trial, reason })))
+            }
+            Self::New { params, saw_index } => {
+                let (trial, enqueued) = (sweep.created(), !sweep.queue.is_empty());
+                let created = TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued, confirms: None };
+                (trial, Some(Fact::TrialCreated(created)))
+            }
+        };
+        let attempt = sweep.trial(number).map_or(0, Trial::attempt) + 1;
+        let leased = seat.map(|Seat { agent, grant, place }| {
+            let ahead = place == Place::Ahead;
+            Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial: number, attempt, agent, grant, ahead })
+        });
+        before.into_iter().chain(leased).collect()
+    }
+}
+
+/// Whether a sweep whose needs depend on the configuration may propose another trial although there are some without a place.
+pub fn may_propose(sweep: &Sweep) -> bool {
+    sweep.may_create() && sweep.waiting.len() < LOOK
+}
+
+/// A trial that no variant of the sweep's `resources` is for cannot be run; the facts, after those that make it wait.
+pub fn without_variant(sweep: &Sweep, trial: u32) -> Fact {
+    settled(sweep, trial, TrialState::Infeasible, "no variant of `resources` is for its configuration")
 }
 
 /// The oldest enqueued point becomes a trial that cannot be run: it counts, and it never gets an agent.

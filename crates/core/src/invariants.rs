@@ -3,7 +3,10 @@
 //! Checked in debug builds after every fact (for what the fact touched), and as a whole by the model
 //! tests, the simulation and the failover tests on the survivors' state.
 
-use heats_domain::{AgentId, Inventory, TrialState};
+use std::collections::BTreeMap;
+
+use heats_domain::resources::GPU_PARTS;
+use heats_domain::{AgentId, Grant, Inventory, TrialState};
 
 use crate::state::{Lease, State};
 use crate::sweep::{Ledger, Sweep};
@@ -144,7 +147,7 @@ fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
         if let Some(end) = attempt.end {
             sum.attempt_ms += end.ran_ms;
             sum.cpu_ms += end.cpu_ms;
-            sum.gpu_ms += end.ran_ms * attempt.grant.gpus.len() as u64;
+            sum.gpu_ms += attempt.grant.gpu_ms(end.ran_ms);
         }
         sum
     });
@@ -170,11 +173,14 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
     let held = state.leases.get(&agent);
     let leases = || held.into_iter().flat_map(imbl::OrdMap::values).filter(|lease| !lease.ahead);
     let place = || agent.to_string();
-    let mut leased_gpus: Vec<u32> = leases().flat_map(|l| l.grant.gpus.iter().copied()).collect();
-    let count = leased_gpus.len();
-    leased_gpus.sort_unstable();
-    leased_gpus.dedup();
-    violation(found, leased_gpus.len() == count, "A1", "no GPU is leased twice", place);
+    let mut leased_parts: BTreeMap<u32, u32> = BTreeMap::new();
+    for Grant { gpus, gpu_parts, .. } in leases().map(|lease| &lease.grant) {
+        for index in gpus {
+            *leased_parts.entry(*index).or_default() += if *gpu_parts == 0 { GPU_PARTS } else { *gpu_parts };
+        }
+    }
+    let within = leased_parts.values().all(|parts| *parts <= GPU_PARTS);
+    violation(found, within, "A1", "no more of a GPU is leased than the whole of it", place);
     // An agent may come back with less than it has leases for; they run on, and no more of it is given.
     let since = state.agents.get(&agent).map_or(0, |record| record.at_ms);
     let given: Vec<&Lease> = held
@@ -194,12 +200,14 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
         });
         violation(found, since.count() == 0, "A3", "nothing is leased to an agent that is drained", place);
     }
-    let Inventory { cpus, memory, gpus, .. } = &attached.inventory;
+    let Inventory { cpus, memory, gpus, disk, labels: _, facts: _ } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
     let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);
+    let disk_within = leases().map(|l| u128::from(l.grant.disk)).sum::<u128>() <= u128::from(*disk);
     let within = |lease: &&Lease| {
         (cpus_within || lease.grant.cpus == 0)
             && (memory_within || lease.grant.memory == 0)
+            && (disk_within || lease.grant.disk == 0)
             && lease.grant.gpus.iter().all(|index| gpus.iter().any(|gpu| gpu.index == *index))
     };
     let what = "the resources leased on an agent never exceed its inventory";

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Grant, Inventory, Metrics, Params, SweepId, TokenId, TrialState};
+use heats_domain::{AgentId, Grant, Metrics, Params, SweepId, TokenId, TrialState};
 use heats_search::{Promotion, Stopper};
 
-use crate::dispatch::{self, Offer, Place, Suggestions};
+use crate::dispatch::{self, Next, Offer, Place, Seat, Suggestions};
 use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
@@ -22,6 +22,8 @@ use crate::ops::drain::{self, Running};
 use crate::ops::restore;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
+use crate::placement::places::Cursors;
+use crate::placement::{self, Free, Places};
 use crate::refusal::Refusal;
 use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
@@ -107,8 +109,8 @@ pub struct Leading {
     attached: BTreeSet<AgentId>,
     /// Those of them that say that they can start nothing now.
     unable: BTreeSet<AgentId>,
-    /// Those that may be given something, with what no lease holds.
-    free: BTreeMap<AgentId, Inventory>,
+    /// Those that may be given something.
+    places: Places,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
 }
@@ -133,7 +135,7 @@ impl Leading {
             active,
             attached: BTreeSet::new(),
             unable: BTreeSet::new(),
-            free: BTreeMap::new(),
+            places: Places::default(),
             vacated: BTreeSet::new(),
         }
     }
@@ -235,10 +237,10 @@ impl Leading {
     /// Whether the agent may be given something may have changed.
     fn reconsider(&mut self, agent: AgentId) {
         let drained = self.draft.drains.contains_key(&agent);
-        if self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained {
-            self.free.insert(agent, self.draft.free(agent));
-        } else {
-            self.free.remove(&agent);
+        let is_open = self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained;
+        match self.draft.agent(agent).filter(|_| is_open) {
+            Some(attached) => self.places.open(attached.clone(), self.draft.free(agent)),
+            None => self.places.close(agent),
         }
     }
 
@@ -262,23 +264,60 @@ impl Leading {
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         let mut queue: BTreeSet<(usize, SweepId)> =
             self.active().filter(|s| self.is_hungry(s)).map(|s| dispatch::turn(s)).collect();
-        // Places only fill up during a call: where a sweep did not fit, it need not look again.
-        let mut from: BTreeMap<SweepId, AgentId> = BTreeMap::new();
+        // Places only fill up during a call.
+        let mut cursors = Cursors::default();
         while let Some((_, id)) = queue.pop_first() {
             let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| self.is_hungry(s)) else { continue };
-            let first = from.get(&id).copied().unwrap_or(AgentId { bits: 0 });
-            let mut places = self.free.range(first..);
-            let place = places.find_map(|(agent, free)| Some((*agent, dispatch::fit(&sweep.spec, free)?)));
             // A sweep that fits nowhere now leaves the rest to the others.
-            let Some((agent, grant)) = place else { continue };
-            from.insert(id, agent);
-            if self.lease(id, agent, grant, Place::Free, suggestions)?
-                && let Some(sweep) = self.draft.sweeps.get(&id)
-            {
+            let depends = sweep.spec.variants().iter().any(|need| need.when.is_some());
+            let may_go_on = if depends {
+                self.place_by_configuration(id, &mut cursors, suggestions)?
+            } else if let Some((agent, grant)) = self.places.find(sweep, None, &mut cursors) {
+                self.lease(id, Seat { agent, grant, place: Place::Free }, suggestions)?
+            } else {
+                false
+            };
+            if may_go_on && let Some(sweep) = self.draft.sweeps.get(&id) {
                 queue.insert(dispatch::turn(sweep));
             }
         }
         Ok(())
+    }
+
+    /// Gives a place to a trial of a sweep whose needs depend on the configuration: to the first of those that are there which
+    /// fits somewhere. Else the next one is created, and waits where it fits nowhere. Whether the sweep may have another one.
+    fn place_by_configuration(
+        &mut self,
+        id: SweepId,
+        cursors: &mut Cursors,
+        suggestions: &mut dyn Suggestions,
+    ) -> Result<bool, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
+        let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
+        for next in Next::there(sweep, self.promotion(sweep)) {
+            if let Some(found) = self.places.find(sweep, next.params(sweep), cursors) {
+                self.record_all(next.facts(sweep, Some(seat(found))))?;
+                return Ok(true);
+            }
+        }
+        // With all places taken, it is better proposed late.
+        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, cursors).is_none() {
+            return Ok(false);
+        }
+        let next = match Next::new(sweep, suggestions) {
+            Ok(next) => next,
+            Err(offer) => return self.without_offer(id, offer),
+        };
+        let found = self.places.find(sweep, next.params(sweep), cursors);
+        let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
+        let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
+        let number = sweep.created();
+        let mut facts = next.facts(sweep, found.map(seat));
+        if stranded {
+            facts.push(dispatch::without_variant(sweep, number));
+        }
+        self.record_all(facts)?;
+        Ok(true)
     }
 
     /// Leases trials of sweeps whose trials are short ahead of their places, one for each attempt that runs at
@@ -288,13 +327,15 @@ impl Leading {
     /// # Errors
     /// See [`TurnError`].
     pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
-        let fits_nowhere = |sweep: &Sweep| self.free.values().all(|free| dispatch::fit(&sweep.spec, free).is_none());
-        let brisk = |sweep: &Arc<Sweep>| self.is_hungry(sweep) && dispatch::is_brisk(sweep) && fits_nowhere(sweep);
+        let brisk = |sweep: &Arc<Sweep>| {
+            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep));
+            need.is_some_and(|need| !self.places.have_room_for(need))
+        };
         let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
-        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.free.keys().copied().collect() };
+        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
         for agent in agents {
             while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
-                if !self.lease(id, agent, grant, Place::Ahead, suggestions)? {
+                if !self.lease(id, Seat { agent, grant, place: Place::Ahead }, suggestions)? {
                     sweeps.retain(|&other| other != id);
                 }
             }
@@ -311,46 +352,49 @@ impl Leading {
         }
         let whole = &self.draft.agent(agent)?.inventory;
         let hungry = sweeps.iter().filter_map(|id| self.draft.sweeps.get(id)).filter(|s| self.is_hungry(s));
-        let fitting = hungry.filter_map(|s| Some((dispatch::turn(s), dispatch::fit(&s.spec, whole)?)));
+        let free = Free::whole(whole);
+        let fitting = hungry
+            .filter_map(|s| Some((dispatch::turn(s), placement::grant(dispatch::brisk(s)?, whole, &free, None)?)));
         fitting.min_by_key(|(turn, _)| *turn).map(|((_, id), grant)| (id, grant))
     }
 
     /// Leases the next trial of a sweep; whether the sweep may have another one.
-    fn lease(
-        &mut self,
-        id: SweepId,
-        agent: AgentId,
-        grant: Grant,
-        place: Place,
-        suggestions: &mut dyn Suggestions,
-    ) -> Result<bool, TurnError> {
+    fn lease(&mut self, id: SweepId, seat: Seat, suggestions: &mut dyn Suggestions) -> Result<bool, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        match dispatch::next(sweep, agent, grant, place, self.promotion(sweep), suggestions) {
-            Ok(facts) => {
-                self.record_all(facts)?;
+        match Next::of(sweep, self.promotion(sweep), suggestions) {
+            Ok(next) => {
+                self.record_all(next.facts(sweep, Some(seat)))?;
                 Ok(true)
             }
-            Err(Offer::Exhausted) => {
+            Err(offer) => self.without_offer(id, offer),
+        }
+    }
+
+    /// What follows from it that a sweep has no configuration to offer; whether it may have another one.
+    fn without_offer(&mut self, id: SweepId, offer: Offer) -> Result<bool, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
+        match offer {
+            Offer::Exhausted => {
                 let proposed = sweep.proposed;
                 let why = format!("every configuration of the space was tried, {proposed} in all");
                 self.propose_no_more(id, proposed, why)
             }
-            Err(Offer::Enough { why }) => {
+            Offer::Enough { why } => {
                 let proposed = sweep.proposed;
                 self.propose_no_more(id, proposed, why)
             }
             // A point that a user asked for, and that no configuration can hold, is that trial's own end.
-            Err(Offer::Infeasible { .. }) if !sweep.queue.is_empty() => {
+            Offer::Infeasible { .. } if !sweep.queue.is_empty() => {
                 self.record_all(dispatch::reject(sweep))?;
                 Ok(true)
             }
-            Err(Offer::Infeasible { draws }) => {
+            Offer::Infeasible { draws } => {
                 let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
                 let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
                 self.record_all(facts)?;
                 Ok(false)
             }
-            Err(Offer::Later | Offer::Ready { .. }) => Ok(false),
+            Offer::Later | Offer::Ready { .. } => Ok(false),
         }
     }
 
@@ -434,6 +478,7 @@ impl Leading {
             Fact::SweepEnded(fact) => {
                 self.active.remove(&fact.sweep);
                 self.stoppers.remove(&fact.sweep);
+                self.places.forget(fact.sweep);
             }
             Fact::TrialLeased(fact) => self.recount(fact.agent),
             Fact::AttemptEnded(_) => {
@@ -505,9 +550,7 @@ impl Leading {
     }
 
     fn recount(&mut self, agent: AgentId) {
-        if let Some(free) = self.free.get_mut(&agent) {
-            *free = self.draft.free(agent);
-        }
+        self.places.set(agent, || self.draft.free(agent));
     }
 
     /// Makes the sweep's stopper by folding its history, where this leader has none yet.

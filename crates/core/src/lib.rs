@@ -11,6 +11,7 @@ pub mod history;
 pub mod invariants;
 pub mod leading;
 pub mod ops;
+pub mod placement;
 pub mod prior;
 pub mod refusal;
 pub mod state;

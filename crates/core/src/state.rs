@@ -15,6 +15,7 @@ use crate::fact::{
     TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialResumed, TrialSettled, TrialSpared,
     TrialStarted,
 };
+use crate::placement::Free;
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::token::Token;
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
@@ -311,12 +312,12 @@ impl State {
     }
 
     /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
-    pub fn free(&self, agent: AgentId) -> Inventory {
-        let mut free = self.agent(agent).map(|a| a.inventory.clone()).unwrap_or_default();
+    pub fn free(&self, agent: AgentId) -> Free {
+        let nothing = Inventory::default();
+        let inventory = self.agent(agent).map_or(&nothing, |attached| &attached.inventory);
+        let mut free = Free::whole(inventory);
         for lease in self.leases.get(&agent).into_iter().flat_map(OrdMap::values).filter(|lease| !lease.ahead) {
-            free.cpus = free.cpus.saturating_sub(lease.grant.cpus);
-            free.memory = free.memory.saturating_sub(lease.grant.memory);
-            free.gpus.retain(|gpu| !lease.grant.gpus.contains(&gpu.index));
+            free.take(inventory, &lease.grant);
         }
         free
     }
@@ -593,11 +594,11 @@ impl Sweep {
         let trial = self.touch(fact.trial)?;
         let attempt = live_attempt(trial, fact.attempt)?;
         attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms: fact.ran_ms, cpu_ms: fact.cpu_ms });
-        let gpus = attempt.grant.gpus.len() as u64;
+        let gpu_ms = attempt.grant.gpu_ms(fact.ran_ms);
         self.live.remove(&fact.trial);
         self.ledger.attempt_ms += fact.ran_ms;
         self.ledger.cpu_ms += fact.cpu_ms;
-        self.ledger.gpu_ms += fact.ran_ms * gpus;
+        self.ledger.gpu_ms += gpu_ms;
         Ok(())
     }
 

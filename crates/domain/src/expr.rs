@@ -206,10 +206,15 @@ impl Expr {
     /// [`EvalError::Missing`] when it needs a parameter without a value, [`EvalError::Undefined`] when
     /// types do not fit, arithmetic overflows, or the result is not a truth value.
     pub fn holds(&self, params: &Params) -> Result<bool, EvalError> {
+        self.holds_where(|name| params.get(name).map(cel_value))
+    }
+
+    /// Whether it holds where names stand for what `value` says.
+    pub(crate) fn holds_where(&self, value: impl Fn(&str) -> Option<cel::Value>) -> Result<bool, EvalError> {
         let mut context = cel::Context::with_env(Arc::clone(&STANDARD));
         for name in self.mentions.iter() {
-            if let Some(value) = params.get(name) {
-                context.add_variable_from_value(name, cel_value(value));
+            if let Some(value) = value(name) {
+                context.add_variable_from_value(name, value);
             }
         }
         let undefined = |why: String| EvalError::Undefined { source_text: self.source.to_string(), why };

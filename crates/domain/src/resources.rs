@@ -29,6 +29,15 @@ pub struct Gpu {
     pub slice: String,
 }
 
+impl Gpu {
+    /// What people call the model: the first word of its name with a digit in it (`H100` of `NVIDIA H100 80GB HBM3`, `A100` of
+    /// `NVIDIA A100-SXM4-40GB`), or all of it where there is none.
+    pub fn short_name(&self) -> &str {
+        let words = || self.model.split([' ', '-']);
+        words().find(|word| word.contains(|c: char| c.is_ascii_digit())).unwrap_or(&self.model)
+    }
+}
+
 /// Everything that an agent offers.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Inventory {
@@ -75,4 +84,47 @@ pub struct Grant {
     #[prost(uint32, tag = "5")]
     #[serde(default)]
     pub gpu_parts: u32,
+}
+
+impl Grant {
+    /// The GPUs that it holds, in hundredths of one.
+    pub fn gpu_hundredths(&self) -> u64 {
+        match self.gpu_parts {
+            0 => self.gpus.len() as u64 * u64::from(GPU_PARTS),
+            parts => u64::from(parts),
+        }
+    }
+
+    /// The GPU time that it stands for when it is held for `ms`, in milliseconds of one GPU.
+    pub fn gpu_ms(&self, ms: u64) -> u64 {
+        ms.saturating_mul(self.gpu_hundredths()) / u64::from(GPU_PARTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_called_by_the_word_that_people_call_it_by() {
+        let short = |model: &str| Gpu { model: model.into(), ..Gpu::default() }.short_name().to_owned();
+        for (model, name) in [
+            ("NVIDIA H100 80GB HBM3", "H100"),
+            ("NVIDIA A100-SXM4-40GB", "A100"),
+            ("Tesla T4", "T4"),
+            ("NVIDIA GeForce RTX 4090", "4090"),
+            ("AMD Instinct MI300X", "MI300X"),
+            ("H100", "H100"),
+            ("fake", "fake"),
+        ] {
+            assert_eq!(short(model), name);
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_share_is_its_part_of_the_device() {
+        let whole = Grant { gpus: vec![0, 3], ..Grant::default() };
+        let share = Grant { gpus: vec![1], gpu_parts: 25, ..Grant::default() };
+        assert_eq!((whole.gpu_ms(1_000), share.gpu_ms(1_000), Grant::default().gpu_ms(1_000)), (2_000, 250, 0));
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::resources::GPU_PARTS;
 use crate::units::{Bytes, Span};
 use crate::{Direction, Domain, Expr, Parameter, Params, Space, Value};
 
@@ -54,9 +55,9 @@ pub struct SweepSpec {
     /// How much the sweep may use.
     #[serde(default)]
     pub budget: Budget,
-    /// What one trial needs of a machine.
+    /// What one trial needs of a machine, or several such needs in order of preference.
     #[serde(default)]
-    pub resources: Resources,
+    pub resources: Needs,
     /// How a trial's process is treated.
     #[serde(default)]
     pub run: Run,
@@ -367,20 +368,49 @@ impl Default for Plateau {
 
 /// What one trial needs of a machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Needs {
+    /// The same for every trial.
+    One(Resources),
+    /// Variants, the preferred first: a trial takes the first for which there is a place, of those whose `when` holds for its
+    /// configuration.
+    Several(Vec<Resources>),
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self::One(Resources::default())
+    }
+}
+
+/// What one trial needs of a machine.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
-    /// GPUs.
+    /// A CEL condition over the parameters: this variant is for configurations for which it holds, and for all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
+    /// GPUs: a whole number, or below 1 a share of one device, to 0.01.
     #[serde(default)]
     pub gpus: f64,
+    /// Device memory that each of these GPUs has at least; of a shared device, that the share of its memory is at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<Bytes>,
     /// Processors.
     #[serde(default = "one")]
     pub cpus: u32,
     /// Memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
-    /// A CEL condition over an agent's facts.
+    /// Disk that the trial may fill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require: Option<String>,
+    pub disk: Option<Bytes>,
+    /// A CEL condition over a machine and each GPU that is taken of it: `gpu.name in ["A100", "H100"] && labels.zone == "a"`.
+    /// There are `gpu.name`, `gpu.model`, `gpu.memory`, `gpu.slice`, `cpus`, `memory`, `disk`, `agent.name`, `labels.NAME` and
+    /// `facts.NAME`; sizes are in bytes, and all are what the machine has, not what is free. What a machine does not say makes
+    /// no condition true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Expr>,
     /// Machines that one trial spans.
     #[serde(default = "one")]
     pub nodes: u32,
@@ -388,7 +418,24 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { gpus: 0.0, cpus: 1, memory: None, require: None, nodes: 1 }
+        Self { when: None, gpus: 0.0, gpu_memory: None, cpus: 1, memory: None, disk: None, require: None, nodes: 1 }
+    }
+}
+
+impl Resources {
+    /// The GPUs in hundredths of one, see [`GPU_PARTS`].
+    pub fn gpu_parts(&self) -> u32 {
+        (self.gpus * f64::from(GPU_PARTS)).round() as u32
+    }
+
+    /// Whether this variant is for the configuration. A condition that cannot be computed for it does not hold.
+    pub fn is_for(&self, params: &Params) -> bool {
+        self.when.as_ref().is_none_or(|when| when.holds(params) == Ok(true))
+    }
+
+    /// Whether it is a share of a device that others may have shares of.
+    pub fn shares_a_gpu(&self) -> bool {
+        (1..GPU_PARTS).contains(&self.gpu_parts())
     }
 }
 
@@ -477,6 +524,14 @@ impl SweepSpec {
     /// The first objective, where there is one.
     pub fn objective(&self) -> Option<&Objective> {
         self.objectives().first()
+    }
+
+    /// What a trial needs of a machine: the variants, the preferred first. Never empty in a sweep that was checked.
+    pub fn variants(&self) -> &[Resources] {
+        match &self.resources {
+            Needs::One(need) => std::slice::from_ref(need),
+            Needs::Several(list) => list,
+        }
     }
 
     /// The search space, each parameter after those that its condition mentions. A parameter whose

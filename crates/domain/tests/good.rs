@@ -81,3 +81,13 @@ fn a_constant_may_be_any_scalar() {
         [Value::Int(1), Value::Float(1.0), Value::Str("1".into()), Value::Bool(true), Value::Str("yes".into())]
     );
 }
+
+#[test]
+fn variants_of_resources_are_read_in_their_order() {
+    let spec = good("resources.yaml");
+    let [big, small] = spec.variants() else { panic!("{:?}", spec.resources) };
+    let width = |width: i64| [("width", Value::Int(width))].into_iter().collect();
+    assert_eq!((big.gpu_parts(), big.is_for(&width(257)), big.is_for(&width(256))), (100, true, false));
+    assert_eq!((small.gpu_parts(), small.shares_a_gpu(), small.is_for(&width(257))), (25, true, true));
+    assert_eq!(small.disk.map(|disk| disk.count), Some(50 << 30));
+}

@@ -7,7 +7,7 @@ use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::submit::Submit;
 use heats_core::{Fact, Leading, Op, Refusal, State, Sweep, history};
-use heats_domain::spec::{Resources, Run};
+use heats_domain::spec::{Needs, Run};
 use heats_domain::{AgentId, Inventory, Metrics, Params, StopReason, SweepId, SweepSpec};
 
 use crate::{SimError, Suggester};
@@ -90,7 +90,7 @@ impl Dialogue {
         let objective = spec.objective().ok_or(DialogueError::Unranked)?;
         let metric = objective.metric().to_owned();
         let mut spec = spec.clone();
-        (spec.resources, spec.run) = (Resources::default(), Run { retries: 0, ..Run::default() });
+        (spec.resources, spec.run) = (Needs::default(), Run { retries: 0, ..Run::default() });
         let empty = String::new();
         let (leading, suggester) = (Leading::new(1, 0, State::default()), Suggester::default());
         let mut dialogue = Self { leading, suggester, metric, open: BTreeMap::new() };

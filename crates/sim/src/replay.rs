@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use heats_core::ops::attempts::End;
 use heats_core::{Fact, Sweep};
-use heats_domain::resources::Gpu;
-use heats_domain::spec::{IntSpec, Objectives, ParameterSpec, Resources, Search, SpaceSpec};
+use heats_domain::resources::{GPU_PARTS, Gpu};
+use heats_domain::spec::{IntSpec, Needs, Objectives, ParameterSpec, Resources, Search, SpaceSpec};
 use heats_domain::{FailureKind, Inventory, Metrics, StopReason, SweepSpec, TrialState};
 
 use crate::{Running, SimConfig, SimError, SimReport, Step, Workload, simulate};
@@ -106,8 +106,10 @@ pub struct Stop {
 /// # Errors
 /// As [`simulate`].
 pub fn replay(spec: &SweepSpec, seed: u64, trials: &[Recorded], agents: u32) -> Result<Replayed, SimError> {
-    let config = SimConfig { agents, inventory: place(&spec.resources), ..SimConfig::default() };
-    let report = simulate(&dealt(spec, seed, trials.len()), &mut Tape { trials, resumed: BTreeMap::new() }, config)?;
+    let spec = dealt(spec, seed, trials.len());
+    let inventory = spec.variants().first().map(place).unwrap_or_default();
+    let config = SimConfig { agents, inventory, ..SimConfig::default() };
+    let report = simulate(&spec, &mut Tape { trials, resumed: BTreeMap::new() }, config)?;
     let (found_ms, stops) = (found_ms(&report.sweep), stops(&report.sweep));
     // It came to an end of its own that is not the recorded one.
     let goes_on = |now: TrialState, then: TrialState| {
@@ -128,6 +130,9 @@ fn dealt(spec: &SweepSpec, seed: u64, recorded: usize) -> SweepSpec {
     spec.constraints = Vec::new();
     spec.search = Search { algorithm: "grid".to_owned(), seed: Some(seed), ..Search::default() };
     spec.budget.trials = Some(spec.budget.trials.map_or(count, |trials| trials.min(count)));
+    // Each agent is made for what a trial takes of it; of other machines nothing is asked. Its GPUs count for the budget.
+    let gpus = spec.variants().first().map_or(0.0, |need| need.gpus);
+    spec.resources = Needs::One(Resources { gpus, ..Resources::default() });
     // What the rule says is what is asked, of every trial.
     spec.early_stop.audit = None;
     // Of other leaders than the recorded ones there are no fresh runs.
@@ -139,14 +144,8 @@ fn dealt(spec: &SweepSpec, seed: u64, recorded: usize) -> SweepSpec {
 
 /// What one trial takes, and so what an agent has.
 fn place(resources: &Resources) -> Inventory {
-    let gpu = |index| Gpu { index, ..Gpu::default() };
-    let gpus = (0..resources.gpus.ceil() as u32).map(gpu).collect();
-    Inventory {
-        cpus: resources.cpus,
-        memory: resources.memory.map_or(0, |memory| memory.count),
-        gpus,
-        ..Inventory::default()
-    }
+    let gpus = (0..resources.gpu_parts().div_ceil(GPU_PARTS)).map(|index| Gpu { index, ..Gpu::default() }).collect();
+    Inventory { cpus: resources.cpus, gpus, ..Inventory::default() }
 }
 
 fn found_ms(sweep: &Sweep) -> Option<u64> {

@@ -120,7 +120,8 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued, "confirms": f.confirms})
         }
         Fact::TrialLeased(f) => {
-            json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus, "ahead": f.ahead})
+            json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
+                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead})
         }
         Fact::TrialStarted(f) => json!({"environment": f.environment}),
         Fact::TrialReported(f) => {

@@ -1,5 +1,7 @@
 //! What users see of the state, as messages.
 
+use std::collections::BTreeSet;
+
 use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::front::Extent;
 use heats_core::trial::{Attempt, Trial};
@@ -202,11 +204,17 @@ pub fn agent(state: &State, agent: AgentId) -> Option<v1::AgentStatus> {
     let attached = state.agent(agent)?;
     let held = state.leases.get(&agent);
     let mut sum = Grant::default();
+    // A device that several have shares of is held once.
+    let mut shared: BTreeSet<u32> = BTreeSet::new();
     // What was leased ahead takes nothing yet.
     for lease in held.into_iter().flat_map(|held| held.values()).filter(|lease| !lease.ahead) {
         sum.cpus += lease.grant.cpus;
         sum.memory += lease.grant.memory;
-        sum.gpus.extend(&lease.grant.gpus);
+        sum.gpus.extend(lease.grant.gpus.iter().filter(|index| !shared.contains(index)));
+        if lease.grant.gpu_parts > 0 {
+            shared.extend(&lease.grant.gpus);
+        }
+        sum.disk += lease.grant.disk;
     }
     let drain = state.drain(agent).map(|(drain, at_ms)| {
         let (reason, by) = (drain.reason.clone(), drain.by.clone());

@@ -58,7 +58,7 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     // Nobody else will bring a larger machine.
     let offered = heats_agent::inventory::detect(machine.gpus.as_deref());
     let offered = offered.map_err(|error| Failure::usage(error.to_string()))?;
-    room::expect(&loaded.spec.resources, &offered, machine.agents)?;
+    room::expect(&loaded.spec, &offered, machine.agents)?;
     let mut signals = Signals::listen()?;
     let (tell, told) = mpsc::unbounded_channel();
     let options = HostOptions {

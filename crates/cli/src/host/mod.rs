@@ -11,7 +11,7 @@ mod start;
 
 pub use renewals::Renewals;
 pub use signals::Signals;
-pub use start::{Host, HostOptions, Listen};
+pub use start::{Host, HostOptions, Listen, shares};
 
 /// The hidden first argument that makes this program the supervisor of one trial.
 pub const SHIM: &str = "__shim";

@@ -145,7 +145,7 @@ async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Fai
 }
 
 /// The machine divided among `count` agents: nothing is offered twice, and each has a processor at least.
-fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
+pub fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
     let Inventory { cpus, memory, gpus, disk, labels, facts } = whole;
     (0..count)
         .map(|number| Inventory {

@@ -305,7 +305,7 @@ environment: { environment_variables: ["OMP_NUM_THREADS=1"], image: "determineda
         assert_eq!((&stop.params["min"], &stop.params["max"], &stop.params["eta"]), (&1.into(), &64.into(), &4.into()));
         assert_eq!(spec.run.retries, 3);
         assert_eq!(spec.run.env.get("OMP_NUM_THREADS").map(String::as_str), Some("1"));
-        assert_eq!(spec.resources.gpus, 2.0);
+        assert_eq!(spec.variants()[0].gpus, 2.0);
         for word in ["data", "resource_pool", "image", "Determined's API"] {
             assert!(imported.warnings.iter().any(|warning| warning.contains(word)), "{word}: {:?}", imported.warnings);
         }

@@ -416,8 +416,8 @@ spec:
             ["python3", "/opt/mnist/mnist.py", "--epochs=1", "--lr=${lr}", "--layers", "${num_layers}"]
         );
         assert_eq!(spec.run.env.get("OMP_NUM_THREADS").map(String::as_str), Some("2"));
-        assert_eq!((spec.resources.gpus, spec.resources.cpus), (1.0, 1));
-        assert_eq!(spec.resources.memory.map(|memory| memory.count), Some(4 << 30));
+        assert_eq!((spec.variants()[0].gpus, spec.variants()[0].cpus), (1.0, 1));
+        assert_eq!(spec.variants()[0].memory.map(|memory| memory.count), Some(4 << 30));
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn write_ledger(out: &mut dyn Write, sweep: &v1::Sweep, spec: Option<&SweepSpec>
     }
     if steps_saved > 0 {
         let saved = words::count(steps_saved, &resource);
-        let gpus = spec.map_or(0.0, |spec| spec.resources.gpus);
+        let gpus = spec.as_ref().and_then(|spec| spec.variants().first()).map_or(0.0, |need| need.gpus);
         let time = match gpus > 0.0 {
             true => format!("{} GPU-hours", words::short(gpus * ms_saved as f64 / 3_600_000.0)),
             false => words::duration(ms_saved),

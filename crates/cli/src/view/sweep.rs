@@ -91,7 +91,7 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
     let objective =
         spec.as_ref().map(SweepSpec::objectives).and_then(|all| if let [one] = all { Some(one) } else { None });
     // What early stopping saved, at as many GPUs as a trial has.
-    let gpus = spec.as_ref().map(|spec| spec.resources.gpus).filter(|gpus| *gpus > 0.0);
+    let gpus = spec.as_ref().and_then(|spec| spec.variants().first()).map(|need| need.gpus).filter(|gpus| *gpus > 0.0);
     let stopped_by: Vec<Value> = sweep
         .stopped_by
         .iter()

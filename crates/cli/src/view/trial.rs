@@ -114,6 +114,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .with("cpus", grant.cpus)
         .with("memory", grant.memory)
         .with("gpus", grant.gpus)
+        .with("gpu_parts", grant.gpu_parts)
+        .with("disk", grant.disk)
         .time("leased_at", *leased_ms)
         .time("started_at", *started_ms)
         .time("ended_at", *ended_ms)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::types::Names;
 use super::{Context, types};
 use crate::Expr;
 use crate::document::{Fault, Path, did_you_mean};
@@ -17,7 +18,7 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             faults.push(within_name(fault, when, name).hint("a condition mentions other parameters"));
         }
         faults.extend(strangers(context, when, &at));
-        faults.extend(types::check(when, &context.space, &at));
+        faults.extend(types::check(when, Names::Parameters(&context.space), &at));
     }
     faults.extend(circles(context));
     faults
@@ -31,16 +32,21 @@ pub fn strangers(context: &Context<'_>, expr: &Expr, at: &Path) -> Vec<Fault> {
         let fault = Fault::new(at.clone(), format!("`{stranger}` is not a parameter"));
         within_name(fault, expr, stranger).maybe_hint(did_you_mean(stranger, names.iter().copied()))
     });
-    let functions = expr.unknown_functions().into_iter().map(|function| {
+    parameters.chain(unknown_functions(expr, at)).collect()
+}
+
+/// The functions that an expression calls and that CEL does not have.
+pub fn unknown_functions(expr: &Expr, at: &Path) -> Vec<Fault> {
+    let fault = |function: String| {
         let fault = Fault::new(at.clone(), format!("`{function}` is not a function of CEL"));
         within_name(fault, expr, &function)
             .hint("there are `size`, `int`, `double`, `string`, `min`, `max`, `contains`, `startsWith` and `endsWith`")
-    });
-    parameters.chain(functions).collect()
+    };
+    expr.unknown_functions().into_iter().map(fault).collect()
 }
 
 /// Points at the first place where `name` stands as a word of its own.
-fn within_name(fault: Fault, expr: &Expr, name: &str) -> Fault {
+pub fn within_name(fault: Fault, expr: &Expr, name: &str) -> Fault {
     let source = expr.source();
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let found = source.match_indices(name).find(|(at, _)| {

@@ -1,6 +1,7 @@
 //! Constraints: they mention parameters that exist, and their types fit. Whether configurations satisfy
 //! them is found by drawing some: see `draws`.
 
+use super::types::Names;
 use super::{Context, conditions, types};
 use crate::document::{Fault, Path};
 
@@ -10,7 +11,7 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
     for (i, constraint) in context.spec.constraints.iter().enumerate() {
         let at = Path::from("constraints").index(i);
         faults.extend(conditions::strangers(context, constraint, &at));
-        faults.extend(types::check(constraint, &context.space, &at));
+        faults.extend(types::check(constraint, Names::Parameters(&context.space), &at));
     }
     faults
 }

@@ -33,24 +33,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
             "containers are not supported yet",
             "write `env: { python: requirements.txt }` or `env: { prefix: FOLDER }`",
         ),
-        (
-            spec.resources.nodes > 1,
-            "resources.nodes",
-            "trials that span several machines are not supported yet",
-            "write `nodes: 1`",
-        ),
-        (
-            spec.resources.require.is_some(),
-            "resources.require",
-            "conditions on the machine are not supported yet",
-            "remove `require`; `gpus`, `cpus` and `memory` are honoured",
-        ),
-        (
-            spec.resources.gpus > 0.0 && spec.resources.gpus.fract() != 0.0,
-            "resources.gpus",
-            "shares of a GPU are not supported yet",
-            "write a whole number",
-        ),
         (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
     ];
     later

@@ -1,4 +1,4 @@
-//! Budgets, resources and the treatment of processes: numbers that contradict each other or mean nothing.
+//! Budgets and the treatment of processes: numbers that contradict each other or mean nothing.
 
 use super::{Context, number};
 use crate::document::{Fault, Path};
@@ -13,7 +13,6 @@ const MOST_RETRIES: u32 = 1_000;
 /// What is wrong with the limits.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let mut faults = budget(context);
-    faults.extend(resources(context));
     faults.extend(run(context));
     faults
 }
@@ -77,31 +76,6 @@ fn budget(context: &Context<'_>) -> Vec<Fault> {
     if let Some(hours) = budget.gpu_hours.filter(|hours| *hours <= 0.0) {
         let message = format!("a budget of {} GPU-hours runs nothing", number(hours));
         faults.push(Fault::new("budget.gpu_hours", message).hint("write more than 0, or remove the key"));
-    }
-    faults
-}
-
-fn resources(context: &Context<'_>) -> Vec<Fault> {
-    let resources = &context.spec.resources;
-    let mut faults = Vec::new();
-    if resources.gpus < 0.0 {
-        let message = format!("a trial cannot use {} GPUs", number(resources.gpus));
-        faults.push(Fault::new("resources.gpus", message).hint("write 0 or more"));
-    } else if resources.gpus > 1024.0 {
-        let message = format!("no machine has {} GPUs", number(resources.gpus));
-        faults.push(Fault::new("resources.gpus", message).hint("write what one trial needs, not the whole sweep"));
-    }
-    for (count, key) in [(resources.cpus, "cpus"), (resources.nodes, "nodes")] {
-        if count == 0 {
-            let at = Path::from("resources").key(key);
-            faults.push(Fault::new(at, format!("a trial cannot run on 0 {key}")).hint("write at least 1"));
-        }
-    }
-    if resources.memory.is_some_and(|memory| memory.count == 0) {
-        faults.push(
-            Fault::new("resources.memory", "a trial cannot run in no memory")
-                .hint("write for example 4GiB, or remove the key"),
-        );
     }
     faults
 }

@@ -14,6 +14,7 @@ mod limits;
 mod names;
 mod objective;
 mod places;
+mod resources;
 mod sizes;
 mod space;
 mod types;
@@ -36,7 +37,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         return oversized;
     }
     let context = Context::new(spec, absent);
-    let rules: [fn(&Context<'_>) -> Vec<Fault>; 12] = [
+    let rules: [fn(&Context<'_>) -> Vec<Fault>; 13] = [
         later::check,
         names::check,
         command::check,
@@ -49,6 +50,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         from::check,
         objective::check,
         limits::check,
+        resources::check,
     ];
     rules.iter().flat_map(|rule| rule(&context)).collect()
 }

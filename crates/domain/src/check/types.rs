@@ -41,9 +41,18 @@ impl Type {
     }
 }
 
-/// What is surely wrong with `expr`, which stands at `at`, over the parameters of `space`.
-pub fn check(expr: &Expr, space: &Space, at: &Path) -> Vec<Fault> {
-    let mut walk = Walk { expr, space, at, faults: Vec::new() };
+/// What the names of an expression stand for.
+#[derive(Clone, Copy)]
+pub enum Names<'a> {
+    /// Parameters of a space.
+    Parameters(&'a Space),
+    /// What is known of a machine, see [`crate::Machine`].
+    Machine,
+}
+
+/// What is surely wrong with `expr`, which stands at `at`, where its names are `names`.
+pub fn check(expr: &Expr, names: Names<'_>, at: &Path) -> Vec<Fault> {
+    let mut walk = Walk { expr, names, at, faults: Vec::new() };
     let kind = walk.infer(expr.program().expression());
     if let Some(kind) = kind.filter(|kind| *kind != Type::Bool && walk.faults.is_empty()) {
         let message = format!("`{}` is {}, not a condition", expr.source(), kind.name());
@@ -54,7 +63,7 @@ pub fn check(expr: &Expr, space: &Space, at: &Path) -> Vec<Fault> {
 
 struct Walk<'a> {
     expr: &'a Expr,
-    space: &'a Space,
+    names: Names<'a>,
     at: &'a Path,
     faults: Vec<Fault>,
 }
@@ -64,7 +73,13 @@ impl Walk<'_> {
     fn infer(&mut self, node: &IdedExpr) -> Option<Type> {
         match &node.expr {
             Ast::Literal(literal) => literal_type(literal),
-            Ast::Ident(name) => self.parameter(name),
+            Ast::Ident(name) => self.named(name),
+            Ast::Select(select) if select.test => Some(Type::Bool),
+            Ast::Select(select) => match (self.names, &select.operand.expr, select.field.as_str()) {
+                (Names::Machine, Ast::Ident(gpu), "memory") if gpu == "gpu" => Some(Type::Int),
+                (Names::Machine, Ast::Ident(_), _) => Some(Type::Str),
+                (Names::Machine | Names::Parameters(_), ..) => None,
+            },
             Ast::Call(call) => self.call(call, node),
             Ast::List(list) => {
                 list.elements.iter().for_each(|element| {
@@ -72,12 +87,16 @@ impl Walk<'_> {
                 });
                 None
             }
-            Ast::Unspecified | Ast::Comprehension(_) | Ast::Map(_) | Ast::Select(_) | Ast::Struct(_) => None,
+            Ast::Unspecified | Ast::Comprehension(_) | Ast::Map(_) | Ast::Struct(_) => None,
         }
     }
 
-    fn parameter(&self, name: &str) -> Option<Type> {
-        match &self.space.get(name)?.domain {
+    fn named(&self, name: &str) -> Option<Type> {
+        let space = match self.names {
+            Names::Parameters(space) => space,
+            Names::Machine => return ["cpus", "memory", "disk"].contains(&name).then_some(Type::Int),
+        };
+        match &space.get(name)?.domain {
             Domain::Float { .. } => Some(Type::Float),
             Domain::Int { .. } => Some(Type::Int),
             Domain::Const(value) => Some(Type::of(value)),
@@ -221,7 +240,8 @@ impl Walk<'_> {
         let (Ast::Ident(name), Ast::Literal(LiteralValue::String(text))) = (&parameter.expr, &literal.expr) else {
             return;
         };
-        let Some(parameter) = self.space.get(name) else { return };
+        let Names::Parameters(space) = self.names else { return };
+        let Some(parameter) = space.get(name) else { return };
         let values = match &parameter.domain {
             Domain::Choice(values) => values.as_slice(),
             Domain::Const(value) => std::slice::from_ref(value),
@@ -265,6 +285,10 @@ impl Walk<'_> {
     fn shown(&self, node: &IdedExpr) -> String {
         match &node.expr {
             Ast::Ident(name) => format!("`{name}`"),
+            Ast::Select(select) => match &select.operand.expr {
+                Ast::Ident(name) => format!("`{name}.{}`", select.field),
+                _ => "one side".into(),
+            },
             Ast::Literal(LiteralValue::Int(number)) => format!("`{}`", number.inner()),
             Ast::Literal(LiteralValue::Double(number)) => format!("`{:?}`", number.inner()),
             Ast::Literal(LiteralValue::String(text)) => format!("\"{}\"", text.inner()),
@@ -276,7 +300,6 @@ impl Walk<'_> {
             | Ast::Comprehension(_)
             | Ast::List(_)
             | Ast::Map(_)
-            | Ast::Select(_)
             | Ast::Struct(_) => "one side".into(),
         }
     }
