@@ -133,6 +133,31 @@ fn without_gpus_to_give_away_a_trial_sees_what_its_user_sees() {
 }
 
 #[test]
+fn what_an_agent_offers_is_shown_with_its_labels_and_what_it_found_out() {
+    let workspace = workspace(1);
+    let dev = workspace.dev(&[]);
+    let settings = workspace.ok(&["config", "show", "-o", "csv"]).stdout;
+    let address = settings.lines().find_map(|line| line.strip_prefix("address,")).expect("dev's");
+    let offer = ["--gpus", "fake:2,H100,80GiB", "--label", "rack=b3"];
+    let start = ["agent", "start", "--name", "big", "--data", "big", "--address", address];
+    let agent = workspace.start(&[&start[..], &offer].concat());
+    agent.wait_line("2 GPUs");
+    let shown = eventually("the agent", || {
+        let shown = workspace.run(&["agent", "show", "big"]);
+        shown.stdout.contains("gpus      0 of 2 held").then_some(shown)
+    });
+    for line in
+        ["    1 H100, 80.0 GiB\n", "  labels    rack=b3\n", "  arch      ", "  kernel    ", "  os        linux\n"]
+    {
+        assert!(shown.stdout.contains(line), "`{line}` in {shown}");
+    }
+    agent.interrupt();
+    agent.finish().expect(0);
+    dev.interrupt();
+    dev.finish().expect(130);
+}
+
+#[test]
 fn a_run_that_asks_for_more_gpus_than_there_are_is_refused_with_what_there_is() {
     let workspace = workspace(1);
     let before = workspace.listing();

@@ -20,7 +20,9 @@ use crate::disk::Disk;
 use crate::env::Environments;
 use crate::event::OnEvent;
 use crate::forkserver::ForkServer;
+use crate::gpus::Gpus;
 use crate::held::{Order, Outbox};
+use crate::inventory::GpuSource;
 use crate::journal::{Journal, JournalError};
 use crate::key::Key;
 use crate::lineage::Lineage;
@@ -50,9 +52,8 @@ pub struct AgentConfig {
     pub join: Option<JoinToken>,
     /// What the agent offers: see [`crate::inventory::detect`].
     pub inventory: Inventory,
-    /// Whether trials are told which GPUs they may use, and those without any that it is none: where this agent, or
-    /// another on the machine, offers some.
-    pub owns_gpus: bool,
+    /// The machine's GPUs, those included that another agent on it offers: a trial is told which of them it may use.
+    pub gpus: Arc<dyn GpuSource>,
     /// The program that runs [`crate::forkserver::main`], and its first arguments: `heats __shim`.
     pub shim: Vec<OsString>,
     /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
@@ -160,7 +161,7 @@ impl Agent {
             python,
             heats_bin: config.heats_bin,
             shims: Arc::new(shims),
-            owns_gpus: config.owns_gpus,
+            gpus: Gpus::look(config.gpus).await,
             slots: Slots::new(inventory.cpus),
             outbox,
             journal,

@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::env::Environments;
 use crate::folders::Folders;
 use crate::forkserver::ForkServer;
+use crate::gpus::Gpus;
 use crate::held::{Held, Outbox};
 use crate::journal::Journal;
 use crate::key::Key;
@@ -33,8 +34,8 @@ pub struct Context {
     pub heats_bin: Option<PathBuf>,
     /// What attempts are supervised by.
     pub shims: Arc<ForkServer>,
-    /// Whether trials are told which GPUs they may use.
-    pub owns_gpus: bool,
+    /// The machine's GPUs.
+    pub gpus: Gpus,
     /// The processors that trials run on.
     pub slots: Slots,
     /// The disk that all of it is on.

@@ -4,7 +4,7 @@
 //! Looks at what is free, and keeps nothing free itself: what trials that run already make of a full disk is
 //! their own matter.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use heats_wire::v1;
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use crate::event::{AgentEvent, OnEvent};
 
 /// What must be free before an attempt begins: a coordinator that keeps its log on the same disk needs half of it
 /// for the log's next file.
-const ROOM: u64 = 32 << 20;
+pub const ROOM: u64 = 32 << 20;
 /// With less than this, whoever writes is likely to have been refused: a write takes what there is first.
 const NOTHING: u64 = 1 << 20;
 
@@ -85,13 +85,18 @@ impl Disk {
         self.space().map_or(u64::MAX, |(free, _)| free)
     }
 
-    /// Bytes that are free, and bytes in all.
     fn space(&self) -> Option<(u64, u64)> {
-        let disk = rustix::fs::statvfs(&self.folder).ok()?;
-        let no_more_files = disk.f_files > 0 && disk.f_favail == 0;
-        let free = if no_more_files { 0 } else { disk.f_bavail.saturating_mul(disk.f_frsize) };
-        Some((free, disk.f_blocks.saturating_mul(disk.f_frsize)))
+        space(&self.folder)
     }
+}
+
+/// Bytes that are free on the disk of `folder`, and bytes in all; `None` where nothing is known, as of a folder that is
+/// not there.
+pub fn space(folder: &Path) -> Option<(u64, u64)> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let no_more_files = disk.f_files > 0 && disk.f_favail == 0;
+    let free = if no_more_files { 0 } else { disk.f_bavail.saturating_mul(disk.f_frsize) };
+    Some((free, disk.f_blocks.saturating_mul(disk.f_frsize)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use heats_wire::v1;
 use crate::attempt::{AttemptDir, Launch, Record};
 use crate::checkpoints::{self, Checkpoint};
 use crate::env::Environment;
+use crate::gpus::Gpus;
 use crate::key::Key;
 use crate::paths::Paths;
 
@@ -134,12 +135,8 @@ impl Order {
         for (name, value) in &self.spec.run.env {
             set(name, value.clone());
         }
-        if house.owns_gpus {
-            // Empty where none is granted: a trial that asked for no GPU must not take one that another leases.
-            // Where nobody offers a GPU the variables stay as they are.
-            let gpus = joined_by(",", self.grant.gpus.iter().map(u32::to_string));
-            set("CUDA_VISIBLE_DEVICES", gpus.clone());
-            set("ROCR_VISIBLE_DEVICES", gpus);
+        for (name, list) in house.gpus.visible(&self.grant.gpus).into_iter().flatten() {
+            set(name, list);
         }
         // A list that nobody changed is the agent's own: see `common`.
         for (name, folder) in lists(house.python, house.bin) {
@@ -184,8 +181,8 @@ pub struct House<'a> {
     pub python: &'a Path,
     /// The program `heats`, where the agent knows it.
     pub bin: Option<&'a Path>,
-    /// Whether the agent, or another on its machine, offers GPUs, so that it says which of them a trial sees.
-    pub owns_gpus: bool,
+    /// The machine's GPUs.
+    pub gpus: &'a Gpus,
 }
 
 /// `lr` becomes `HEATS_PARAM_LR`, `model.width` becomes `HEATS_PARAM_MODEL_WIDTH`.
@@ -213,16 +210,14 @@ fn lists<'a>(python: &'a Path, bin: Option<&'a Path>) -> impl Iterator<Item = (&
 /// Adds a folder to a list of folders, last: what was found before is found as before.
 fn appended(list: Option<&str>, folder: &Path) -> String {
     let before = list.filter(|list| !list.is_empty()).map(str::to_owned);
-    joined_by(":", before.into_iter().chain([folder.display().to_string()]))
-}
-
-fn joined_by(between: &str, parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(between)
+    before.into_iter().chain([folder.display().to_string()]).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpus::testing;
+    use crate::inventory::Maker;
     use heats_domain::{SweepId, TrialId, Value};
 
     fn order(attempt: u32) -> Order {
@@ -247,14 +242,15 @@ mod tests {
         Order::of(key, run).expect("reads")
     }
 
-    fn record(order: &Order, root: &Path, owns_gpus: bool) -> Record {
+    fn record(order: &Order, root: &Path, gpus: u32) -> Record {
         let paths = Paths::new(root, "agent").expect("makes");
+        let gpus = testing::gpus((0..gpus).map(|index| testing::device(index, Maker::Fake, "")).collect());
         let house = House {
             paths: &paths,
             socket: Path::new("/s/1.sock"),
             python: Path::new("/python"),
             bin: Some(Path::new("/opt/heats/bin/heats")),
-            owns_gpus,
+            gpus: &gpus,
         };
         order.record(&house, &Environment::default()).expect("fills in").0
     }
@@ -262,7 +258,7 @@ mod tests {
     #[test]
     fn a_trial_is_given_what_the_protocol_promises() {
         let root = tempfile::tempdir().expect("a folder");
-        let Record { launch, timeout_ms, objective, .. } = record(&order(1), root.path(), true);
+        let Record { launch, timeout_ms, objective, .. } = record(&order(1), root.path(), 4);
         assert_eq!(launch.argv, ["python", "t.py", "--lr=1e-5", "--net.kind=a b", "7"]);
         assert_eq!(launch.cwd, Path::new("/base/src"));
         assert_eq!((timeout_ms, objective.as_deref()), (Some(2000), Some("loss")));
@@ -285,7 +281,7 @@ mod tests {
         let common = common(Path::new("/python"), Some(Path::new("/opt/heats/bin/heats")));
         assert!(common["PATH"].ends_with(":/opt/heats/bin") && common["PYTHONPATH"].ends_with("/python"));
         assert!(!launch.env.contains_key("HEATS_RESUME_FROM"));
-        assert!(!record(&order(1), root.path(), false).launch.env.contains_key("CUDA_VISIBLE_DEVICES"));
+        assert!(!record(&order(1), root.path(), 0).launch.env.contains_key("CUDA_VISIBLE_DEVICES"));
     }
 
     #[test]
@@ -296,7 +292,7 @@ mod tests {
         for step in [3, 4, 5] {
             std::fs::create_dir_all(checkpoints.join(format!("step-{step}"))).expect("creates");
         }
-        let env = record(&second, root.path(), false).launch.env;
+        let env = record(&second, root.path(), 0).launch.env;
         assert_eq!(env["HEATS_RESUME_STEP"], "4");
         assert_eq!(env["HEATS_RESUME_FROM"], checkpoints.join("step-4").display().to_string());
     }

@@ -23,6 +23,7 @@ mod event;
 mod executors;
 mod folders;
 pub mod forkserver;
+mod gpus;
 mod held;
 pub mod inventory;
 mod journal;

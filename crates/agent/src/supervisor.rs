@@ -113,7 +113,7 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         socket: &socket,
         python: &context.python,
         bin: context.heats_bin.as_deref(),
-        owns_gpus: context.owns_gpus,
+        gpus: &context.gpus,
     };
     let (record, params) = order.record(&house, &environment).map_err(|error| failed(error.to_string()))?;
     let (dir, made) = (held.dir.clone(), record.clone());

@@ -163,10 +163,12 @@ impl std::fmt::Display for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heats_domain::resources::Gpu;
     use heats_domain::spec::Needs;
 
     fn machine(cpus: u32, gpus: u32) -> Inventory {
-        let gpus = heats_agent::inventory::detect(Some(&format!("fake:{gpus}"))).expect("reads").gpus;
+        let gpu = |index| Gpu { index, model: "fake".into(), memory: 16 << 30, ..Gpu::default() };
+        let gpus = (0..gpus).map(gpu).collect();
         Inventory { cpus, memory: 8 << 30, gpus, ..Inventory::default() }
     }
 

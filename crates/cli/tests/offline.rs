@@ -38,6 +38,8 @@ impl World {
             "HEATS_PATIENCE",
             "HEATS_DATA_DIR",
             "HEATS_API_SOCK",
+            "HEATS_GPUS",
+            "HEATS_LABELS",
             "HEATS_PARAMS_FILE",
             "HEATS_BENCH_DATA",
         ] {
@@ -207,6 +209,26 @@ fn another_tools_file_becomes_a_sweep_file_with_warnings() {
     let output = world.heats(&["init", "--from", "wandb", "wandb.yaml", ".", "--force"]).ends_with(0);
     assert!(output.err.contains("warning: `project: p` has no counterpart"), "{}", output.err);
     world.heats(&["check", "sweep.yaml"]).ends_with(0);
+}
+
+#[test]
+fn hwdetect_shows_what_an_agent_would_offer_and_writes_nothing() {
+    let world = World::new();
+    let before = world.files();
+    let args = ["agent", "hwdetect", "--gpus", "fake:2,H100,80GiB", "--cpus", "3", "--label", "rack=b3"];
+    let shown = world.heats(&args).ends_with(0).out;
+    for line in ["cpus      3\n", "gpus      2\n", "    1 H100, 80.0 GiB\n", "labels    rack=b3\n", "kernel    "] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let json = world.heats(&[&args[..], &["-o", "json"]].concat()).ends_with(0).json();
+    assert_eq!((&json["schema"], &json["hardware"]["labels"]["rack"]), (&"heats.hardware/v1".into(), &"b3".into()));
+    let gpu = &json["hardware"]["gpus"][1];
+    assert_eq!((&gpu["memory"], &gpu["offered"]), (&(80_u64 << 30).into(), &true.into()), "{gpu}");
+    assert!(json["hardware"]["memory"].as_u64() > Some(0) && json["hardware"]["disk"].as_u64() > Some(0), "{json}");
+    assert_eq!(world.heats(&["agent", "hwdetect", "--gpus", "none", "-o", "value:gpu_count"]).ends_with(0).out, "0\n");
+    let refused = world.heats(&["agent", "hwdetect", "--label", "rack"]).ends_with(2);
+    assert!(refused.err.contains("`rack` is not `key=value`"), "{}", refused.err);
+    assert_eq!(world.files(), before);
 }
 
 #[test]

@@ -138,6 +138,8 @@ impl Workspace {
             .args(args)
             .current_dir(self.path())
             .env("NO_COLOR", "1")
+            // Tests are the same on a machine that has some.
+            .env("HEATS_GPUS", "none")
             // The user's own contexts are none of a test's business.
             .env("XDG_CONFIG_HOME", self.file("config"))
             .env(MARK, &self.mark)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use heats_agent::inventory::Gpus;
 use heats_agent::{AgentConfig, OnEvent};
 use heats_domain::{Grant, Inventory, Params, SweepId, Value};
 use heats_wire::LINEAGE_KEY;
@@ -326,7 +327,7 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         name: "here".into(),
         coordinators: vec![fake.address.to_string()],
         inventory: Inventory { cpus: 2, memory: 1 << 30, gpus: Vec::new(), ..Inventory::default() },
-        owns_gpus: false,
+        gpus: Gpus::None.source(),
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],
         heats_bin: None,
         orphan_ttl: None,

@@ -1,8 +1,10 @@
 //! `heats agent`
 
 mod drain;
+mod hwdetect;
 pub mod show;
 
+use heats_agent::inventory::Hardware;
 use heats_agent::{JoinToken, Shutdown};
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -10,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::agent::{self, AgentOptions};
-use crate::host::{Renewals, Signals, folder, log};
+use crate::host::{HardwareArgs, Renewals, Signals, detect, folder, log};
 use crate::output::{Column, Fields, Kind, Listing};
 use crate::{hints, live, view, words};
 
@@ -19,6 +21,8 @@ use crate::{hints, live, view, words};
 pub enum AgentCommand {
     /// Offer this machine to a cluster until told to stop; running trials outlive the agent
     Start(StartArgs),
+    /// Show what of this machine would be offered, and what not and why
+    Hwdetect(hwdetect::Args),
     /// List the agents that are or were attached
     Ls(LsArgs),
     /// Show an agent: what it offers, what it holds, since when, and whether it can start anything
@@ -35,12 +39,8 @@ pub struct StartArgs {
     /// The agent's name, for people [default: the machine's]
     #[arg(long, value_name = "NAME", env = "HEATS_AGENT_NAME")]
     name: Option<String>,
-    /// How many processors to offer [default: all that this process may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    cpus: Option<u32>,
-    /// GPUs to pretend to have: fake:4
-    #[arg(long, value_name = "fake:N")]
-    gpus: Option<String>,
+    #[command(flatten)]
+    hardware: HardwareArgs,
     /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
     #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
     join: Option<String>,
@@ -60,6 +60,7 @@ pub struct LsArgs {
 pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
     match command {
         AgentCommand::Start(args) => Context::serve(start(context, args)),
+        AgentCommand::Hwdetect(args) => hwdetect::run(context, args),
         AgentCommand::Ls(args) => context.block_on(ls(context, args)),
         AgentCommand::Show(args) => context.block_on(show::run(context, args)),
         AgentCommand::Drain(args) => context.block_on(drain::run(context, args)),
@@ -68,10 +69,8 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
 }
 
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
-    let StartArgs { name, cpus, gpus, join, stop_trials } = args;
-    let mut inventory =
-        heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
-    inventory.cpus = cpus.unwrap_or(inventory.cpus);
+    let StartArgs { name, hardware, join, stop_trials } = args;
+    let Hardware { inventory, devices: _, trouble, source } = detect(&context.settings, hardware)?;
     // A variable that is set to nothing is not set.
     let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
         Ok(join) => join,
@@ -83,7 +82,10 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
     let security = context.settings.credentials()?.security;
     let (tell, mut told) = mpsc::unbounded_channel();
     let coordinators = context.settings.addresses();
-    let offered = words::count(u64::from(inventory.cpus), "processor");
+    let offered = view::offered(&inventory);
+    if let Some(trouble) = trouble {
+        hints::warn(&trouble);
+    }
     let options = AgentOptions {
         data_dir: data_dir.clone(),
         number: 0,
@@ -91,8 +93,8 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         coordinators: coordinators.clone(),
         security,
         join,
-        owns_gpus: !inventory.gpus.is_empty(),
         inventory,
+        gpus: source,
     };
     let agent = agent::start(options, tell).await?;
     let mut renewals = Renewals::listen(agent.security())?;

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::host::{Host, HostOptions, Listen, Signals};
 use crate::settings::ADDRESS;
-use crate::{hints, live, words};
+use crate::{hints, live, view};
 
 /// See [`run`].
 #[derive(clap::Args, Debug)]
@@ -34,19 +34,14 @@ async fn serve(context: &Context, args: &Args) -> Outcome {
         data_dir: context.settings.data_dir(),
         listen: Listen::At(*listen),
         agents: machine.agents,
-        gpus: machine.gpus.clone(),
+        hardware: machine.detect(context)?,
     };
     let host = Host::start(options, tell).await?;
-    let inventory = host.inventory();
-    let gpus = match inventory.gpus.len() {
-        0 => String::new(),
-        number => format!(", {}", words::count(number as u64, "GPU")),
-    };
     hints::note(&format!(
-        "listening on {}, data in {}; {}{gpus} for trials; Ctrl-C stops",
+        "listening on {}, data in {}; {} for trials; Ctrl-C stops",
         host.address(),
         host.data_dir().display(),
-        words::count(u64::from(inventory.cpus), "processor"),
+        view::offered(host.inventory()),
     ));
     hints::next(&[
         ("heats submit FILE".to_owned(), "in another shell here: hand in a sweep"),

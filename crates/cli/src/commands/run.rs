@@ -5,13 +5,14 @@ mod choose;
 use std::path::PathBuf;
 
 use futures::StreamExt;
+use heats_agent::inventory::Hardware;
 use heats_client::Client;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 
 use crate::context::{Context, OutputArg};
 use crate::exit::{self, Exit, Failure, Outcome};
-use crate::host::{Host, HostOptions, Listen, Signals};
+use crate::host::{HardwareArgs, Host, HostOptions, Listen, Signals, detect};
 use crate::sweepfile::{self, Loaded, Overrides};
 use crate::{hints, live, room, view, words};
 
@@ -40,9 +41,20 @@ pub struct Machine {
     /// How many agents share the machine
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub agents: u32,
-    /// GPUs to pretend to have, to try out a sweep that asks for some: fake:4
-    #[arg(long, value_name = "fake:N")]
+    /// GPUs to offer: auto (those that the machine has), none, or pretended ones, to try out a sweep that asks for some:
+    /// fake:4 [default: auto]
+    #[arg(long, value_name = "GPUS")]
     pub gpus: Option<String>,
+}
+
+impl Machine {
+    /// Looks at it.
+    ///
+    /// # Errors
+    /// A flag or setting that cannot be read.
+    pub fn detect(&self, context: &Context) -> Result<Hardware, Failure> {
+        detect(&context.settings, &HardwareArgs { gpus: self.gpus.clone(), ..HardwareArgs::default() })
+    }
 }
 
 /// Runs a sweep to its end on this machine. The same command again goes on where it was interrupted.
@@ -56,16 +68,20 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     let Args { file, overrides: _, new, machine, output } = args;
     let printer = context.printer(output)?;
     // Nobody else will bring a larger machine.
-    let offered = heats_agent::inventory::detect(machine.gpus.as_deref());
-    let offered = offered.map_err(|error| Failure::usage(error.to_string()))?;
-    room::expect(&loaded.spec, &offered, machine.agents)?;
+    let hardware = machine.detect(context)?;
+    room::expect(&loaded.spec, &hardware.inventory, machine.agents)?;
+    let gpus = hardware.inventory.gpus.len() as u64;
+    if gpus > 0 && loaded.spec.variants().iter().all(|need| need.gpus == 0.0) {
+        let has = words::count(gpus, "GPU");
+        hints::note(&format!("this machine has {has}, and the sweep asks for none: `resources: {{ gpus: 1 }}` does"));
+    }
     let mut signals = Signals::listen()?;
     let (tell, told) = mpsc::unbounded_channel();
     let options = HostOptions {
         data_dir: context.settings.data_dir(),
         listen: Listen::Anywhere,
         agents: machine.agents,
-        gpus: machine.gpus.clone(),
+        hardware,
     };
     let host = Host::start(options, tell).await?;
     let client = host.client()?;

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use heats_agent::inventory::GpuSource;
 use heats_agent::{AdmitError, Agent, AgentConfig, AgentEvent, JoinToken, OnEvent, Shutdown, StartError};
 use heats_domain::Inventory;
 use heats_tls::Security;
@@ -33,8 +35,8 @@ pub struct AgentOptions {
     pub join: Option<JoinToken>,
     /// What it offers.
     pub inventory: Inventory,
-    /// Whether somebody on this machine offers GPUs.
-    pub owns_gpus: bool,
+    /// The machine's GPUs.
+    pub gpus: Arc<dyn GpuSource>,
 }
 
 /// Starts it; what it tells goes to `events`.
@@ -42,7 +44,7 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, owns_gpus } = options;
+    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, gpus } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -56,7 +58,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         security,
         join,
         inventory,
-        owns_gpus,
+        gpus,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
         heats_bin: Some(program),
         orphan_ttl: Some(heats_agent::ORPHAN_TTL),

@@ -4,11 +4,13 @@
 pub mod agent;
 pub mod coordinator;
 pub mod folder;
+mod hardware;
 pub mod log;
 mod renewals;
 mod signals;
 mod start;
 
+pub use hardware::{HardwareArgs, detect};
 pub use renewals::Renewals;
 pub use signals::Signals;
 pub use start::{Host, HostOptions, Listen, shares};

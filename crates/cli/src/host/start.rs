@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use heats_agent::inventory::Hardware;
 use heats_agent::{Agent, AgentEvent};
 use heats_client::Client;
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
@@ -34,8 +35,8 @@ pub struct HostOptions {
     pub listen: Listen,
     /// How many agents share the machine.
     pub agents: u32,
-    /// Which GPUs they offer together: `fake:4`.
-    pub gpus: Option<String>,
+    /// What they offer together.
+    pub hardware: Hardware,
 }
 
 /// A coordinator and its agents, running.
@@ -52,9 +53,8 @@ impl Host {
     /// # Errors
     /// The data directory is in use or damaged, or the address is taken.
     pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
-        let HostOptions { data_dir, listen, agents: count, gpus } = options;
-        let inventory =
-            heats_agent::inventory::detect(gpus.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+        let HostOptions { data_dir, listen, agents: count, hardware } = options;
+        let Hardware { inventory, source, .. } = hardware;
         let data_dir = folder::make(&data_dir)?;
         log::to_file(&data_dir);
         let coordinator = coordinator(&data_dir, listen).await?;
@@ -72,7 +72,7 @@ impl Host {
                 security: Security::PlainText,
                 join: None,
                 inventory: share,
-                owns_gpus: !host.inventory.gpus.is_empty(),
+                gpus: source.clone(),
             };
             match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),
@@ -162,11 +162,12 @@ pub fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heats_domain::resources::Gpu;
 
     #[test]
     fn agents_share_the_machine_and_offer_nothing_twice() {
-        let whole = heats_agent::inventory::detect(Some("fake:5")).expect("reads");
-        let whole = Inventory { cpus: 7, memory: 1 << 30, ..whole };
+        let gpus = (0..5).map(|index| Gpu { index, ..Gpu::default() }).collect();
+        let whole = Inventory { cpus: 7, memory: 1 << 30, gpus, ..Inventory::default() };
         let shares = shares(&whole, 3);
         assert_eq!(shares.iter().map(|share| share.cpus).collect::<Vec<_>>(), [3, 2, 2]);
         let mut gpus: Vec<u32> = shares.iter().flat_map(|share| share.gpus.iter().map(|gpu| gpu.index)).collect();

@@ -15,12 +15,19 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// The value of `key`; a list's elements with commas between.
+    /// The value of `key`; a list's elements, or a table's pairs, with commas between.
     pub(super) fn get(&self, key: Key) -> Option<String> {
         match self.table.get(key.name())? {
             Value::String(text) if key.is_file() => Some(self.place(text)),
             Value::String(text) => Some(text.clone()),
             Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+            Value::Table(table) => {
+                let pair = |(key, value): (&String, &Value)| match value {
+                    Value::String(text) => format!("{key}={text}"),
+                    other => format!("{key}={other}"),
+                };
+                Some(table.iter().map(pair).collect::<Vec<_>>().join(","))
+            }
             other => Some(other.to_string()),
         }
     }

@@ -6,9 +6,12 @@ mod live;
 mod trust;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use heats_agent::inventory::{self, Gpus};
 
 use crate::exit::Failure;
 use crate::output::Format;
@@ -44,11 +47,15 @@ pub enum Key {
     Token,
     /// The file that holds one.
     TokenFile,
+    /// Which GPUs are offered.
+    Gpus,
+    /// What this machine's agents say of it.
+    Labels,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Address,
         Self::Patience,
         Self::Output,
@@ -59,6 +66,8 @@ impl Key {
         Self::Private,
         Self::Token,
         Self::TokenFile,
+        Self::Gpus,
+        Self::Labels,
     ];
 
     /// Its name in files.
@@ -74,6 +83,8 @@ impl Key {
             Self::Private => "key",
             Self::Token => "token",
             Self::TokenFile => "token_file",
+            Self::Gpus => "gpus",
+            Self::Labels => "labels",
         }
     }
 
@@ -90,6 +101,8 @@ impl Key {
             Self::Private => "HEATS_KEY",
             Self::Token => "HEATS_TOKEN",
             Self::TokenFile => "HEATS_TOKEN_FILE",
+            Self::Gpus => "HEATS_GPUS",
+            Self::Labels => "HEATS_LABELS",
         }
     }
 
@@ -100,7 +113,8 @@ impl Key {
             Self::Output => "table",
             Self::Color => "auto",
             Self::DataDir => FOLDER,
-            Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile => "",
+            Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile | Self::Labels => "",
+            Self::Gpus => "auto",
         }
     }
 
@@ -109,6 +123,7 @@ impl Key {
         match self {
             Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
+            Self::Gpus | Self::Labels => false,
         }
     }
 }
@@ -207,8 +222,8 @@ impl Settings {
             let flag = match key {
                 Key::Address => flags.address.clone().map(|value| (value, "--address")),
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
-                // `-o` belongs to the commands that print something: see `Context::printer`.
-                Key::Output => None,
+                // Their flags belong to single commands: see `Context::printer` and `host::detect`.
+                Key::Output | Key::Gpus | Key::Labels => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
@@ -305,6 +320,30 @@ impl Settings {
         }
     }
 
+    /// Which GPUs are offered: what `flag` says, where it says something.
+    ///
+    /// # Errors
+    /// A text that names none.
+    pub fn gpus(&self, flag: Option<&str>) -> Result<Gpus, Failure> {
+        let setting = self.get(Key::Gpus);
+        let read = |text: &str| text.parse().map_err(|error| Failure::usage(format!("{error}")));
+        match flag {
+            Some(text) => read(text),
+            None => read(&setting.value).map_err(|failure| failure.hint(format!("it comes from {}", setting.origin))),
+        }
+    }
+
+    /// What this machine's agents say of it.
+    ///
+    /// # Errors
+    /// A text that is no list of `key=value`.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let setting = self.get(Key::Labels);
+        let words = setting.value.split(',').filter(|word| !word.trim().is_empty());
+        inventory::labels::read(words)
+            .map_err(|error| Failure::usage(error.to_string()).hint(format!("it comes from {}", setting.origin)))
+    }
+
     /// Where `run` and `dev` keep everything.
     pub fn data_dir(&self) -> PathBuf {
         PathBuf::from(&self.get(Key::DataDir).value)
@@ -373,6 +412,25 @@ mod tests {
         let gone = Live { address: "127.0.0.1:9".into(), pid: 0x3fff_ffff, tls: false };
         gone.write(&root.path().join("work/.heats")).expect("writes");
         assert_eq!(address(&Flags::default(), &world(root.path(), &[])).1, Origin::Default);
+    }
+
+    #[test]
+    fn labels_are_a_table_of_a_file_or_a_list() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(root.path().join("work/deep")).expect("a folder");
+        write(&root.path().join("etc/a.toml"), "gpus = 'none'\n[labels]\nrack = 'b3'\nslot = 4\n");
+        let labels = |variables: &[(&str, &str)]| {
+            Settings::read(&Flags::default(), &world(root.path(), variables)).expect("reads").labels()
+        };
+        let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(labels(&[]).expect("reads"), pairs(&[("rack", "b3"), ("slot", "4")]));
+        assert_eq!(labels(&[("HEATS_LABELS", "rack=b4")]).expect("reads"), pairs(&[("rack", "b4")]));
+        let failure = labels(&[("HEATS_LABELS", "b4")]).expect_err("is no label");
+        assert!(failure.hint.expect("is given").contains("HEATS_LABELS"), "where it comes from");
+        let settings = Settings::read(&Flags::default(), &world(root.path(), &[])).expect("reads");
+        assert_eq!(settings.gpus(None).expect("reads"), Gpus::None);
+        assert_eq!(settings.gpus(Some("auto")).expect("reads"), Gpus::Auto, "the flag is stronger");
+        assert!(settings.gpus(Some("three")).is_err());
     }
 
     #[test]

@@ -85,7 +85,9 @@ impl Setting {
             | Key::Certificate
             | Key::Private
             | Key::Token
-            | Key::TokenFile => self.value.clone(),
+            | Key::TokenFile
+            | Key::Gpus
+            | Key::Labels => self.value.clone(),
         }
     }
 }

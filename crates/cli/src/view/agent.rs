@@ -4,6 +4,7 @@ use heats_domain::SweepId;
 use heats_wire::v1;
 use serde_json::Value;
 
+use super::hardware::{gpu, map};
 use super::state;
 use crate::output::{Fields, Item};
 
@@ -13,7 +14,7 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
     let inventory = agent.inventory.clone().unwrap_or_default();
     let held = agent.held.clone().unwrap_or_default();
     let condition = agent.condition.clone().unwrap_or_default();
-    let gpus: Vec<Value> = inventory.gpus.iter().map(|gpu| gpu.model.clone().into()).collect();
+    let gpus: Vec<Value> = inventory.gpus.iter().map(|one| gpu(one).into()).collect();
     let json = Fields::new()
         .with("id", id.as_str())
         .with("name", agent.name.as_str())
@@ -30,6 +31,9 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
         .with("gpus_held", held.gpus.len())
         .with("disk_free", agent.condition.as_ref().map(|condition| condition.disk_free))
         .with("disk_total", agent.condition.as_ref().map(|condition| condition.disk_total))
+        .with("disk", inventory.disk)
+        .with("labels", map(&inventory.labels))
+        .with("facts", map(&inventory.facts))
         .with("version", agent.version.as_str())
         .time("offered_since", agent.recorded_ms)
         .time("attached_since", agent.attached_ms)

@@ -1,12 +1,14 @@
 //! What the coordinator sends, as the output's fields. Golden tests hold the names: scripts depend on them.
 
 mod agent;
+mod hardware;
 mod member;
 mod sweep;
 mod token;
 mod trial;
 
 pub use agent::{agent, barred, held, held_address};
+pub use hardware::{gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
 pub use sweep::{
     front, front_short, is_over, objective, objectives, pairs, planned, spec, status, sweep, sweep_columns, winner,

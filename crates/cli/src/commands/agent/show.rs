@@ -59,10 +59,15 @@ fn write(
     writeln!(out, "  cpus      {} of {} held", held.cpus, inventory.cpus)?;
     writeln!(out, "  memory    {} of {} held", words::bytes(held.memory), words::bytes(inventory.memory))?;
     writeln!(out, "  gpus      {} of {} held", held.gpus.len(), inventory.gpus.len())?;
+    for gpu in &inventory.gpus {
+        let is_held = if held.gpus.contains(&gpu.index) { ": held" } else { "" };
+        writeln!(out, "    {}{is_held}", view::gpu_line(gpu))?;
+    }
     if let Some(condition) = agent.condition.as_ref().filter(|condition| condition.disk_total > 0) {
         let (free, total) = (words::bytes(condition.disk_free), words::bytes(condition.disk_total));
         writeln!(out, "  disk      {free} of {total} free")?;
     }
+    view::write_words(out, &inventory)?;
     writeln!(out, "  version   {}", agent.version)?;
     writeln!(out, "  offers    this since {}", words::timestamp(agent.recorded_ms))?;
     if let Some(since) = agent.attached_ms {
