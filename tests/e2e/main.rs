@@ -1,6 +1,7 @@
 //! The whole of Heats from the outside: real processes, real scripts, real files. Each test has a folder of its
 //! own. What a test waits for it awaits; nothing here depends on how fast the machine is.
 
+mod alloc;
 mod asha;
 mod audit;
 mod bad_trials;

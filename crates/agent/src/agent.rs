@@ -105,8 +105,8 @@ pub enum StartError {
 pub enum Shutdown {
     /// They run on; the next agent in the folder takes them over.
     KeepTrials,
-    /// They get SIGTERM, after their grace period SIGKILL, and are reported as lost, so that they are tried
-    /// again and no retry is used up.
+    /// They get SIGTERM, after their grace period SIGKILL, and are given back, so that they go on elsewhere and no retry is
+    /// used up.
     StopTrials {
         /// Not longer than this for each trial, whatever its sweep allows.
         grace: Duration,
@@ -167,6 +167,7 @@ impl Agent {
             journal,
             watcher: Watcher::start(),
             attempts: Mutex::new(Attempts::default()),
+            holding: watch::Sender::default(),
         });
         for old in context.keep(over) {
             old.remove(&context.paths);
@@ -207,7 +208,21 @@ impl Agent {
 
     /// How many attempts it holds: running, or ended and not taken over by a coordinator yet.
     pub fn holding(&self) -> usize {
-        self.context.held().len()
+        *self.context.holding.borrow()
+    }
+
+    /// Waits until the agent has held nothing for `span`.
+    pub fn idle(&self, span: Duration) -> impl Future<Output = ()> + use<> {
+        let mut holding = self.context.holding.subscribe();
+        async move {
+            // There is somebody to tell of it as long as the agent lives, and nothing to wait for after that.
+            while holding.wait_for(|count| *count == 0).await.is_ok() {
+                tokio::select! {
+                    () = tokio::time::sleep(span) => return,
+                    _busy = holding.wait_for(|count| *count > 0) => {}
+                }
+            }
+        }
     }
 
     /// Ends the agent.
@@ -220,7 +235,7 @@ impl Agent {
                 for held in &held {
                     let own = held.dir.record().map_or(grace, |record| Duration::from_millis(record.stop_grace_ms));
                     let why = "the agent was shut down".to_owned();
-                    held.order(Order { cause: Cause::Shutdown, grace: grace.min(own), why });
+                    held.order(Order { cause: Cause::Preempted, grace: grace.min(own), why });
                 }
                 let over = futures::future::join_all(held.iter().map(|held| held.is_over()));
                 // Whoever is left is told by the next agent.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
@@ -52,6 +53,8 @@ pub struct Context {
     pub environments: Environments,
     /// The attempts.
     pub attempts: Mutex<Attempts>,
+    /// How many of them it holds.
+    pub holding: watch::Sender<usize>,
 }
 
 /// The attempts of an agent: those that it holds, and those that are over and keep their folder.
@@ -81,6 +84,7 @@ impl Context {
         };
         let held = Arc::new(Held::new(key, AttemptDir::at(self.paths.attempt(key))));
         attempts.held.insert(key, held.clone());
+        self.holding.send_replace(attempts.held.len());
         while attempts.tasks.try_join_next().is_some() {}
         attempts.tasks.spawn(supervisor::supervise(self.clone(), held, origin));
     }
@@ -133,7 +137,11 @@ impl Context {
     pub async fn over(&self, held: &Held) {
         let key = held.key;
         self.journal.over(key);
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).held.remove(&key);
+        {
+            let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            attempts.held.remove(&key);
+            self.holding.send_replace(attempts.held.len());
+        }
         let old = self.keep([key]);
         if old.is_empty() {
             return;

@@ -97,6 +97,9 @@ enum Command {
     /// The machines that run trials
     #[command(subcommand)]
     Agent(commands::agent::AgentCommand),
+    /// Agents that a batch system starts when trials wait
+    #[command(subcommand)]
+    Alloc(commands::alloc::AllocCommand),
     /// The tokens that say who may do what
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
@@ -187,6 +190,7 @@ impl Cli {
             Command::Coordinator(command) => commands::coordinator::run(&context, &command),
             Command::Cluster(command) => commands::cluster::run(&context, &command),
             Command::Agent(command) => commands::agent::run(&context, &command),
+            Command::Alloc(command) => commands::alloc::run(&context, &command),
             Command::Token(command) => context.block_on(commands::token::run(&context, &command)),
             Command::Tls(command) => commands::tls::run(&command),
             Command::Config(command) => commands::config::run(&context, &command),

@@ -299,9 +299,9 @@ impl Attach {
                     if *self.closing.borrow()
                         && let Some(held) = self.context.find(key)
                     {
-                        // It was on its way while the agent said that it leaves: it never starts, and is told as lost.
+                        // It was on its way while the agent said that it leaves: it never starts, and is given back.
                         let why = "the agent was shut down".to_owned();
-                        held.order(Order { cause: Cause::Shutdown, grace: Duration::ZERO, why });
+                        held.order(Order { cause: Cause::Preempted, grace: Duration::ZERO, why });
                     }
                 }
                 Err(error) => tracing::error!(%error, "told to run something that has no name"),

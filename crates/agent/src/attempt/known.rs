@@ -95,7 +95,7 @@ pub enum Cause {
     Stopped,
     /// It ran longer than `run.timeout`.
     TimedOut,
-    /// The agent shuts down and was told to take its trials along.
+    /// Its agent went down before it could begin.
     Shutdown,
     /// No coordinator was heard of for too long.
     Orphaned,

@@ -9,12 +9,6 @@ use heats_wire::v1::from_agent::Message;
 use crate::fake::{Fake, config, key, shell};
 use crate::house::House;
 
-async fn holds_nothing(agent: &Agent) {
-    while agent.holding() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 /// An agent in a runtime of its own, so that the test can end it as a kill would: nothing of it runs on.
 pub struct Doomed {
     runtime: tokio::runtime::Runtime,
@@ -81,7 +75,7 @@ async fn an_end_while_the_agent_was_away_is_told_by_the_next_one() {
     let finished = house.fake.finished(0).await;
     assert_eq!(finished.end.map(|end| (end.kind(), end.code)), Some((Kind::Exited, 5)));
     assert_eq!(house.fake.seen(|seen| seen.reports[&0].clone()), [(1, 1.0), (2, 2.0)]);
-    holds_nothing(&agent).await;
+    agent.idle(Duration::ZERO).await;
     // The journal is written by a thread of its own, which may be behind.
     house.journal_says("over ").await;
     drop(agent);
@@ -98,7 +92,7 @@ async fn an_attempt_that_is_over_is_not_run_again_but_told_again() {
     let script = format!("echo x >> {}; echo ::metric loss=1; exit 5", once.display());
     house.fake.run(0, shell(&script)).await;
     let first = house.fake.finished(0).await;
-    holds_nothing(&agent).await;
+    agent.idle(Duration::ZERO).await;
     house.fake.run(0, shell(&script)).await;
     let second = house.fake.wait("the end again", |seen| seen.finished[&0].get(1).cloned()).await;
     assert_eq!((second.end, second.ran_ms), (first.end, first.ran_ms));
@@ -186,7 +180,7 @@ async fn what_is_not_acknowledged_is_sent_again() {
     house.fake.acknowledge(true);
     house.fake.come_back().await;
     house.fake.wait("the end again", |seen| (seen.finished[&0].len() == 2).then_some(())).await;
-    holds_nothing(&agent).await;
+    agent.idle(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,7 +196,7 @@ async fn a_trial_that_was_given_to_another_agent_is_killed_without_a_word() {
     house.fake.go_away().await;
     house.fake.kill_on_hello(0);
     house.fake.come_back().await;
-    holds_nothing(&agent).await;
+    agent.idle(Duration::ZERO).await;
     assert!(!house.process("main").runs());
     assert!(house.fake.seen(|seen| seen.finished.is_empty()));
 }
@@ -226,9 +220,25 @@ async fn an_agent_that_shuts_down_may_take_its_trials_along() {
     let (grace, wait) = (Duration::from_millis(100), Duration::from_secs(60));
     agent.shutdown(Shutdown::StopTrials { grace, wait }).await;
     let finished = house.fake.finished(0).await;
-    assert_eq!(finished.end.map(|end| end.kind()), Some(Kind::Lost));
+    assert_eq!(finished.end.map(|end| end.kind()), Some(Kind::Preempted));
     assert!(finished.detail.contains("shut down"), "{}", finished.detail);
     assert!(house.fake.seen(|seen| seen.messages.iter().any(|message| matches!(message, Message::Leaving(_)))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_knows_when_it_has_nothing_to_do() {
+    let house = House::new().await;
+    let agent = house.agent().await;
+    let gate = house.gate("gate");
+    house.fake.run(0, shell(&format!("echo ::metric loss=1; read x < {gate}"))).await;
+    house.fake.reports(0, 1).await;
+    let idle = tokio::spawn(agent.idle(Duration::ZERO));
+    house.fake.run(1, shell("true")).await;
+    house.fake.finished(1).await;
+    assert!(!idle.is_finished(), "trial 0 runs");
+    house.open_gate("gate").await;
+    idle.await.expect("no panic");
+    assert_eq!(agent.holding(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,17 +95,17 @@ async fn an_attempt_that_is_stopped_while_it_waits_ends_at_once_and_never_runs()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_that_waits_when_the_agent_shuts_down_is_lost_and_never_runs() {
+async fn an_attempt_that_waits_when_the_agent_shuts_down_is_given_back_and_never_runs() {
     let house = House::with_cpus(1).await;
     let agent = house.agent().await;
     occupy(&house).await;
     lease_ahead(&house, 1).await;
     let (grace, wait) = (Duration::from_secs(3_600), Duration::from_secs(60));
     let shutdown = tokio::spawn(agent.shutdown(Shutdown::StopTrials { grace, wait }));
-    assert_eq!(kind(&house.fake.finished(1).await).0, Kind::Lost);
+    assert_eq!(kind(&house.fake.finished(1).await).0, Kind::Preempted);
     assert!(house.fake.seen(|seen| !seen.finished.contains_key(&0)), "trial 0 has its grace period");
     house.open_gate("gate").await;
-    assert_eq!(kind(&house.fake.finished(0).await).0, Kind::Lost);
+    assert_eq!(kind(&house.fake.finished(0).await).0, Kind::Preempted);
     shutdown.await.expect("ends");
     assert!(!has_run(&house, 1));
 }

@@ -6,6 +6,7 @@ pub mod show;
 
 use heats_agent::inventory::Hardware;
 use heats_agent::{JoinToken, Shutdown};
+use heats_domain::units::Span;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 
@@ -44,9 +45,12 @@ pub struct StartArgs {
     /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
     #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
     join: Option<String>,
-    /// End running trials when the agent is told to stop; they are tried again elsewhere
+    /// End running trials when the agent is told to stop; they go on elsewhere
     #[arg(long)]
     stop_trials: bool,
+    /// Leave once there has been nothing to do for so long
+    #[arg(long, value_name = "TIME")]
+    leave_idle: Option<Span>,
 }
 
 /// `heats agent ls`
@@ -69,7 +73,7 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
 }
 
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
-    let StartArgs { name, hardware, join, stop_trials } = args;
+    let StartArgs { name, hardware, join, stop_trials, leave_idle } = args;
     let Hardware { inventory, devices: _, trouble, source } = detect(&context.settings, hardware)?;
     // A variable that is set to nothing is not set.
     let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
@@ -99,6 +103,14 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
     let agent = agent::start(options, tell).await?;
     let mut renewals = Renewals::listen(agent.security())?;
     hints::note(&format!("offering {offered} to {}, data in {}", words::list(&coordinators), data_dir.display()));
+    let idle = leave_idle.map(|span| agent.idle(span.duration()));
+    let idle = async {
+        match idle {
+            Some(idle) => idle.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(idle);
     loop {
         tokio::select! {
             Some(event) = told.recv() => {
@@ -108,6 +120,10 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
             }
             () = renewals.next() => {}
             () = signals.next() => break,
+            () = &mut idle => {
+                hints::note("leaving: there is nothing to do");
+                break;
+            }
         }
     }
     let running = agent.holding();

@@ -1,6 +1,7 @@
 //! The commands, one file each, named as they are typed.
 
 pub mod agent;
+pub mod alloc;
 pub mod best;
 pub mod check;
 pub mod cluster;

@@ -344,6 +344,21 @@ impl Settings {
             .map_err(|error| Failure::usage(error.to_string()).hint(format!("it comes from {}", setting.origin)))
     }
 
+    /// The variables by which an agent that is started elsewhere finds the same cluster: where it is and who vouches for it,
+    /// nothing of what this user may do.
+    ///
+    /// # Errors
+    /// The authority's file has no absolute path.
+    pub fn for_agents(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut variables = BTreeMap::from([(Key::Address.variable().to_owned(), self.addresses().join(","))]);
+        let ca = &self.get(Key::Ca).value;
+        if !ca.is_empty() {
+            let path = std::path::absolute(ca).map_err(|error| Failure::failed(format!("`{ca}`: {error}")))?;
+            variables.insert(Key::Ca.variable().to_owned(), path.display().to_string());
+        }
+        Ok(variables)
+    }
+
     /// Where `run` and `dev` keep everything.
     pub fn data_dir(&self) -> PathBuf {
         PathBuf::from(&self.get(Key::DataDir).value)
