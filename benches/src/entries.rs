@@ -20,10 +20,19 @@ fn entry(term: u64, facts: Vec<Fact>) -> Entry {
 
 /// A sweep is submitted.
 pub(crate) fn sweep(term: u64) -> Entry {
-    let (name, base_dir, provenance) = ("bench".to_owned(), "/".to_owned(), "{}".to_owned());
+    let (name, base_dir, provenance, code) = ("bench".to_owned(), "/".to_owned(), "{}".to_owned(), String::new());
     let spec = SPEC.to_owned();
-    let fact =
-        SweepSubmitted { sweep: SWEEP, name, spec, seed: 1, request: 1, base_dir, provenance, priors: Vec::new() };
+    let fact = SweepSubmitted {
+        sweep: SWEEP,
+        name,
+        spec,
+        seed: 1,
+        request: 1,
+        base_dir,
+        provenance,
+        priors: Vec::new(),
+        code,
+    };
     entry(term, vec![Fact::SweepSubmitted(fact)])
 }
 

@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "heats/v1/common.proto",
+    "heats/v1/archives.proto",
     "heats/v1/agents.proto",
     "heats/v1/sweeps.proto",
     "heats/v1/cluster.proto",
@@ -29,8 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("heats.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    // Consensus messages are large, and are handed on as they are.
-    let mut build = tonic_prost_build::configure().bytes(".heats.v1.RaftMessage");
+    // Consensus messages and archives are large, and are handed on as they are.
+    let mut build = tonic_prost_build::configure().bytes(".heats.v1.RaftMessage").bytes(".heats.v1.ArchivePiece");
     for (message, path) in DOMAIN {
         build = build.extern_path(format!(".heats.v1.{message}"), format!("::heats_domain::{path}"));
     }

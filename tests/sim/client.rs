@@ -140,6 +140,7 @@ impl Client {
             base_dir: "/".to_owned(),
             name: String::new(),
             provenance: "{}".to_owned(),
+            code: String::new(),
         })
     }
 

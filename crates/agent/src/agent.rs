@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::admission::{AdmitError, JoinToken, Wallet};
 use crate::attach::{Attach, Identity, Way};
 use crate::attempt::{AttemptDir, Cause};
+use crate::code::Codes;
 use crate::context::{Attempts, Context};
 use crate::disk::Disk;
 use crate::env::Environments;
@@ -152,9 +153,12 @@ impl Agent {
         let (journal, open) = Journal::open(&paths.own("journal"))?;
         let over = left_over(&paths, &open).map_err(io(paths.attempts()))?;
         let shims = ForkServer::new(config.shim, launch::common(&python, config.heats_bin.as_deref()));
+        let code_folder = paths.own("code");
+        let codes = Codes::open(code_folder.clone(), security.clone(), &coordinators).map_err(io(code_folder))?;
         let (outbox, outgoing) = Outbox::new();
         let context = Arc::new(Context {
             environments: Environments::new(paths.envs(), config.on_event.clone()),
+            codes,
             disk: Disk::new(data_dir, config.on_event.clone()),
             folders: Arc::default(),
             paths,

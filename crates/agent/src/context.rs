@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
+use crate::code::Codes;
 use crate::disk::Disk;
 use crate::env::Environments;
 use crate::folders::Folders;
@@ -51,6 +52,8 @@ pub struct Context {
     pub watcher: Watcher,
     /// What trials run in.
     pub environments: Environments,
+    /// And their code.
+    pub codes: Codes,
     /// The attempts.
     pub attempts: Mutex<Attempts>,
     /// How many of them it holds.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::inventory::{Device, GpuSource, Maker};
 
-/// The machine's GPUs, as they were when the agent started.
-#[derive(Debug)]
+/// The machine's GPUs, as they were when the agent started; by default none.
+#[derive(Debug, Default)]
 pub struct Gpus {
     devices: Vec<Device>,
 }

@@ -1,10 +1,11 @@
 //! What a trial is given: arguments, environment variables, working folder, files. Starts nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use heats_domain::command::{self, Trial};
-use heats_domain::{Grant, Params, SweepSpec};
+use heats_domain::spec::Env;
+use heats_domain::{ArchiveName, Grant, NotAName, Params, SweepSpec};
 use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, Launch, Record};
@@ -20,6 +21,15 @@ pub enum LaunchError {
     /// The specification is not one that this agent reads.
     #[error("the sweep's specification cannot be read: {0}; is the agent older than the coordinator?")]
     Spec(#[from] serde_json::Error),
+    /// The code has no name.
+    #[error(transparent)]
+    Code(#[from] NotAName),
+    /// There is no folder to run in.
+    #[error(
+        "the folder `{0}` is not on this machine: write `code: {{ path: . }}` into the sweep file, and submit it again; its \
+         code is then sent along"
+    )]
+    NoFolder(PathBuf),
     /// The command is not a template.
     #[error("`command` cannot be filled in: {0}")]
     Command(#[from] command::Unclosed),
@@ -44,6 +54,8 @@ pub struct Order {
     pub base_dir: PathBuf,
     /// The last step that earlier attempts reported.
     pub resume_step: Option<u64>,
+    /// The archive of its code; `None` where it runs in the sweep's folder as it is.
+    pub code: Option<ArchiveName>,
 }
 
 impl Order {
@@ -52,7 +64,7 @@ impl Order {
     /// # Errors
     /// Where the specification is not one.
     pub fn of(key: Key, run: v1::Run) -> Result<Self, LaunchError> {
-        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step } = run;
+        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step, code } = run;
         Ok(Self {
             key,
             spec: serde_json::from_str(&spec)?,
@@ -62,14 +74,33 @@ impl Order {
             seed,
             base_dir: base_dir.into(),
             resume_step,
+            code: if code.is_empty() { None } else { Some(code.parse()?) },
         })
     }
 
-    /// The folder that the sweep's paths are relative to.
+    /// The folder of the code on the machine that submitted it: where trials run that bring none along.
     pub fn code_dir(&self) -> PathBuf {
         match self.spec.code.as_ref().and_then(|code| code.path.as_ref()) {
             Some(path) => self.base_dir.join(path),
             None => self.base_dir.clone(),
+        }
+    }
+
+    /// Where the trial runs: in a working copy of its code in its attempt's folder, or in the sweep's own folder.
+    pub fn cwd(&self, dir: &AttemptDir) -> PathBuf {
+        if self.code.is_some() { dir.work() } else { self.code_dir() }
+    }
+
+    /// The environment that it asks for. A requirements file that lies in the code came along: it is the one in `tree`.
+    pub fn env(&self, tree: Option<&Path>) -> Option<Env> {
+        match (&self.spec.env, tree) {
+            (Some(Env::Python(file)), Some(tree)) => {
+                let file = normal(&self.base_dir.join(file));
+                let here =
+                    file.strip_prefix(normal(&self.code_dir())).map_or_else(|_| file.clone(), |file| tree.join(file));
+                Some(Env::Python(here.display().to_string()))
+            }
+            (env, _) => env.clone(),
         }
     }
 
@@ -101,7 +132,7 @@ impl Order {
             socket: house.socket.to_owned(),
             checkpoints,
             environment: environment.identity.clone(),
-            launch: Launch { argv, cwd: self.code_dir(), env },
+            launch: Launch { argv, cwd: self.cwd(&dir), env },
         };
         let mut params = serde_json::to_vec(&self.params)?;
         params.push(b'\n');
@@ -185,6 +216,19 @@ pub struct House<'a> {
     pub gpus: &'a Gpus,
 }
 
+/// The same path without `.` and `..`, as far as its words tell.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => _ = normal.pop(),
+            Component::RootDir | Component::Normal(_) | Component::Prefix(_) => normal.push(part),
+        }
+    }
+    normal
+}
+
 /// `lr` becomes `HEATS_PARAM_LR`, `model.width` becomes `HEATS_PARAM_MODEL_WIDTH`.
 fn variable(name: &str) -> String {
     let name: String =
@@ -237,6 +281,7 @@ mod tests {
             spec: spec.to_string(),
             base_dir: "/base".into(),
             resume_step: Some(4),
+            code: String::new(),
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")
@@ -282,6 +327,24 @@ mod tests {
         assert!(common["PATH"].ends_with(":/opt/heats/bin") && common["PYTHONPATH"].ends_with("/python"));
         assert!(!launch.env.contains_key("HEATS_RESUME_FROM"));
         assert!(!record(&order(1), root.path(), 0).launch.env.contains_key("CUDA_VISIBLE_DEVICES"));
+    }
+
+    #[test]
+    fn code_that_came_along_is_where_the_trial_runs_and_where_its_requirements_are() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut order = order(1);
+        order.code = Some("ab".repeat(32).parse().expect("a name"));
+        let attempt = Paths::new(root.path(), "agent").expect("makes").attempt(order.key);
+        assert_eq!(record(&order, root.path(), 0).launch.cwd, attempt.join("work"));
+        for (file, here) in [
+            ("src/requirements.txt", "/tree/requirements.txt"),
+            ("./src/a/../r.txt", "/tree/r.txt"),
+            ("requirements.txt", "/base/requirements.txt"),
+        ] {
+            order.spec.env = Some(Env::Python(file.into()));
+            assert_eq!(order.env(Some(Path::new("/tree"))), Some(Env::Python(here.into())), "{file}");
+        }
+        assert_eq!(order.env(None), order.spec.env);
     }
 
     #[test]

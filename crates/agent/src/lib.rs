@@ -13,6 +13,7 @@ mod agent;
 mod attach;
 mod attempt;
 mod checkpoints;
+mod code;
 mod collector;
 mod context;
 mod disk;
@@ -40,6 +41,7 @@ mod readable;
 pub mod reading;
 mod shim;
 mod slots;
+pub mod solo;
 mod supervisor;
 mod watcher;
 

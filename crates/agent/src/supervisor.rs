@@ -22,7 +22,7 @@ use crate::ending::{self, Evidence};
 use crate::executors::{EXECUTORS, StartError};
 use crate::forkserver::ForkError;
 use crate::held::{Held, Order};
-use crate::launch::{House, Order as LaunchOrder};
+use crate::launch::{House, LaunchError, Order as LaunchOrder};
 use crate::lines;
 use crate::proc;
 use crate::process::Process;
@@ -101,10 +101,23 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     };
     let order = LaunchOrder::of(held.key, run).map_err(|error| failed(error.to_string()))?;
     context.disk.look();
+    let tree = match &order.code {
+        Some(name) => {
+            let tree = tokio::select! {
+                biased;
+                ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
+                tree = context.codes.prepare(name) => tree,
+            };
+            Some(tree.map_err(|error| failed(error.to_string()))?)
+        }
+        None if order.code_dir().is_dir() => None,
+        None => return Err(failed(LaunchError::NoFolder(order.code_dir()).to_string())),
+    };
+    let env = order.env(tree.as_ref().map(|tree| tree.path()));
     let environment = tokio::select! {
         biased;
         ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
-        environment = context.environments.prepare(order.spec.env.as_ref(), &order.base_dir) => environment,
+        environment = context.environments.prepare(env.as_ref(), &order.base_dir) => environment,
     };
     let environment = environment.map_err(|error| failed(error.to_string()))?;
     let socket = context.paths.socket(held.key);
@@ -120,7 +133,8 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key));
     let prepared = tokio::task::spawn_blocking(move || {
         folders.enter(&paths).map_err(|error| format!("the trial's folders could not be made: {error}"))?;
-        dir.create(&made, &params).map_err(|error| error.to_string())
+        dir.create(&made, &params).map_err(|error| error.to_string())?;
+        tree.map_or(Ok(()), |tree| tree.copy_to(&dir.work())).map_err(|error| error.to_string())
     });
     prepared.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     // Before the start: whatever happens next, a successor knows that something may run here.

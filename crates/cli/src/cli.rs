@@ -137,6 +137,8 @@ enum SweepCommand {
     Events(commands::events::Args),
     /// Say why: why it waits, why it was stopped, why this configuration
     Explain(commands::explain::Args),
+    /// Say exactly what a trial was, or run it again and compare
+    Reproduce(commands::reproduce::Args),
     /// Start no more trials; running ones go on
     Pause(commands::control::Args),
     /// Go on after a pause
@@ -215,6 +217,7 @@ impl SweepCommand {
                 Self::Logs(args) => commands::logs::run(context, &args).await,
                 Self::Events(args) => commands::events::run(context, &args).await,
                 Self::Explain(args) => commands::explain::run(context, &args).await,
+                Self::Reproduce(args) => commands::reproduce::run(context, &args).await,
                 Self::Pause(args) => commands::control::run(context, &args, Verb::Pause).await,
                 Self::Resume(args) => commands::control::run(context, &args, Verb::Resume).await,
                 Self::Stop(args) => commands::control::run(context, &args, Verb::Stop).await,

@@ -2,6 +2,7 @@
 //! trials: see the crates `core` and `coordinator`.
 
 mod cli;
+mod code;
 mod commands;
 mod context;
 mod door;

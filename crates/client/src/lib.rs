@@ -4,6 +4,7 @@
 
 mod access;
 mod address;
+mod archives;
 mod backoff;
 mod client;
 mod cluster;

@@ -9,6 +9,7 @@ use heats_wire::{series, v1};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
+use crate::archives::archives;
 use crate::client::{Client, Tries, answered};
 use crate::cluster::cluster;
 use crate::error::ClientError;
@@ -185,14 +186,34 @@ pub(crate) fn series(client: Client, request: v1::SeriesRequest) -> Resumed<v1::
     resumed(client, Series { request, whole: false })
 }
 
-struct Backup {
-    request: v1::BackupRequest,
+/// Something long that is sent from its beginning: after a cut, from its beginning again.
+struct Whole<R> {
+    request: R,
     /// Bytes of the present one that were received, and its length.
     received: u64,
     length: Option<u64>,
 }
 
-impl Kind for Backup {
+impl<R> Whole<R> {
+    const fn of(request: R) -> Self {
+        Self { request, received: 0, length: None }
+    }
+
+    fn begin(&mut self) {
+        (self.received, self.length) = (0, None);
+    }
+
+    fn add(&mut self, data: usize, length: u64) {
+        self.received += data as u64;
+        self.length = Some(length);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.length == Some(self.received)
+    }
+}
+
+impl Kind for Whole<v1::BackupRequest> {
     type Item = v1::BackupChunk;
 
     const MAY_BE_SILENT: bool = false;
@@ -203,17 +224,16 @@ impl Kind for Backup {
     }
 
     fn reopened(&mut self) {
-        (self.received, self.length) = (0, None);
+        self.begin();
     }
 
     fn take(&mut self, chunk: v1::BackupChunk) -> Option<v1::BackupChunk> {
-        self.received += chunk.data.len() as u64;
-        self.length = Some(chunk.length);
+        self.add(chunk.data.len(), chunk.length);
         Some(chunk)
     }
 
     fn is_whole(&self) -> bool {
-        self.length == Some(self.received)
+        self.is_complete()
     }
 }
 
@@ -221,7 +241,34 @@ impl Kind for Backup {
 const BACKUP_CHUNK_MAX: usize = 2 << 20;
 
 pub(crate) fn backup(client: Client, request: v1::BackupRequest) -> Resumed<v1::BackupChunk> {
-    resumed(client, Backup { request, received: 0, length: None })
+    resumed(client, Whole::of(request))
+}
+
+impl Kind for Whole<v1::GetArchiveRequest> {
+    type Item = v1::ArchivePiece;
+
+    const MAY_BE_SILENT: bool = false;
+
+    async fn open(&self, _: &Client, node: &Node) -> Result<Streaming<v1::ArchivePiece>, Status> {
+        Ok(archives(node).get(Request::new(self.request.clone())).await?.into_inner())
+    }
+
+    fn reopened(&mut self) {
+        self.begin();
+    }
+
+    fn take(&mut self, piece: v1::ArchivePiece) -> Option<v1::ArchivePiece> {
+        self.add(piece.data.len(), piece.length);
+        Some(piece)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_complete()
+    }
+}
+
+pub(crate) fn archive(client: Client, request: v1::GetArchiveRequest) -> Resumed<v1::ArchivePiece> {
+    resumed(client, Whole::of(request))
 }
 
 struct Watch(v1::WatchRequest);

@@ -44,6 +44,9 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/heats.v1.Agents/Attach", &[Agent]),
     ("/heats.v1.Agents/Join", &[Newcomer]),
     ("/heats.v1.Agents/Renew", &[Agent]),
+    ("/heats.v1.Archives/Put", PEOPLE),
+    ("/heats.v1.Archives/Get", &[Coordinator, Agent, Admin, User]),
+    ("/heats.v1.Archives/Keep", &[Coordinator]),
     ("/heats.v1.Cluster/Node", PEOPLE),
     ("/heats.v1.Cluster/Agent", PEOPLE),
     ("/heats.v1.Cluster/", &[Admin]),
@@ -184,6 +187,12 @@ mod tests {
         }
         assert!(may_call(&agent, "/heats.v1.Agents/Attach").is_ok());
         assert!(may_call(&agent, "/heats.v1.Sweeps/Submit").is_err());
+        assert!(
+            may_call(&agent, "/heats.v1.Archives/Get").is_ok() && may_call(&user, "/heats.v1.Archives/Put").is_ok()
+        );
+        for (caller, method) in [(&agent, "Put"), (&agent, "Keep"), (&admin, "Keep"), (&coordinator, "Put")] {
+            assert!(may_call(caller, &format!("/heats.v1.Archives/{method}")).is_err(), "{caller:?} {method}");
+        }
         assert!(may_call(&user, "/heats.v1.Sweeps/Submit").is_ok());
         assert!(may_call(&user, "/heats.v1.Cluster/Change").is_err());
         assert!(may_call(&user, "/heats.v1.Agents/Attach").is_err());

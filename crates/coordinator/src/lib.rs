@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+mod archives;
 mod caller;
 mod config;
 mod decider;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use heats_replica::{BootstrapError, Leadership, OpenError, Replica, ReplicaConfig};
 use heats_tls::{Authority, AuthorityError, Security, Who};
 use heats_wire::v1::agents_server::AgentsServer;
+use heats_wire::v1::archives_server::ArchivesServer;
 use heats_wire::v1::cluster_server::ClusterServer;
 use heats_wire::v1::sweeps_server::SweepsServer;
 use heats_wire::v1::tokens_server::TokensServer;
@@ -46,6 +48,7 @@ pub use rpc::sweeps::SweepsService;
 
 use access::AccessLayer;
 use rpc::agents::AgentsService;
+use rpc::archives::ArchivesService;
 use rpc::tokens::TokensService;
 
 /// How long calls that are being answered may take to end when the coordinator stops.
@@ -119,6 +122,7 @@ pub struct Coordinator {
     replica: Replica,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
+    archives: JoinHandle<()>,
 }
 
 impl Coordinator {
@@ -150,6 +154,7 @@ impl Coordinator {
         let founding = config.founding.clone();
         let node = Node::start(config, advertised, replica.clone(), agents, Arc::new(SystemClock));
         let streams = node.streams.clone();
+        let archives = tokio::spawn(node.archives.clone().tend(replica.clone()));
         let (stop, mut stopping) = watch::channel(false);
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.
@@ -162,7 +167,7 @@ impl Coordinator {
             Founding::With(members) => replica.bootstrap(members).await?,
             Founding::Wait => {}
         }
-        Ok(Self { address, data_dir, replica, stop, server })
+        Ok(Self { address, data_dir, replica, stop, server, archives })
     }
 
     /// Where it listens.
@@ -188,6 +193,7 @@ impl Coordinator {
     /// Hands the lead over where it leads and others can, stops serving and closes the log.
     pub async fn shutdown(self) {
         self.hand_over().await;
+        self.archives.abort();
         self.stop.send_replace(true);
         let mut server = self.server;
         // Streams that users follow have no end of their own: they resume at the next coordinator.
@@ -256,6 +262,7 @@ fn serve(
     let security = node.config.security.clone();
     let tokens = TokensServer::new(TokensService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let access = AccessLayer::new(node.replica.clone(), node.clock.clone());
+    let archives = ArchivesServer::new(ArchivesService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let cluster = ClusterServer::new(ClusterService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let sweeps = SweepsServer::new(SweepsService::new(node))
         .max_decoding_message_size(MESSAGE_MAX)
@@ -269,6 +276,7 @@ fn serve(
         .add_service(cluster)
         .add_service(tokens)
         .add_service(agents)
+        .add_service(archives)
         .add_service(sweeps);
     let connections = heats_tls::incoming(listener, security);
     Ok(tokio::spawn(async move {

@@ -10,6 +10,7 @@ use heats_wire::v1;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::archives::Archives;
 use crate::caller::Caller;
 use crate::config::CoordinatorConfig;
 use crate::decider::Decider;
@@ -41,6 +42,8 @@ pub struct Node {
     pub(crate) leases: Leases,
     /// Who signs agents, where this node may.
     pub(crate) agents: Option<Arc<Authority>>,
+    /// The code of sweeps.
+    pub(crate) archives: Archives,
     /// Logs on their way from agents to users.
     pub(crate) relays: Relays,
     /// The time of day.
@@ -61,7 +64,9 @@ impl Node {
         let leases = Leases::new(config.lease_ttl, Instant::now());
         let decider =
             Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace, clock.clone());
-        Self { config, address, replica, decider, streams, leases, agents, relays: Relays::default(), clock }
+        let archives = Archives::open(&config);
+        let relays = Relays::default();
+        Self { config, address, replica, decider, streams, leases, agents, archives, relays, clock }
     }
 
     /// Talks to an agent, whoever says to be one, for as long as `messages` come and this node leads.

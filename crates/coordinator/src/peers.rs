@@ -99,19 +99,24 @@ struct Stream {
 }
 
 async fn connect(address: &str, dialer: &Dialer) -> Result<Stream, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE);
     let opened = async {
-        let channel = endpoint.connect_with_connector(dialer.clone()).await.map_err(|error| sources(&error))?;
+        let channel = channel(address, dialer).await?;
         let (to_peer, messages) = mpsc::channel(WAITING);
         let from_peer = client(channel).exchange(ReceiverStream::new(messages)).await;
         Ok(Stream { to_peer, from_peer: from_peer.map_err(|status| status.to_string())?.into_inner() })
     };
     // A peer that is stopped still has its connections accepted.
     tokio::time::timeout(CONNECT * 2, opened).await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+}
+
+/// A connection of its own to another coordinator, which breaks soon after that one is gone.
+pub async fn channel(address: &str, dialer: &Dialer) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    endpoint.connect_with_connector(dialer.clone()).await.map_err(|error| sources(&error))
 }
 
 fn client(channel: Channel) -> RaftClient<Channel> {

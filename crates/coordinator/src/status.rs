@@ -13,9 +13,11 @@ use crate::decider::AskError;
 /// A refusal as a status.
 pub fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
-        Refusal::NoSuchSweep(_) | Refusal::NoSuchTrial { .. } | Refusal::NoSuchAgent(_) | Refusal::NoSuchToken(_) => {
-            Code::NotFound
-        }
+        Refusal::NoSuchSweep(_)
+        | Refusal::NoSuchTrial { .. }
+        | Refusal::NoSuchAgent(_)
+        | Refusal::NoSuchToken(_)
+        | Refusal::NoArchive(_) => Code::NotFound,
         Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
         Refusal::Ended(_)
         | Refusal::NotEnded(_)
@@ -29,7 +31,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
             Code::InvalidArgument
         }
-        Refusal::QueueFull(_) | Refusal::TokensFull(_) => Code::ResourceExhausted,
+        Refusal::QueueFull(_) | Refusal::TokensFull(_) | Refusal::ArchivesFull(_) => Code::ResourceExhausted,
         Refusal::TokenSpent { .. } | Refusal::OtherKey(_) => Code::PermissionDenied,
     };
     let mut status = Status::new(code, refusal.to_string());

@@ -260,6 +260,7 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
         spec: submitted.spec.clone(),
         base_dir: submitted.base_dir.clone(),
         resume_step: trial.last_step,
+        code: submitted.code.clone(),
     })
 }
 

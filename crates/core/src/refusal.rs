@@ -1,7 +1,7 @@
 //! Why an operation is not carried out. Each refusal has a stable code with a page in `docs/errors/`.
 
 use heats_domain::space::ParamError;
-use heats_domain::{AgentId, SweepId, TokenId};
+use heats_domain::{AgentId, ArchiveName, SweepId, TokenId};
 
 /// A refused operation: nothing was recorded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -134,6 +134,12 @@ pub enum Refusal {
         /// This cluster's lineage.
         lineage: u64,
     },
+    /// No coordinator has the archive of the code.
+    #[error("no coordinator has the archive `{0}`")]
+    NoArchive(ArchiveName),
+    /// The coordinators do not take the archive of the code.
+    #[error("the code cannot be stored: {0}")]
+    ArchivesFull(String),
 }
 
 fn ids(agents: &[AgentId]) -> String {
@@ -167,6 +173,8 @@ impl Refusal {
             Self::AmbiguousAgent { .. } => "H0021",
             Self::OtherLineage { .. } => "H0022",
             Self::NothingToLearn { .. } => "H0023",
+            Self::NoArchive(_) => "H0024",
+            Self::ArchivesFull(_) => "H0025",
         }
     }
 
@@ -202,6 +210,8 @@ impl Refusal {
             }
             Self::NothingToLearn { .. } => "remove it from `search.from`, or name another sweep there",
             Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
+            Self::NoArchive(_) => "submit the sweep again: `heats submit` sends its code along",
+            Self::ArchivesFull(_) => "leave files out with `code.exclude`, or have an operator make room",
         }
     }
 }

@@ -290,7 +290,8 @@ pub fn finish(key: Key, end: End, ran_ms: u64) -> Finish {
 /// A submission.
 pub fn submit(sweep: SweepId, request: u64, builder: SweepBuilder) -> Submit {
     let spec = builder.build();
-    Submit { sweep, request, spec, name: None, seed: 3, base_dir: String::new(), provenance: String::new() }
+    let (base_dir, provenance, code) = (String::new(), String::new(), String::new());
+    Submit { sweep, request, spec, name: None, seed: 3, base_dir, provenance, code }
 }
 
 /// An agent that holds nothing.

@@ -141,6 +141,18 @@ fn learned() -> Vec<Fact> {
     vec![submitted]
 }
 
+/// And sweeps that bring their code along.
+const V11: &[u8] = include_bytes!("golden/entry-v11.bin");
+
+/// The field that version 10 did not have.
+fn with_code() -> Vec<Fact> {
+    let mut submitted = facts().remove(0);
+    if let Fact::SweepSubmitted(fact) = &mut submitted {
+        fact.code = "0123456789abcdef".repeat(4);
+    }
+    vec![submitted]
+}
+
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
@@ -180,6 +192,7 @@ fn facts() -> Vec<Fact> {
             base_dir: "/home/a".into(),
             provenance: "{\"user\":\"a\"}".into(),
             priors: Vec::new(),
+            code: String::new(),
         }),
         Fact::SweepPaused(SweepPaused { sweep }),
         Fact::SweepResumed(SweepResumed { sweep }),
@@ -256,7 +269,8 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
     let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
     let since =
         [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming()), (V8, spared()), (V9, learned())];
-    for (bytes, facts) in tokens.into_iter().chain(since) {
+    let and_since = [(V11, with_code())];
+    for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
     }

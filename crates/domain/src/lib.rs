@@ -2,6 +2,7 @@
 //!
 //! Parses and validates; decides nothing. No clock, no file system, no network: text comes in, values go out.
 
+mod archive;
 pub mod check;
 pub mod command;
 pub mod document;
@@ -16,6 +17,7 @@ pub mod space;
 pub mod spec;
 pub mod units;
 
+pub use archive::{ArchiveName, NotAName};
 pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TokenId, TrialId};

@@ -70,19 +70,25 @@ const fn one() -> u32 {
     1
 }
 
-/// The folder that the command runs in.
+/// The code of the command. It is sent along with the sweep, in an archive that is named by its content: each attempt runs
+/// in a copy of its own, on whichever machine. Without this, trials run in the sweep file's folder as it is then, which has
+/// to be on their machine. Left out are what `.gitignore` and `.heatsignore` name, `.git`, and virtual environments.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
-    /// The folder, relative to the sweep file.
+    /// The folder, relative to the sweep file; the sweep file's own where it is not given. The command runs in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// A git revision to check out instead.
+    /// A revision of the git repository that the folder is in: a branch, a tag or a commit. The folder is then sent as it was
+    /// committed there, whatever it holds now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
     /// Patterns to leave out, as in `.gitignore`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// How large the archive may be; 256 MiB unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Bytes>,
 }
 
 /// The environment that the command runs in: one of these.

@@ -128,7 +128,14 @@ impl Workspace {
 
     /// The command with `args`, to be run in the folder with none of the caller's settings.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(heats_binary());
+        let mut command = self.program(&heats_binary().display().to_string(), &[]);
+        command.args(args);
+        command
+    }
+
+    /// The same for another program, which may call `heats` itself.
+    pub fn program(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HEATS_") {
                 command.env_remove(name);

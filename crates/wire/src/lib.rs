@@ -17,6 +17,9 @@ pub mod v1 {
     tonic::include_proto!("heats.v1");
 }
 
+/// What the data of a large message is held in.
+pub use bytes::Bytes;
+
 /// The metadata key by which a user's question says what it may be answered from.
 pub const READ_KEY: &str = "heats-read";
 /// Its value for: from what the node that is asked has applied, which may be behind.

@@ -105,7 +105,7 @@ pub fn fields(fact: &Fact) -> Value {
                     })
                 })
                 .collect();
-            json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir, "from": from})
+            json!({"name": f.name, "seed": f.seed, "base_dir": f.base_dir, "code": f.code, "from": from})
         }
         Fact::SweepPaused(_)
         | Fact::SweepResumed(_)

@@ -47,6 +47,7 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
         }),
         live_leases: sweep.live.len() as u32,
         base_dir: submitted.map(|s| s.base_dir.clone()).unwrap_or_default(),
+        code: submitted.map(|s| s.code.clone()).unwrap_or_default(),
         stopped_by: sweep
             .stopped_by
             .iter()

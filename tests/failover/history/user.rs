@@ -57,6 +57,7 @@ impl User {
                 base_dir: "/".to_owned(),
                 name: String::new(),
                 provenance: "{}".to_owned(),
+                code: String::new(),
             };
             let mut client = self.somebody();
             let (notes, now) = (&self.notes, self.notes.now());

@@ -277,7 +277,7 @@ impl Attach {
 
     fn welcome(&mut self, welcome: &v1::Welcome) {
         if let Some(named) = &welcome.coordinators {
-            learn(&mut self.way.coordinators, self.told_at_start, &named.addresses);
+            self.learn(&named.addresses);
         }
         for key in &welcome.kill {
             if let Ok(key) = Key::from_wire(Some(*key))
@@ -310,9 +310,14 @@ impl Attach {
             to_agent::Message::LogRequest(request) => logs.start(request),
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
             to_agent::Message::Coordinators(v1::Coordinators { addresses }) => {
-                learn(&mut self.way.coordinators, self.told_at_start, &addresses);
+                self.learn(&addresses);
             }
         }
+    }
+
+    fn learn(&mut self, named: &[String]) {
+        learn(&mut self.way.coordinators, self.told_at_start, named);
+        self.context.codes.learn(&self.way.coordinators);
     }
 
     fn stop(&self, stop: v1::Stop) {

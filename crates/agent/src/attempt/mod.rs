@@ -8,6 +8,7 @@
 //! | `metrics.jsonl` | the trial | reports, by door 0 |
 //! | `reports.jsonl` | agent | reports, by doors 1 to 3 |
 //! | `ending.json` | agent | [`Ending`]: that and why the agent ends the trial |
+//! | `work/` | agent, then the trial | its working copy of the code, where the sweep brings its code along |
 //! | `infeasible.txt` | agent | that the trial declared itself infeasible, and why |
 //!
 //! Few files, because a short trial's time goes into making them.
@@ -98,6 +99,11 @@ impl AttemptDir {
     /// The configuration as the trial reads it.
     pub fn params(&self) -> PathBuf {
         self.file("params.json")
+    }
+
+    /// The trial's working copy of its code.
+    pub fn work(&self) -> PathBuf {
+        self.file("work")
     }
 
     /// Makes the folder anew with everything that the shim needs, and nothing of an earlier life.

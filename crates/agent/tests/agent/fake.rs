@@ -309,6 +309,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         spec: spec.to_string(),
         base_dir: std::env::temp_dir().display().to_string(),
         resume_step: None,
+        code: String::new(),
     }
 }
 

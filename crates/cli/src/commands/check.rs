@@ -10,6 +10,7 @@ use heats_domain::SweepSpec;
 use heats_domain::document::Faults;
 use serde_json::Value;
 
+use crate::code::{self, Packed};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Fields, Item, Printer};
@@ -45,7 +46,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
         Err(invalid) => return Err(invalid.say()),
     };
-    let Loaded { spec, .. } = &loaded;
+    let Loaded { spec, base_dir, .. } = &loaded;
+    let packed = code::pack(spec, base_dir)?;
     let notes: Vec<String> = heats_search::notes(spec)
         .into_iter()
         .map(|note| match note.hint {
@@ -60,11 +62,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         .with("errors", Vec::<Value>::new())
         .with("notes", notes.clone())
         .with("trials", previews.iter().map(|preview| Value::from(preview.fields())).collect::<Vec<_>>())
+        .with("code", packed.as_ref().map(code_fields))
         .with("sample", sample.as_ref().map(|sample| Value::from(sample.fields())))
         .done();
     let item = Item { name: file.display().to_string(), json };
     printer.one("check", &Fields::new().done(), &item, |out| {
         writeln!(out, "{} is valid: {}", item.name, sentence(spec))?;
+        if let Some(packed) = &packed {
+            writeln!(out, "its code is sent along: {}", packed.sentence())?;
+        }
         previews.iter().try_for_each(|preview| preview.write(out))?;
         sample.iter().try_for_each(|sample| sample.write(out))
     })?;
@@ -82,6 +88,17 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Some(sample) if sample.lacks_objective() => Ok(Exit::Failed),
         Some(_) | None => Ok(Exit::Ok),
     }
+}
+
+/// What is sent along, as data.
+fn code_fields(packed: &Packed) -> Value {
+    let files: Vec<Value> = packed.entries.iter().map(|entry| entry.path.display().to_string().into()).collect();
+    Fields::new()
+        .with("archive", packed.name.as_str())
+        .with("bytes", packed.bytes())
+        .with("packed_bytes", packed.data.len() as u64)
+        .with("files", files)
+        .into()
 }
 
 /// The errors as data.

@@ -10,6 +10,7 @@ use heats_client::Client;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 
+use crate::code;
 use crate::context::{Context, OutputArg};
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::host::{HardwareArgs, Host, HostOptions, Listen, Signals, detect};
@@ -139,6 +140,7 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
             let of = view::planned(&sweep).map_or_else(String::new, |max| format!(" of {max}"));
             hints::note(&format!("going on with `{}`: {over}{of} trials are over", sweep.name));
             others(&live, std::slice::from_ref(&*sweep));
+            changed_code(&sweep, loaded)?;
             if sweep.status() == v1::SweepStatus::Paused {
                 hints::note("it was paused: resuming it");
                 let request = v1::ControlRequest {
@@ -164,13 +166,24 @@ async fn begin(client: &Client, loaded: &Loaded, new: bool) -> Result<v1::Sweep,
                 let mut until_its_end = client.watch(v1::WatchRequest { sweep: id, min_interval_ms: 0 });
                 while until_its_end.next().await.transpose()?.is_some() {}
             }
-            let submitted = client.submit(super::submit::request(loaded)).await?;
+            let submitted = super::submit::send(client, loaded).await?;
             let id = submitted.sweep.unwrap_or_default().to_string();
             let sweep = client.get(id).await?.sweep.unwrap_or_default();
             others(&live, &[&cancel[..], std::slice::from_ref(&sweep)].concat());
             Ok(sweep)
         }
     }
+}
+
+/// Says that the code is not what the sweep was submitted with: it goes on with that.
+fn changed_code(sweep: &v1::Sweep, loaded: &Loaded) -> Result<(), Failure> {
+    let now = code::pack(&loaded.spec, &loaded.base_dir)?.map(|packed| packed.name.to_string()).unwrap_or_default();
+    if now != sweep.code {
+        hints::warn(
+            "the code has changed since the sweep was submitted, and its trials run the code of then; `--new` begins anew",
+        );
+    }
+    Ok(())
 }
 
 /// Says which other sweeps than `ours` share the machine.

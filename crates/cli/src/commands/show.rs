@@ -68,6 +68,9 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
         }
         writeln!(out, "  submitted {} ({})", text("submitted_at"), words::ago(sweep.submitted_ms, now_ms))?;
         writeln!(out, "  folder    {}", sweep.base_dir)?;
+        if !sweep.code.is_empty() {
+            writeln!(out, "  code      archive {}", sweep.code)?;
+        }
         writeln!(out, "  id        {}", sweep_id(&sweep))
     })?;
     Ok(Exit::Ok)

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use heats_client::Client;
 use heats_wire::v1;
 use serde_json::json;
 
+use crate::code::{self, Packed};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Fields, Item};
@@ -53,7 +55,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         return Ok(Exit::Ok);
     }
     let client = context.client()?;
-    let v1::SubmitResponse { sweep, name, .. } = client.submit(request(&loaded)).await?;
+    let v1::SubmitResponse { sweep, name, .. } = send(&client, &loaded).await?;
     let id = sweep.unwrap_or_default();
     if !loaded.spec.search.from.is_empty() {
         for one in client.get(id.to_string()).await?.sweep.unwrap_or_default().learned {
@@ -77,14 +79,25 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The request that submits `loaded`; the client gives it its number.
-pub fn request(loaded: &Loaded) -> v1::SubmitRequest {
+/// Sends the code of `loaded`, where it names some, and then the sweep.
+pub async fn send(client: &Client, loaded: &Loaded) -> Result<v1::SubmitResponse, Failure> {
+    let packed = code::pack(&loaded.spec, &loaded.base_dir)?;
+    if let Some(packed) = &packed {
+        hints::note(&format!("code: {}", packed.sentence()));
+        client.put_archive(packed.name.as_str(), &packed.data).await?;
+    }
+    Ok(client.submit(request(loaded, packed.as_ref())).await?)
+}
+
+/// The request that submits `loaded` with its code; the client gives it its number.
+pub fn request(loaded: &Loaded, code: Option<&Packed>) -> v1::SubmitRequest {
     v1::SubmitRequest {
         request: 0,
         spec: serde_json::to_string(&loaded.spec).unwrap_or_default(),
         base_dir: loaded.base_dir.display().to_string(),
         name: String::new(),
-        provenance: provenance(loaded).to_string(),
+        provenance: provenance(loaded, code).to_string(),
+        code: code.map(|code| code.name.to_string()).unwrap_or_default(),
     }
 }
 
@@ -101,8 +114,8 @@ fn without_secrets(args: impl Iterator<Item = String>) -> impl Iterator<Item = S
     })
 }
 
-/// Who submits it, from where, with which data.
-fn provenance(loaded: &Loaded) -> serde_json::Value {
+/// Who submits it, from where, with which code and data.
+fn provenance(loaded: &Loaded, code: Option<&Packed>) -> serde_json::Value {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let data: Vec<serde_json::Value> =
@@ -114,6 +127,7 @@ fn provenance(loaded: &Loaded) -> serde_json::Value {
         "host": host,
         "command": command.join(" "),
         "data": data,
+        "code": code::provenance(&loaded.spec, &loaded.base_dir, code),
         "version": env!("CARGO_PKG_VERSION"),
     })
 }

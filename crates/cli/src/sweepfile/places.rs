@@ -43,8 +43,9 @@ pub(super) fn check(spec: &SweepSpec, base_dir: &Path) -> Vec<Fault> {
         }
         Some(Env::Python(_) | Env::Prefix(_) | Env::Container(_)) | None => {}
     }
-    // Within a container nothing of this can be looked at from here.
-    if !matches!(spec.env, Some(Env::Container(_))) {
+    // Neither a container nor another revision can be looked at from here.
+    let is_elsewhere = spec.code.as_ref().is_some_and(|code| code.git.is_some());
+    if !is_elsewhere && !matches!(spec.env, Some(Env::Container(_))) {
         let folder = code.map_or_else(|| base_dir.to_owned(), |code| base_dir.join(code));
         faults.extend(program(spec, &folder, base_dir));
         faults.extend(script(&spec.command, &folder));

@@ -162,6 +162,7 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
         .with("live_leases", sweep.live_leases)
         .with("seed", sweep.seed)
         .with("base_dir", sweep.base_dir.as_str())
+        .with("code", sweep.code.as_str())
         .with("provenance", serde_json::from_str::<Value>(&sweep.provenance).unwrap_or(Value::Null))
         .done();
     Item { name: sweep.name.clone(), json }

@@ -1,6 +1,7 @@
 //! The gRPC services. They convert and ask; nothing is decided here.
 
 pub mod agents;
+pub mod archives;
 mod backup;
 pub mod cluster;
 pub mod events;

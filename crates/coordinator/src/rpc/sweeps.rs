@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{events, fleet, logs, series};
+use super::{archives, events, fleet, logs, series};
 use crate::decider::Answer;
 use crate::edge::entropy;
 use crate::node::Node;
@@ -62,8 +62,9 @@ impl SweepsService {
 #[tonic::async_trait]
 impl Sweeps for SweepsService {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
-        let v1::SubmitRequest { request, spec, base_dir, name, provenance } = request.into_inner();
+        let v1::SubmitRequest { request, spec, base_dir, name, provenance, code } = request.into_inner();
         let spec = crate::admission::admit(&spec)?;
+        archives::settled(&self.node, &code).await?;
         let name = Some(name).filter(|name| !name.is_empty());
         let submit = Submit {
             sweep: entropy::sweep_id(self.node.clock.as_ref()),
@@ -73,6 +74,7 @@ impl Sweeps for SweepsService {
             seed: entropy::bits() >> 32,
             base_dir,
             provenance,
+            code,
         };
         let answer = self.ask(Op::Submit(Box::new(submit))).await?;
         let Reply::Submitted(submitted) = answer.reply else {

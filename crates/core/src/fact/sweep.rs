@@ -31,6 +31,9 @@ pub struct SweepSubmitted {
     /// What it learns from, one for each earlier sweep.
     #[prost(message, repeated, tag = "8")]
     pub priors: Vec<Prior>,
+    /// The archive of the code that its trials run in; empty where they run in the folder as it is.
+    #[prost(string, tag = "9")]
+    pub code: String,
 }
 
 /// See [`Fact::SweepPaused`](super::Fact::SweepPaused).

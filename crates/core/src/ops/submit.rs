@@ -27,6 +27,8 @@ pub struct Submit {
     pub base_dir: String,
     /// JSON: who submitted it, from where, fingerprints.
     pub provenance: String,
+    /// The archive of its code, which the edge has made sure of; empty for none.
+    pub code: String,
 }
 
 /// The reply to a [`Submit`].
@@ -77,6 +79,7 @@ impl Submit {
             base_dir: self.base_dir,
             provenance: self.provenance,
             priors,
+            code: self.code,
         };
         Ok((vec![Fact::SweepSubmitted(fact)], reply))
     }

@@ -11,22 +11,9 @@ const VERSION: u32 = 1;
 /// What this version does not do.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let spec = context.spec;
-    let code = spec.code.as_ref();
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
         (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
-        (
-            code.is_some_and(|code| code.git.is_some()),
-            "code.git",
-            "checking out a git revision is not supported yet",
-            "check it out yourself and write `code: { path: FOLDER }`",
-        ),
-        (
-            code.is_some_and(|code| !code.exclude.is_empty()),
-            "code.exclude",
-            "archives of the code are not made yet, so nothing can be left out of them",
-            "remove `exclude`; trials run in the folder of `code.path` itself",
-        ),
         (
             matches!(spec.env, Some(Env::Container(_))),
             "env.container",

@@ -58,6 +58,7 @@ pub fn sweep_entry(term: u64) -> Entry {
         request: 1,
         base_dir: "/".to_owned(),
         priors: Vec::new(),
+        code: String::new(),
         provenance: "{}".to_owned(),
     });
     Entry { term, number: 0, after: 0, at_ms: 1, facts: vec![fact.into()] }

@@ -38,6 +38,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         hints::note(&format!("{trials} that ran then count as lost, and are tried again without using up a retry"));
     }
     hints::note("its agents end what they run of the old cluster as soon as they reach it");
+    hints::note(
+        "archives of code are in no backup: copy the folder `archives` of an old coordinator's data directory into it",
+    );
     hints::next(&[
         (format!("heats coordinator start --id {node} --listen {advertise} --data {dir}"), "the new cluster"),
         ("heats cluster add ADDRESS".to_owned(), "others, under numbers that the old cluster did not have"),

@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn sweep(loaded: &Loaded) -> v1::Sweep {
-        let v1::SubmitRequest { spec, base_dir, provenance, .. } = crate::commands::submit::request(loaded);
+        let v1::SubmitRequest { spec, base_dir, provenance, .. } = crate::commands::submit::request(loaded, None);
         v1::Sweep { name: "digits".into(), spec, base_dir, provenance, ..Default::default() }
     }
 
