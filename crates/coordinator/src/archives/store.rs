@@ -16,7 +16,7 @@ pub const ARCHIVE_MAX: u64 = 1 << 30;
 /// All of them together, in bytes.
 const TOTAL_MAX: u64 = 64 << 30;
 /// What is left free on the disk, in bytes: the log is there too, and a node that cannot write it ends.
-const FREE_MIN: u64 = 512 << 20;
+const FREE_MIN: u64 = 64 << 20;
 /// How long an archive stays that no sweep names: its sweep may be about to be submitted.
 const UNNAMED_FOR: Duration = Duration::from_secs(3_600);
 
