@@ -32,6 +32,7 @@ pub(crate) fn sweep(term: u64) -> Entry {
         provenance,
         priors: Vec::new(),
         code,
+        user: String::new(),
     };
     entry(term, vec![Fact::SweepSubmitted(fact)])
 }

@@ -103,6 +103,9 @@ enum Command {
     /// The tokens that say who may do what
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
+    /// How much projects and users may have
+    #[command(subcommand)]
+    Quota(commands::quota::QuotaCommand),
     /// The certificates of a cluster
     #[command(subcommand)]
     Tls(commands::tls::TlsCommand),
@@ -194,6 +197,7 @@ impl Cli {
             Command::Agent(command) => commands::agent::run(&context, &command),
             Command::Alloc(command) => commands::alloc::run(&context, &command),
             Command::Token(command) => context.block_on(commands::token::run(&context, &command)),
+            Command::Quota(command) => context.block_on(commands::quota::run(&context, &command)),
             Command::Tls(command) => commands::tls::run(&command),
             Command::Config(command) => commands::config::run(&context, &command),
             Command::Completions(args) => commands::completions::run(&args),

@@ -1,24 +1,25 @@
 //! Whether there is room for a sweep's trials: what one needs against what agents have. Only words about it: who
 //! gets which place is the coordinator's decision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::placement::{Condition, Free, Suited, failing};
 use heats_domain::resources::GPU_PARTS;
 use heats_domain::spec::Resources;
 use heats_domain::units::Bytes;
-use heats_domain::{Inventory, Machine, SweepSpec};
+use heats_domain::{Inventory, Machine, Params, SweepSpec};
 use heats_wire::v1;
 
 use crate::exit::{Exit, Failure};
 use crate::{host, view, words};
 
-/// Why no further trial starts now; `None` where one could.
-pub fn what_holds(spec: &SweepSpec, live: u32, agents: &[v1::AgentStatus]) -> Option<String> {
+/// Why no further trial starts now, or none of this configuration; `None` where one could.
+pub fn what_holds(spec: &SweepSpec, params: Option<&Params>, live: u32, agents: &[v1::AgentStatus]) -> Option<String> {
     if let Some(parallel) = spec.budget.parallel.filter(|parallel| live >= *parallel) {
         return Some(format!("`budget.parallel` allows {parallel} at once, and {live} hold a place"));
     }
-    let needs: Vec<Room> = spec.variants().iter().map(Room::of).collect();
+    let needs: Vec<&Resources> =
+        spec.variants().iter().filter(|need| params.is_none_or(|params| need.is_for(params))).collect();
     let attached = || agents.iter().filter(|agent| agent.attached);
     if attached().next().is_none() {
         return Some("no agent is attached: there is no machine to run on".into());
@@ -47,20 +48,98 @@ fn some_of(fragments: &[String]) -> String {
     format!("{}{more}", fragments.iter().take(SOME).cloned().collect::<Vec<_>>().join(", "))
 }
 
-/// Why none of the agents that start trials has room.
-fn why(variants: &[Room], attached: &[&v1::AgentStatus]) -> Option<String> {
-    let needs = variants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", or ");
-    let fit = |room: Room| variants.iter().any(|needs| needs.fit(&room));
-    if !attached.iter().any(|agent| fit(Room::whole(agent))) {
+/// Why none of the agents that start trials has room, by the conditions by which places are given.
+fn why(variants: &[&Resources], attached: &[&v1::AgentStatus]) -> Option<String> {
+    let standings: Vec<Standing> = variants.iter().map(|need| Standing::of(need, attached)).collect();
+    if standings.iter().any(|standing| standing.fit) {
+        return None;
+    }
+    let needs = variants.iter().map(|need| Room::of(need).to_string()).collect::<Vec<_>>().join(", or ");
+    let failing: Vec<String> = standings.iter().map(|standing| standing.words(attached.len())).collect();
+    let failing = failing.join("; or ");
+    if standings.iter().all(|standing| standing.taken.is_empty()) {
         let largest =
             attached.iter().map(|agent| Room::whole(agent)).max_by_key(|whole| (whole.gpus, whole.cpus, whole.memory));
         let has = largest.map_or_else(String::new, |largest| format!("; the largest has {largest}"));
-        return Some(format!("no agent is large enough: a trial needs {needs}{has}"));
+        return Some(format!("no agent is large enough: a trial needs {needs}{has}; {failing}"));
     }
-    if !attached.iter().any(|agent| fit(Room::free(agent))) {
-        return Some(format!("every place is taken: a trial needs {needs}, which no agent has free now"));
+    Some(format!("every place is taken ({failing}): a trial needs {needs}, which no agent has free now"))
+}
+
+/// How one variant stands with the agents: how many fail which condition.
+struct Standing {
+    /// Whatever is free of them.
+    never: BTreeMap<Condition, u64>,
+    /// Because others hold what it needs.
+    taken: BTreeMap<Condition, u64>,
+    /// One of them has a place.
+    fit: bool,
+}
+
+impl Standing {
+    fn of(need: &Resources, attached: &[&v1::AgentStatus]) -> Self {
+        let mut standing = Self { never: BTreeMap::new(), taken: BTreeMap::new(), fit: false };
+        for agent in attached {
+            let inventory = &agent.inventory.clone().unwrap_or_default();
+            let suited = Suited::of(need, Machine { name: &agent.name, inventory });
+            let fails = |free: &Free| failing(need, inventory, free, suited.as_ref());
+            let (never, now) = (fails(&Free::whole(inventory)), fails(&free(agent, inventory)));
+            let count = if never.is_empty() { &mut standing.taken } else { &mut standing.never };
+            standing.fit |= now.is_empty();
+            let which = if never.is_empty() { now } else { never };
+            which.into_iter().for_each(|condition| *count.entry(condition).or_default() += 1);
+        }
+        standing
     }
-    None
+
+    /// `of 3 agents, 2 have too few processors, and of 1 the GPUs are taken`
+    fn words(&self, agents: usize) -> String {
+        let never = self.never.iter().map(|(condition, count)| {
+            let has = if *count == 1 { "has" } else { "have" };
+            format!("{count} {has} {}", lacks(*condition))
+        });
+        let taken = self.taken.iter().map(|(condition, count)| format!("of {count} the {}", holds(*condition)));
+        let all: Vec<String> = never.chain(taken).collect();
+        format!("of {}, {}", words::count(agents as u64, "agent"), all.join(", and "))
+    }
+}
+
+const fn lacks(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Cpus => "too few processors",
+        Condition::Memory => "too little memory",
+        Condition::Disk => "too little disk, or do not say how much",
+        Condition::Gpus => "too few GPUs",
+        Condition::GpuMemory => "too few GPUs with the `gpu_memory`",
+        Condition::Require => "not what `require` asks for",
+        Condition::Devices => "too few GPUs that are all that is asked for",
+    }
+}
+
+const fn holds(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Cpus => "processors are taken",
+        Condition::Memory => "memory is taken",
+        Condition::Disk => "disk is taken",
+        Condition::Gpus => "GPUs are taken",
+        // What machines have is not taken: these are never said.
+        Condition::GpuMemory | Condition::Require | Condition::Devices => {
+            "GPUs that are all that is asked for are taken"
+        }
+    }
+}
+
+/// What is free of an agent.
+fn free(agent: &v1::AgentStatus, inventory: &Inventory) -> Free {
+    let whole = Free::whole(inventory);
+    let held = agent.held.clone().unwrap_or_default();
+    let is_told = agent.gpu_parts_free.len() == whole.parts.len();
+    Free {
+        cpus: whole.cpus.saturating_sub(held.cpus),
+        memory: whole.memory.saturating_sub(held.memory),
+        disk: whole.disk.saturating_sub(held.disk),
+        parts: if is_told { agent.gpu_parts_free.clone() } else { whole.parts },
+    }
 }
 
 /// Refuses a sweep whose trials would find no room on `machine` however long they waited, when `agents` share the machine.
@@ -130,19 +209,6 @@ impl Room {
 
     fn inventory(Inventory { cpus, memory, gpus, .. }: &Inventory) -> Self {
         Self { cpus: *cpus, memory: *memory, gpus: gpus.len() as u64 }
-    }
-
-    fn free(agent: &v1::AgentStatus) -> Self {
-        let (whole, held) = (Self::whole(agent), agent.held.clone().unwrap_or_default());
-        Self {
-            cpus: whole.cpus.saturating_sub(held.cpus),
-            memory: whole.memory.saturating_sub(held.memory),
-            gpus: whole.gpus.saturating_sub(held.gpus.len() as u64),
-        }
-    }
-
-    const fn fit(&self, within: &Self) -> bool {
-        self.cpus <= within.cpus && self.memory <= within.memory && self.gpus <= within.gpus
     }
 }
 

@@ -100,6 +100,34 @@ impl Client {
         .await
     }
 
+    /// Says how much a project or a user may have. Twice is as good as once.
+    pub async fn set_quota(&self, quota: v1::Quota) -> Result<v1::SetQuotaResponse, ClientError> {
+        let request = v1::SetQuotaRequest { quota: Some(quota) };
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.set_quota(request).await }
+        })
+        .await
+    }
+
+    /// Takes a quota back. Twice is as good as once.
+    pub async fn remove_quota(&self, request: v1::RemoveQuotaRequest) -> Result<v1::RemoveQuotaResponse, ClientError> {
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.remove_quota(request).await }
+        })
+        .await
+    }
+
+    /// The quotas, with what is held and used.
+    pub async fn quotas(&self) -> Result<v1::QuotasResponse, ClientError> {
+        self.ask(Repeat::Safe, v1::QuotasRequest {}, |node, request| {
+            let mut to = cluster(node);
+            async move { to.quotas(request).await }
+        })
+        .await
+    }
+
     /// Takes an agent's drain back. Twice is as good as once.
     pub async fn undrain_agent(&self, agent: impl Into<String>) -> Result<v1::UndrainAgentResponse, ClientError> {
         let request = v1::UndrainAgentRequest { agent: agent.into() };

@@ -49,6 +49,7 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/heats.v1.Archives/Keep", &[Coordinator]),
     ("/heats.v1.Cluster/Node", PEOPLE),
     ("/heats.v1.Cluster/Agent", PEOPLE),
+    ("/heats.v1.Cluster/Quotas", PEOPLE),
     ("/heats.v1.Cluster/", &[Admin]),
     ("/heats.v1.Tokens/", &[Admin]),
     ("/heats.v1.Sweeps/", PEOPLE),
@@ -197,11 +198,14 @@ mod tests {
         assert!(may_call(&user, "/heats.v1.Cluster/Change").is_err());
         assert!(may_call(&user, "/heats.v1.Agents/Attach").is_err());
         assert!(may_call(&admin, "/heats.v1.Cluster/Change").is_ok());
-        for operating in ["DrainAgent", "UndrainAgent", "Backup"].map(|method| format!("/heats.v1.Cluster/{method}")) {
+        for operating in ["DrainAgent", "UndrainAgent", "Backup", "SetQuota", "RemoveQuota"]
+            .map(|method| format!("/heats.v1.Cluster/{method}"))
+        {
             assert!(may_call(&admin, &operating).is_ok(), "{operating}");
             assert!(may_call(&user, &operating).is_err(), "{operating}");
         }
         assert!(may_call(&user, "/heats.v1.Cluster/Agent").is_ok());
+        assert!(may_call(&user, "/heats.v1.Cluster/Quotas").is_ok());
         assert!(may_call(&admin, "/heats.v1.Nothing/Known").is_err());
         assert!(may_call(&Caller::Trusted, raft).is_ok());
         let newcomer = Caller::Newcomer(TokenId { bits: 1 });

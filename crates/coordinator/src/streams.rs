@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heats_core::history::trial_seed;
 use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
-use heats_core::{Entry, Fact, State};
+use heats_core::{Entry, Fact, State, Trial};
 use heats_domain::AgentId;
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
@@ -204,7 +204,20 @@ impl Streams {
                         self.send(fact.agent, v1::to_agent::Message::Stop(leave(state, fact.agent, leaving)));
                     }
                 }
+                Fact::TrialRecalled(fact) => {
+                    let agent = |trial: &Trial| trial.live().map(|(_, attempt)| attempt.agent);
+                    let trial = state.sweeps.get(&fact.sweep).and_then(|sweep| sweep.trial(fact.trial));
+                    let Some(agent) = trial.and_then(agent) else { continue };
+                    let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
+                    for leaving in agent_drain::leaving(state, agent) {
+                        if leaving.key() == key {
+                            self.send(agent, v1::to_agent::Message::Stop(leave(state, agent, leaving)));
+                        }
+                    }
+                }
                 Fact::SweepSubmitted(_)
+                | Fact::QuotaSet(_)
+                | Fact::QuotaRemoved(_)
                 | Fact::SweepPaused(_)
                 | Fact::SweepResumed(_)
                 | Fact::SweepDrained(_)
@@ -270,13 +283,21 @@ pub fn stop(state: &State, key: Key, why: String) -> v1::Stop {
     v1::Stop { key: Some(key.into()), grace_ms, why, purpose: Purpose::End.into() }
 }
 
-/// The order to give an attempt back, for the agent is drained.
+/// The order to give an attempt back: the agent is drained, or the place is another sweep's.
 pub fn leave(state: &State, agent: AgentId, leaving: Leaving) -> v1::Stop {
     let (key, purpose) = match leaving {
-        Leaving::Whole(key) => (key, Purpose::Preempt),
+        Leaving::Whole(key) | Leaving::Recalled(key, _) => (key, Purpose::Preempt),
         Leaving::Unstarted(key) => (key, Purpose::GiveBack),
     };
-    let reason = state.drain(agent).map(|(drain, _)| drain.reason.as_str()).filter(|reason| !reason.is_empty());
-    let why = reason.map_or_else(|| "its agent is drained".to_owned(), |why| format!("its agent is drained: {why}"));
+    let why = match leaving {
+        Leaving::Recalled(_, by) => {
+            let name = state.sweeps.get(&by).map_or_else(|| by.to_string(), |sweep| sweep.name.clone());
+            format!("its place is for `{name}`, which has a higher priority")
+        }
+        Leaving::Whole(_) | Leaving::Unstarted(_) => {
+            let reason = state.drain(agent).map(|(drain, _)| drain.reason.as_str()).filter(|reason| !reason.is_empty());
+            reason.map_or_else(|| "its agent is drained".to_owned(), |why| format!("its agent is drained: {why}"))
+        }
+    };
     v1::Stop { purpose: purpose.into(), ..stop(state, key, why) }
 }

@@ -3,7 +3,7 @@
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
 use heats_domain::spec::Resources;
-use heats_domain::{AgentId, Grant, Params, SweepId, TrialState};
+use heats_domain::{AgentId, Grant, Params, TrialState};
 
 use heats_search::Promotion;
 
@@ -161,6 +161,18 @@ impl Next {
     }
 }
 
+/// Whether what a trial of the sweep needs depends on its configuration.
+pub fn depends_on_configuration(sweep: &Sweep) -> bool {
+    sweep.spec.variants().iter().any(|need| need.when.is_some())
+}
+
+/// How many trials of the sweep could use a place now, if there were as many.
+pub fn wants(sweep: &Sweep) -> usize {
+    let at_once = sweep.parallel.map_or(usize::MAX, |most| (most as usize).saturating_sub(sweep.live.len()));
+    let new = sweep.trials_max.map_or(usize::MAX, |max| max.saturating_sub(sweep.proposed) as usize);
+    at_once.min(sweep.waiting.len().saturating_add(sweep.paused.len()).saturating_add(new))
+}
+
 /// Whether a sweep whose needs depend on the configuration may propose another trial although there are some without a place.
 pub fn may_propose(sweep: &Sweep) -> bool {
     sweep.may_create() && sweep.waiting.len() < LOOK
@@ -183,11 +195,6 @@ pub fn reject(sweep: &Sweep) -> Vec<Fact> {
 /// Whether the sweep could use a place now; `promotes` is whether its rule lets a trial go on that holds at a rung.
 pub fn is_hungry(sweep: &Sweep, promotes: bool) -> bool {
     sweep.may_lease() && (!sweep.waiting.is_empty() || sweep.may_create() || promotes)
-}
-
-/// The order in which sweeps are asked: fewest leases first, so that each gets its share, then the oldest.
-pub fn turn(sweep: &Sweep) -> (usize, SweepId) {
-    (sweep.live.len(), sweep.id)
 }
 
 #[cfg(test)]

@@ -7,26 +7,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Grant, Metrics, Params, SweepId, TokenId, TrialState};
+use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState};
 use heats_search::{Promotion, Stopper};
 
-use crate::dispatch::{self, Next, Offer, Place, Seat, Suggestions};
-use crate::fact::{Ending, Entry, Fact, FactCell, Record, SweepEdited, TrialPlaced};
+use crate::dispatch;
+use crate::fact::{Entry, Fact, FactCell, QuotaScope, QuotaSet, Record, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
 use crate::ops::agent_drain::{self, Drain};
 use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::control::{self, Edit, Verb};
-use crate::ops::drain::{self, Running};
-use crate::ops::restore;
+use crate::ops::drain;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
-use crate::placement::places::Cursors;
-use crate::placement::{self, Free, Places};
+use crate::ops::{quotas, restore};
+use crate::placement::{Places, Usage};
 use crate::refusal::Refusal;
 use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
+use crate::trial::Attempt;
+
+mod giving;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -67,6 +69,10 @@ pub enum Op {
     RevokeToken(String),
     /// Let an agent join.
     Join(Join),
+    /// Say how much a project or a user may have.
+    SetQuota(QuotaSet),
+    /// Take that back.
+    RemoveQuota(QuotaScope, String),
     /// Lease an agent nothing more.
     Drain(Drain),
     /// Lease to a drained agent again.
@@ -111,6 +117,10 @@ pub struct Leading {
     unable: BTreeSet<AgentId>,
     /// Those that may be given something.
     places: Places,
+    /// What projects and users hold.
+    usage: Usage,
+    /// The sweeps that could use a place and found none, with since when.
+    without_place: BTreeMap<SweepId, u64>,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
 }
@@ -125,6 +135,7 @@ impl Leading {
         // A rule is made when a report asks for it; that of trials which hold at a rung is asked about them before that.
         let holding = state.sweeps.values().filter(|sweep| !sweep.paused.is_empty());
         let stoppers = holding.filter_map(|sweep| Some((sweep.id, history::stopper(sweep).ok()?))).collect();
+        let usage = Usage::of(&state);
         Self {
             term,
             numbered,
@@ -136,6 +147,8 @@ impl Leading {
             attached: BTreeSet::new(),
             unable: BTreeSet::new(),
             places: Places::default(),
+            usage,
+            without_place: BTreeMap::new(),
             vacated: BTreeSet::new(),
         }
     }
@@ -202,6 +215,8 @@ impl Leading {
             Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
             Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
             Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
+            Op::SetQuota(quota) => self.record(quotas::set(&self.draft, quota), |()| Reply::Done),
+            Op::RemoveQuota(scope, name) => self.record(quotas::remove(&self.draft, scope, name), |()| Reply::Done),
             Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
             Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
             Op::Restore(lineage) => {
@@ -239,7 +254,9 @@ impl Leading {
         let drained = self.draft.drains.contains_key(&agent);
         let is_open = self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained;
         match self.draft.agent(agent).filter(|_| is_open) {
-            Some(attached) => self.places.open(attached.clone(), self.draft.free(agent)),
+            Some(attached) => {
+                self.places.open(attached.clone(), self.draft.free(agent), self.draft.least_priority(agent));
+            }
             None => self.places.close(agent),
         }
     }
@@ -255,154 +272,6 @@ impl Leading {
             self.record_all(facts)?;
         }
         Ok(())
-    }
-
-    /// Gives the free places of the attached agents to the sweeps that can use them.
-    ///
-    /// # Errors
-    /// See [`TurnError`].
-    pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
-        let mut queue: BTreeSet<(usize, SweepId)> =
-            self.active().filter(|s| self.is_hungry(s)).map(|s| dispatch::turn(s)).collect();
-        // Places only fill up during a call.
-        let mut cursors = Cursors::default();
-        while let Some((_, id)) = queue.pop_first() {
-            let Some(sweep) = self.draft.sweeps.get(&id).filter(|s| self.is_hungry(s)) else { continue };
-            // A sweep that fits nowhere now leaves the rest to the others.
-            let depends = sweep.spec.variants().iter().any(|need| need.when.is_some());
-            let may_go_on = if depends {
-                self.place_by_configuration(id, &mut cursors, suggestions)?
-            } else if let Some((agent, grant)) = self.places.find(sweep, None, &mut cursors) {
-                self.lease(id, Seat { agent, grant, place: Place::Free }, suggestions)?
-            } else {
-                false
-            };
-            if may_go_on && let Some(sweep) = self.draft.sweeps.get(&id) {
-                queue.insert(dispatch::turn(sweep));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a place to a trial of a sweep whose needs depend on the configuration: to the first of those that are there which
-    /// fits somewhere. Else the next one is created, and waits where it fits nowhere. Whether the sweep may have another one.
-    fn place_by_configuration(
-        &mut self,
-        id: SweepId,
-        cursors: &mut Cursors,
-        suggestions: &mut dyn Suggestions,
-    ) -> Result<bool, TurnError> {
-        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
-        for next in Next::there(sweep, self.promotion(sweep)) {
-            if let Some(found) = self.places.find(sweep, next.params(sweep), cursors) {
-                self.record_all(next.facts(sweep, Some(seat(found))))?;
-                return Ok(true);
-            }
-        }
-        // With all places taken, it is better proposed late.
-        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, cursors).is_none() {
-            return Ok(false);
-        }
-        let next = match Next::new(sweep, suggestions) {
-            Ok(next) => next,
-            Err(offer) => return self.without_offer(id, offer),
-        };
-        let found = self.places.find(sweep, next.params(sweep), cursors);
-        let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
-        let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
-        let number = sweep.created();
-        let mut facts = next.facts(sweep, found.map(seat));
-        if stranded {
-            facts.push(dispatch::without_variant(sweep, number));
-        }
-        self.record_all(facts)?;
-        Ok(true)
-    }
-
-    /// Leases trials of sweeps whose trials are short ahead of their places, one for each attempt that runs at
-    /// an agent, so that a place that becomes free need not wait for this leader. To be called after
-    /// [`Leading::dispatch`]: only what fits nowhere now is leased so.
-    ///
-    /// # Errors
-    /// See [`TurnError`].
-    pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
-        let brisk = |sweep: &Arc<Sweep>| {
-            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep));
-            need.is_some_and(|need| !self.places.have_room_for(need))
-        };
-        let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
-        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
-        for agent in agents {
-            while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
-                if !self.lease(id, Seat { agent, grant, place: Place::Ahead }, suggestions)? {
-                    sweeps.retain(|&other| other != id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of `sweeps` leases a trial ahead at `agent` next, where the agent may have another one.
-    fn next_ahead(&self, sweeps: &[SweepId], agent: AgentId) -> Option<(SweepId, Grant)> {
-        let held = self.draft.leases.get(&agent)?;
-        let ahead = held.values().filter(|lease| lease.ahead).count();
-        if ahead * 2 >= held.len() {
-            return None;
-        }
-        let whole = &self.draft.agent(agent)?.inventory;
-        let hungry = sweeps.iter().filter_map(|id| self.draft.sweeps.get(id)).filter(|s| self.is_hungry(s));
-        let free = Free::whole(whole);
-        let fitting = hungry
-            .filter_map(|s| Some((dispatch::turn(s), placement::grant(dispatch::brisk(s)?, whole, &free, None)?)));
-        fitting.min_by_key(|(turn, _)| *turn).map(|((_, id), grant)| (id, grant))
-    }
-
-    /// Leases the next trial of a sweep; whether the sweep may have another one.
-    fn lease(&mut self, id: SweepId, seat: Seat, suggestions: &mut dyn Suggestions) -> Result<bool, TurnError> {
-        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        match Next::of(sweep, self.promotion(sweep), suggestions) {
-            Ok(next) => {
-                self.record_all(next.facts(sweep, Some(seat)))?;
-                Ok(true)
-            }
-            Err(offer) => self.without_offer(id, offer),
-        }
-    }
-
-    /// What follows from it that a sweep has no configuration to offer; whether it may have another one.
-    fn without_offer(&mut self, id: SweepId, offer: Offer) -> Result<bool, TurnError> {
-        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        match offer {
-            Offer::Exhausted => {
-                let proposed = sweep.proposed;
-                let why = format!("every configuration of the space was tried, {proposed} in all");
-                self.propose_no_more(id, proposed, why)
-            }
-            Offer::Enough { why } => {
-                let proposed = sweep.proposed;
-                self.propose_no_more(id, proposed, why)
-            }
-            // A point that a user asked for, and that no configuration can hold, is that trial's own end.
-            Offer::Infeasible { .. } if !sweep.queue.is_empty() => {
-                self.record_all(dispatch::reject(sweep))?;
-                Ok(true)
-            }
-            Offer::Infeasible { draws } => {
-                let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
-                let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
-                self.record_all(facts)?;
-                Ok(false)
-            }
-            Offer::Later | Offer::Ready { .. } => Ok(false),
-        }
-    }
-
-    /// The sweep's budget ends with the trials that were proposed; so it gets no other one.
-    fn propose_no_more(&mut self, sweep: SweepId, proposed: u32, why: String) -> Result<bool, TurnError> {
-        let trials = Some(proposed);
-        self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep, trials, parallel: None, why })])?;
-        Ok(false)
     }
 
     /// Ends the turn: everything that was decided since the last one, as one entry; `None` where nothing was.
@@ -457,10 +326,12 @@ impl Leading {
     fn record_one(&mut self, fact: Fact) -> Result<(), TurnError> {
         // The index is that of the next entry if nothing else gets in between; the draft needs no better one.
         let record = Record { log_index: self.draft.applied + 1, at_ms: self.now_ms, cell: fact.clone().into() };
-        let holder = fact.trial().zip(fact.sweep()).and_then(|(trial, sweep)| {
-            let (_, attempt) = self.draft.sweeps.get(&sweep)?.trial(trial)?.live()?;
-            Some(attempt.agent)
+        let attempt = fact.trial().zip(fact.sweep()).and_then(|(trial, sweep)| {
+            let (_, attempt) = self.sweep(sweep)?.trial(trial)?.live()?;
+            Some(attempt.clone())
         });
+        let holder = attempt.as_ref().map(|attempt| attempt.agent);
+        self.count(&fact, attempt.as_ref());
         self.draft.record(Arc::new(record))?;
         if let Some((sweep, stopper)) =
             fact.sweep().and_then(|id| Some((self.draft.sweeps.get(&id)?, self.stoppers.get_mut(&id)?.as_mut()?)))
@@ -487,17 +358,17 @@ impl Leading {
                     self.vacated.insert(agent);
                 }
             }
-            Fact::TrialPlaced(_) => {
+            Fact::TrialPlaced(_) | Fact::TrialRecalled(_) => {
                 if let Some(agent) = holder {
                     self.recount(agent);
                 }
             }
             Fact::AgentDrained(fact) => self.reconsider(fact.agent),
             Fact::AgentUndrained(fact) => self.reconsider(fact.agent),
+            Fact::SweepEdited(fact) => self.places.search_again(fact.sweep),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
-            | Fact::SweepEdited(_)
             | Fact::SweepRemoved(_)
             | Fact::PointEnqueued(_)
             | Fact::TrialCreated(_)
@@ -508,6 +379,8 @@ impl Leading {
             | Fact::TrialResumed(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
+            | Fact::QuotaSet(_)
+            | Fact::QuotaRemoved(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)
@@ -517,6 +390,17 @@ impl Leading {
         Ok(())
     }
 
+    /// Keeps what projects and users hold, before `fact` is recorded; `attempt` is the trial's live one.
+    fn count(&mut self, fact: &Fact, attempt: Option<&Attempt>) {
+        let Some(sweep) = fact.sweep().and_then(|id| self.draft.sweeps.get(&id)) else { return };
+        match (fact, attempt) {
+            (Fact::TrialLeased(fact), _) => self.usage.begin(sweep, &fact.grant, self.now_ms),
+            (Fact::AttemptEnded(fact), Some(attempt)) => self.usage.end(sweep, attempt, fact.ran_ms),
+            (Fact::SweepRemoved(_), _) => self.usage.forget(sweep),
+            _ => {}
+        }
+    }
+
     /// Gives the places of attempts that ended to trials that were leased ahead there, before anybody else.
     fn fill_vacated(&mut self) -> Result<(), TurnError> {
         for agent in std::mem::take(&mut self.vacated) {
@@ -524,7 +408,11 @@ impl Leading {
                 let free = self.draft.free(agent);
                 let fits = |lease: &Lease| lease.grant.cpus <= free.cpus && lease.grant.memory <= free.memory;
                 let held = self.draft.leases.get(&agent).into_iter().flatten();
-                let Some((&(sweep, trial), lease)) = held.into_iter().find(|(_, l)| l.ahead && fits(l)) else { break };
+                let Some((&(sweep, trial), lease)) =
+                    held.into_iter().find(|(_, l)| l.ahead && l.recalled.is_none() && fits(l))
+                else {
+                    break;
+                };
                 let attempt = lease.attempt;
                 self.record_one(Fact::TrialPlaced(TrialPlaced { sweep, trial, attempt }))?;
             }
@@ -550,7 +438,7 @@ impl Leading {
     }
 
     fn recount(&mut self, agent: AgentId) {
-        self.places.set(agent, || self.draft.free(agent));
+        self.places.set(agent, || (self.draft.free(agent), self.draft.least_priority(agent)));
     }
 
     /// Makes the sweep's stopper by folding its history, where this leader has none yet.

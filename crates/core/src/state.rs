@@ -6,16 +6,15 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, FailureKind, Grant, Inventory, SweepId, SweepSpec, TokenId, TrialState};
+use heats_domain::{AgentId, FailureKind, Grant, SweepId, SweepSpec, TokenId, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
 use crate::fact::{
     AgentAttached, AgentDrained, AttemptEnded, Ending, Entry, Fact, Record, SweepEdited, SweepEnded, SweepSubmitted,
-    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialReported, TrialResumed, TrialSettled, TrialSpared,
-    TrialStarted,
+    TokenCreated, TokenRole, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed,
+    TrialSettled, TrialSpared, TrialStarted,
 };
-use crate::placement::Free;
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::token::Token;
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
@@ -64,6 +63,8 @@ pub struct Lease {
     pub grant: Grant,
     /// It takes nothing yet: it waits at the agent for the place of an attempt that runs there.
     pub ahead: bool,
+    /// The sweep of higher priority that its place is for: it is being ended.
+    pub recalled: Option<SweepId>,
 }
 
 /// The last entry that recorded something: a leader's next one follows on it.
@@ -101,6 +102,8 @@ pub struct State {
     pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
     pub leases: OrdMap<AgentId, Held>,
+    /// How much projects and users may have: the record of each one's quota, by its scope and name.
+    pub quotas: OrdMap<(i32, String), Arc<Record>>,
     /// The tokens that nobody has revoked.
     pub tokens: OrdMap<TokenId, Arc<Token>>,
     joined: OrdMap<AgentId, Arc<Record>>,
@@ -172,6 +175,12 @@ impl State {
             Fact::AgentUndrained(fact) => {
                 self.drains.remove(&fact.agent);
             }
+            Fact::QuotaSet(fact) => {
+                self.quotas.insert((fact.scope, fact.name.clone()), Arc::clone(&record));
+            }
+            Fact::QuotaRemoved(fact) => {
+                self.quotas.remove(&(fact.scope, fact.name.clone()));
+            }
             Fact::ClusterRestored(_) => self.restored = Some(Arc::clone(&record)),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
@@ -188,6 +197,7 @@ impl State {
             | Fact::TrialResumed(_)
             | Fact::TrialSpared(_)
             | Fact::AttemptEnded(_)
+            | Fact::TrialRecalled(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
                 let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
@@ -198,7 +208,7 @@ impl State {
                 match fact {
                     Fact::TrialLeased(fact) => {
                         let (attempt, grant, ahead) = (fact.attempt, fact.grant.clone(), fact.ahead);
-                        let lease = Lease { attempt, grant, ahead };
+                        let lease = Lease { attempt, grant, ahead, recalled: None };
                         self.leases.entry(fact.agent).or_default().insert((fact.sweep, fact.trial), lease);
                     }
                     Fact::AttemptEnded(fact) => {
@@ -208,10 +218,13 @@ impl State {
                         }
                     }
                     Fact::TrialPlaced(fact) => {
-                        let agent = sweep.trial(fact.trial).and_then(|t| t.attempts.last()).map(|a| a.agent);
-                        let held = agent.and_then(|agent| self.leases.get_mut(&agent));
-                        if let Some(lease) = held.and_then(|held| held.get_mut(&(fact.sweep, fact.trial))) {
+                        if let Some(lease) = held(sweep, &mut self.leases, fact.trial) {
                             lease.ahead = false;
+                        }
+                    }
+                    Fact::TrialRecalled(fact) => {
+                        if let Some(lease) = held(sweep, &mut self.leases, fact.trial) {
+                            lease.recalled = Some(fact.by);
                         }
                     }
                     _ => {}
@@ -311,26 +324,20 @@ impl State {
         }
     }
 
-    /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
-    pub fn free(&self, agent: AgentId) -> Free {
-        let nothing = Inventory::default();
-        let inventory = self.agent(agent).map_or(&nothing, |attached| &attached.inventory);
-        let mut free = Free::whole(inventory);
-        for lease in self.leases.get(&agent).into_iter().flat_map(OrdMap::values).filter(|lease| !lease.ahead) {
-            free.take(inventory, &lease.grant);
-        }
-        free
-    }
-
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents and their drains, then tokens, then the last restore. A snapshot is this list.
+    /// sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
-        journals.chain(self.agents.values()).chain(self.drains.values()).chain(tokens).chain(&self.restored)
+        journals
+            .chain(self.agents.values())
+            .chain(self.drains.values())
+            .chain(self.quotas.values())
+            .chain(tokens)
+            .chain(&self.restored)
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
@@ -366,6 +373,12 @@ impl State {
     }
 }
 
+/// The lease of a trial's last attempt.
+fn held<'a>(sweep: &Sweep, leases: &'a mut OrdMap<AgentId, Held>, trial: u32) -> Option<&'a mut Lease> {
+    let agent = sweep.trial(trial)?.attempts.last()?.agent;
+    leases.get_mut(&agent)?.get_mut(&(sweep.id, trial))
+}
+
 impl Sweep {
     /// Folds one fact in; it is the last of the journal already.
     fn record(&mut self, fact: &Fact, at_ms: u64) -> Result<(), &'static str> {
@@ -375,12 +388,13 @@ impl Sweep {
             Fact::SweepReopened(_) => self.reopened(at_ms),
             Fact::SweepDrained(fact) => self.status = Status::Draining(ending(fact.ending)?, fact.why.clone()),
             Fact::SweepEnded(fact) => self.ended(fact, at_ms)?,
-            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel, why }) => {
+            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel, why, priority }) => {
                 if trials.is_some() {
                     self.trials_max = *trials;
                     self.limit_why.clone_from(why);
                 }
                 self.parallel = parallel.or(self.parallel);
+                self.priority = priority.unwrap_or(self.priority);
             }
             Fact::PointEnqueued(fact) => self.queue.push_back(fact.params.clone()),
             Fact::TrialCreated(fact) => self.trial_created(fact)?,
@@ -391,8 +405,9 @@ impl Sweep {
             Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
             Fact::TrialSpared(fact) => self.trial_spared(fact)?,
-            Fact::TrialPlaced(fact) => {
-                live_attempt(self.touch(fact.trial)?, fact.attempt)?;
+            Fact::TrialPlaced(TrialPlaced { trial, attempt, .. })
+            | Fact::TrialRecalled(TrialRecalled { trial, attempt, .. }) => {
+                live_attempt(self.touch(*trial)?, *attempt)?;
             }
             Fact::SweepSubmitted(_)
             | Fact::SweepRemoved(_)
@@ -400,6 +415,8 @@ impl Sweep {
             | Fact::AgentDrained(_)
             | Fact::AgentUndrained(_)
             | Fact::ClusterRestored(_)
+            | Fact::QuotaSet(_)
+            | Fact::QuotaRemoved(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)

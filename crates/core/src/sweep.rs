@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use heats_domain::spec::Objective;
+use heats_domain::spec::{Objective, PROJECT};
 use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 
@@ -42,6 +42,10 @@ pub struct Sweep {
     pub limit_why: String,
     /// How many may hold leases at once.
     pub parallel: Option<u32>,
+    /// Which sweeps get places first: see `placement`.
+    pub priority: u32,
+    /// Who submitted it, as shares and quotas count; empty where that is not known.
+    pub user: String,
     /// Points that users asked for and that are not trials yet, oldest first.
     pub queue: Vector<Params>,
     /// Trials that wait for an agent.
@@ -182,6 +186,8 @@ impl Sweep {
             trials_max: spec.budget.trials,
             limit_why: String::new(),
             parallel: spec.budget.parallel,
+            priority: spec.priority,
+            user: fact.user.clone(),
             queue: spec.search.enqueue.iter().cloned().collect(),
             waiting: OrdSet::new(),
             live: OrdSet::new(),
@@ -195,6 +201,11 @@ impl Sweep {
             open_before_ms: 0,
             spec: Arc::new(spec),
         }
+    }
+
+    /// The project that it is part of.
+    pub fn project(&self) -> &str {
+        self.spec.project.as_deref().unwrap_or(PROJECT)
     }
 
     /// The fact that made it.

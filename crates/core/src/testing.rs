@@ -291,7 +291,7 @@ pub fn finish(key: Key, end: End, ran_ms: u64) -> Finish {
 pub fn submit(sweep: SweepId, request: u64, builder: SweepBuilder) -> Submit {
     let spec = builder.build();
     let (base_dir, provenance, code) = (String::new(), String::new(), String::new());
-    Submit { sweep, request, spec, name: None, seed: 3, base_dir, provenance, code }
+    Submit { sweep, request, spec, name: None, seed: 3, base_dir, provenance, code, user: String::new() }
 }
 
 /// An agent that holds nothing.

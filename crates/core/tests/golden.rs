@@ -4,9 +4,10 @@
 
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
-    FactCell, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
-    SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased,
-    TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    FactCell, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
+    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
+    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
+    TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -193,11 +194,18 @@ fn facts() -> Vec<Fact> {
             provenance: "{\"user\":\"a\"}".into(),
             priors: Vec::new(),
             code: String::new(),
+            user: String::new(),
         }),
         Fact::SweepPaused(SweepPaused { sweep }),
         Fact::SweepResumed(SweepResumed { sweep }),
         Fact::SweepDrained(SweepDrained { sweep, ending: Ending::Cancelled.into(), why: "a user".into() }),
-        Fact::SweepEdited(SweepEdited { sweep, trials: Some(0), parallel: None, why: "exhausted".into() }),
+        Fact::SweepEdited(SweepEdited {
+            sweep,
+            trials: Some(0),
+            parallel: None,
+            why: "exhausted".into(),
+            priority: None,
+        }),
         Fact::SweepEnded(SweepEnded { sweep, ending: Ending::Failed.into(), why: "failures".into() }),
         Fact::SweepReopened(SweepReopened { sweep }),
         Fact::SweepRemoved(SweepRemoved { sweep }),
@@ -249,13 +257,38 @@ fn facts() -> Vec<Fact> {
             max_rss: 0,
             detail: String::new(),
         }),
-        Fact::SweepEdited(SweepEdited { sweep, trials: None, parallel: Some(8), why: String::new() }),
+        Fact::SweepEdited(SweepEdited { sweep, trials: None, parallel: Some(8), why: String::new(), priority: None }),
         Fact::AgentAttached(AgentAttached {
             agent,
             name: "node-1".into(),
             inventory: Inventory { cpus: 8, memory: 1 << 36, gpus: vec![gpu], ..Inventory::default() },
             version: "0.1.0".into(),
         }),
+    ]
+}
+
+/// And priorities, users, quotas, and places that are taken away.
+const V10: &[u8] = include_bytes!("golden/entry-v10.bin");
+
+/// The kinds of facts and the fields that version 9 did not have.
+fn placed() -> Vec<Fact> {
+    let (sweep, by) = (SweepId { bits: 5 }, SweepId { bits: 6 });
+    let mut submitted = facts().remove(0);
+    if let Fact::SweepSubmitted(fact) = &mut submitted {
+        fact.user = "ann".into();
+    }
+    let edited = SweepEdited { sweep, trials: None, parallel: None, why: String::new(), priority: Some(80) };
+    let quota = |scope: QuotaScope, parallel: Option<u32>, gpu_hours| {
+        let (scope, name, gpus) = (scope.into(), "vision".into(), parallel.map(|n| n / 8));
+        Fact::QuotaSet(QuotaSet { scope, name, weight: 2, parallel, gpus, gpu_hours })
+    };
+    vec![
+        submitted,
+        Fact::SweepEdited(edited),
+        quota(QuotaScope::Project, Some(64), Some(400.5)),
+        quota(QuotaScope::User, None, None),
+        Fact::QuotaRemoved(QuotaRemoved { scope: QuotaScope::User.into(), name: "vision".into() }),
+        Fact::TrialRecalled(TrialRecalled { sweep, trial: 7, attempt: 2, by }),
     ]
 }
 
@@ -267,8 +300,15 @@ fn entry(facts: Vec<Fact>) -> Entry {
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
     let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
-    let since =
-        [(V4, drain_facts()), (V5, restored()), (V6, held()), (V7, confirming()), (V8, spared()), (V9, learned())];
+    let since = [
+        (V4, drain_facts()),
+        (V5, restored()),
+        (V6, held()),
+        (V7, confirming()),
+        (V8, spared()),
+        (V9, learned()),
+        (V10, placed()),
+    ];
     let and_since = [(V11, with_code())];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
@@ -278,11 +318,11 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let later = [later_facts(), token_facts(), drain_facts(), restored(), held(), spared()].concat();
+    let later = [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed()].concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 26);
+    assert_eq!(names.len(), 29);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let sweep = || 1..5u64;
     let agent = || 1..4u64;
     let edit = (option::of(0..12u32), option::of(-3..6i64), option::weighted(0.3, 0..5u32))
-        .prop_map(|(trials, more_trials, parallel)| Edit { trials, more_trials, parallel });
+        .prop_map(|(trials, more_trials, parallel)| Edit { trials, more_trials, parallel, priority: None });
     prop_oneof![
         4 => (kind(), sweep(), 1..9u64, 0..3u8).prop_map(|(kind, id, request, name)| {
             Happening::Submit { kind, id, request, name }

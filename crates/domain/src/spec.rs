@@ -25,6 +25,13 @@ pub struct SweepSpec {
     /// What the sweep is called. Letters, digits, `-`, `_` and `.`; unique among live sweeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The project that the sweep is part of: what quotas and shares are counted for, beside users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Which sweeps get places first, from 0 to 100: those of a higher priority, and a sweep that waits long takes places of
+    /// lower ones.
+    #[serde(default = "usual_priority", skip_serializing_if = "is_usual_priority")]
+    pub priority: u32,
     /// The program and its arguments. `${args}` is every parameter as `--name=value`; `${name}` one
     /// value; also `${args_json_file}`, `${trial.number}`, `${seed}`; `$$` is a dollar sign. No shell is involved.
     pub command: Vec<String>,
@@ -68,6 +75,22 @@ pub struct SweepSpec {
 
 const fn one() -> u32 {
     1
+}
+
+/// The priority of sweeps that say none.
+pub const PRIORITY: u32 = 50;
+/// The highest priority.
+pub const PRIORITY_MAX: u32 = 100;
+/// The project of sweeps that say none.
+pub const PROJECT: &str = "default";
+
+const fn usual_priority() -> u32 {
+    PRIORITY
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_usual_priority(priority: &u32) -> bool {
+    *priority == PRIORITY
 }
 
 /// The code of the command. It is sent along with the sweep, in an archive that is named by its content: each attempt runs

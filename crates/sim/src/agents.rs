@@ -84,6 +84,8 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Attach(_)
         | Op::Drain(_)
         | Op::Undrain(_)
+        | Op::SetQuota(_)
+        | Op::RemoveQuota(..)
         | Op::Restore(_)
         | Op::CreateToken(_)
         | Op::RevokeToken(_)

@@ -95,7 +95,17 @@ impl Dialogue {
         let (leading, suggester) = (Leading::new(1, 0, State::default()), Suggester::default());
         let mut dialogue = Self { leading, suggester, metric, open: BTreeMap::new() };
         let (base_dir, provenance, code) = (empty.clone(), empty.clone(), empty.clone());
-        let submit = Submit { sweep: SWEEP, request: 1, spec, name: None, seed: 0, base_dir, provenance, code };
+        let submit = Submit {
+            sweep: SWEEP,
+            request: 1,
+            spec,
+            name: None,
+            seed: 0,
+            base_dir,
+            provenance,
+            code,
+            user: String::new(),
+        };
         dialogue.leading.decide(Op::Submit(Box::new(submit)))??;
         history::searcher(dialogue.sweep()?)?;
         history::stopper(dialogue.sweep()?)?;

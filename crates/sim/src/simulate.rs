@@ -109,7 +109,17 @@ impl<'a> Sim<'a> {
     fn submit(&mut self, spec: &SweepSpec) -> Result<(), SimError> {
         let (seed, empty) = (self.config.seed, String::new());
         let (spec, base_dir, provenance, code) = (spec.clone(), empty.clone(), empty.clone(), empty);
-        let submit = Submit { sweep: self.sweep, request: 1, spec, name: None, seed, base_dir, provenance, code };
+        let submit = Submit {
+            sweep: self.sweep,
+            request: 1,
+            spec,
+            name: None,
+            seed,
+            base_dir,
+            provenance,
+            code,
+            user: String::new(),
+        };
         self.leading.decide(Op::Submit(Box::new(submit)))??;
         self.end_turn()?;
         let sweep = self.sweep()?;

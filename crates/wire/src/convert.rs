@@ -89,7 +89,7 @@ impl From<v1::Verb> for Verb {
 
 impl From<&v1::EditRequest> for Edit {
     fn from(request: &v1::EditRequest) -> Self {
-        let v1::EditRequest { sweep: _, trials, more_trials, parallel } = request;
-        Self { trials: *trials, more_trials: *more_trials, parallel: *parallel }
+        let v1::EditRequest { sweep: _, trials, more_trials, parallel, priority } = request;
+        Self { trials: *trials, more_trials: *more_trials, parallel: *parallel, priority: *priority }
     }
 }

@@ -67,6 +67,20 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::ClusterRestored(f) => {
             format!("the cluster was made from a backup of everything up to log index {}", f.index)
         }
+        Fact::QuotaSet(f) => {
+            let limits = [
+                f.parallel.map(|n| format!(", at most {n} trials at once")),
+                f.gpus.map(|n| format!(", at most {n} GPUs at once")),
+                f.gpu_hours.map(|hours| format!(", at most {hours} GPU-hours")),
+            ];
+            let limits: String = limits.into_iter().flatten().collect();
+            format!("{} `{}` has a weight of {}{limits}", f.scope().name(), f.name, f.weight)
+        }
+        Fact::QuotaRemoved(f) => format!("{} `{}` has no quota any more", f.scope().name(), f.name),
+        Fact::TrialRecalled(f) => format!(
+            "the place of trial {} (attempt {}) is for sweep `{}`, which has a higher priority",
+            f.trial, f.attempt, f.by
+        ),
         Fact::AgentUndrained(f) => format!("agent `{}` is not drained any more", f.agent),
     }
 }
@@ -151,6 +165,12 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }
         Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
+        Fact::QuotaSet(f) => json!({
+            "scope": f.scope().name(), "name": f.name, "weight": f.weight, "parallel": f.parallel, "gpus": f.gpus,
+            "gpu_hours": f.gpu_hours,
+        }),
+        Fact::QuotaRemoved(f) => json!({"scope": f.scope().name(), "name": f.name}),
+        Fact::TrialRecalled(f) => json!({"by": f.by}),
         Fact::AgentUndrained(f) => json!({"agent": f.agent}),
         Fact::ClusterRestored(f) => json!({"index": f.index}),
     }

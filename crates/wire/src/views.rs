@@ -227,6 +227,7 @@ pub fn agent(state: &State, agent: AgentId) -> Option<v1::AgentStatus> {
         inventory: Some(attached.inventory.clone()),
         leases: held.map_or(0, |held| held.len() as u32),
         held: Some(sum),
+        gpu_parts_free: state.free(agent).parts,
         version: attached.version.clone(),
         recorded_ms: state.agents.get(&agent).map_or(0, |record| record.at_ms),
         drain,

@@ -21,6 +21,9 @@ pub struct Args {
     /// How many at once
     #[arg(long, value_name = "N")]
     parallel: Option<u32>,
+    /// Which sweeps get places first, from 0 to 100
+    #[arg(long, value_name = "N")]
+    priority: Option<u32>,
 }
 
 /// A number of trials, or a change of it.
@@ -45,13 +48,14 @@ impl FromStr for Trials {
 
 /// Changes a sweep's limits.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { sweep, trials, parallel } = args;
+    let Args { sweep, trials, parallel, priority } = args;
     let name = super::named::sweep_only(sweep, "edit")?;
-    let mut request = v1::EditRequest { sweep: name.to_owned(), parallel: *parallel, ..Default::default() };
+    let (parallel, priority) = (*parallel, *priority);
+    let mut request = v1::EditRequest { sweep: name.to_owned(), parallel, priority, ..Default::default() };
     match trials {
         Some(Trials::Total(total)) => request.trials = Some(*total),
         Some(Trials::More(more)) => request.more_trials = Some(*more),
-        None if parallel.is_none() => {
+        None if parallel.is_none() && priority.is_none() => {
             return Err(Failure::usage("there is nothing to change").hint(format!("heats edit {name} --trials +100")));
         }
         None => {}

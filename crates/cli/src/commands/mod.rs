@@ -19,6 +19,7 @@ pub mod export;
 pub mod init;
 pub mod logs;
 pub mod ls;
+pub mod quota;
 pub mod reproduce;
 pub mod retry;
 pub mod rm;

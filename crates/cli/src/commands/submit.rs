@@ -55,8 +55,11 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         return Ok(Exit::Ok);
     }
     let client = context.client()?;
-    let v1::SubmitResponse { sweep, name, .. } = send(&client, &loaded).await?;
+    let v1::SubmitResponse { sweep, name, existed: _, warning } = send(&client, &loaded).await?;
     let id = sweep.unwrap_or_default();
+    if !warning.is_empty() {
+        hints::warn(&warning);
+    }
     if !loaded.spec.search.from.is_empty() {
         for one in client.get(id.to_string()).await?.sweep.unwrap_or_default().learned {
             hints::note(&format!("it learns from {}", words::learned(&one)));

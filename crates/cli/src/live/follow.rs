@@ -167,7 +167,8 @@ async fn waits_for(client: &Client, sweep: &v1::Sweep) -> Option<String> {
     }
     // Where the coordinator is away, the stream of summaries tells.
     let agents = client.status().await.ok()?.agents;
-    room::what_holds(&view::spec(sweep)?, 0, &agents)
+    let held = room::what_holds(&view::spec(sweep)?, None, 0, &agents);
+    held.or_else(|| Some(sweep.why.clone()).filter(|why| !why.is_empty()))
 }
 
 async fn next(agents: Option<&mut mpsc::UnboundedReceiver<AgentEvent>>) -> Option<AgentEvent> {

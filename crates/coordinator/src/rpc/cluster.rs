@@ -9,7 +9,8 @@ use heats_wire::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
 use super::lookup::Answers;
-use super::{backup, fleet};
+use super::reading::Reading;
+use super::{backup, fleet, placing};
 use crate::decider::AskError;
 use crate::node::Node;
 use crate::status::unanswered;
@@ -136,6 +137,21 @@ impl Cluster for ClusterService {
         request: Request<v1::UndrainAgentRequest>,
     ) -> Result<Response<v1::UndrainAgentResponse>, Status> {
         fleet::undrain(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        placing::set(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_quota(
+        &self,
+        request: Request<v1::RemoveQuotaRequest>,
+    ) -> Result<Response<v1::RemoveQuotaResponse>, Status> {
+        placing::remove(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn quotas(&self, request: Request<v1::QuotasRequest>) -> Result<Response<v1::QuotasResponse>, Status> {
+        placing::list(&self.node, Reading::of(request.metadata())).await.map(Response::new)
     }
 }
 

@@ -9,6 +9,7 @@ mod fleet;
 mod join;
 pub mod logs;
 mod lookup;
+mod placing;
 pub mod raft;
 mod reading;
 pub mod series;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_core::ops::submit::Submit;
+use heats_core::placement::Usage;
 use heats_core::{Op, Refusal, Reply, State, Sweep};
 use heats_replica::Leadership;
 use heats_wire::v1::sweeps_server::Sweeps;
@@ -15,7 +16,8 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{archives, events, fleet, logs, series};
+use super::{archives, events, fleet, logs, placing, series};
+use crate::caller::Caller;
 use crate::decider::Answer;
 use crate::edge::entropy;
 use crate::node::Node;
@@ -59,10 +61,21 @@ impl SweepsService {
     }
 }
 
+/// A sweep's summary, with what holds it back where something does.
+fn standing(state: &State, usage: &Usage, sweep: &Sweep, now_ms: u64) -> v1::Sweep {
+    let summary = views::sweep(sweep);
+    match placing::held_back(state, usage, sweep, now_ms) {
+        Some(why) => v1::Sweep { why, ..summary },
+        None => summary,
+    }
+}
+
 #[tonic::async_trait]
 impl Sweeps for SweepsService {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let v1::SubmitRequest { request, spec, base_dir, name, provenance, code } = request.into_inner();
+        let user = placing::user(caller.as_ref(), &provenance);
         let spec = crate::admission::admit(&spec)?;
         archives::settled(&self.node, &code).await?;
         let name = Some(name).filter(|name| !name.is_empty());
@@ -75,15 +88,19 @@ impl Sweeps for SweepsService {
             base_dir,
             provenance,
             code,
+            user,
         };
         let answer = self.ask(Op::Submit(Box::new(submit))).await?;
         let Reply::Submitted(submitted) = answer.reply else {
             return Err(Status::internal("not the reply to a submit"));
         };
+        let state = self.node.replica.state();
+        let warning = state.sweeps.get(&submitted.sweep).and_then(|sweep| placing::warning(&state, sweep));
         Ok(Response::new(v1::SubmitResponse {
             sweep: Some(submitted.sweep),
             name: submitted.name,
             existed: submitted.existed,
+            warning: warning.unwrap_or_default(),
         }))
     }
 
@@ -92,18 +109,20 @@ impl Sweeps for SweepsService {
         let v1::ListRequest { all, limit } = request.into_inner();
         let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
         let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
-        let sweeps = sweeps.take(limit).map(|sweep| views::sweep(sweep)).collect();
-        Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms: self.node.clock.now_ms(), sweeps }))
+        let (usage, now_ms) = (Usage::of(&state), self.node.clock.now_ms());
+        let sweeps = sweeps.take(limit).map(|sweep| standing(&state, &usage, sweep, now_ms)).collect();
+        Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms, sweeps }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let state = self.state(request.metadata()).await?;
         let v1::GetRequest { sweep, assess } = request.into_inner();
         let sweep = find(&state, &sweep)?;
+        let now_ms = self.node.clock.now_ms();
         Ok(Response::new(v1::GetResponse {
             log_index: state.applied,
-            now_ms: self.node.clock.now_ms(),
-            sweep: Some(views::sweep(sweep)),
+            now_ms,
+            sweep: Some(standing(&state, &Usage::of(&state), sweep, now_ms)),
             early_stopping: assess.then(|| views::early_stopping(sweep)).flatten(),
         }))
     }

@@ -5,6 +5,7 @@
 //! optional. A fact that this version does not know decodes to `None` and stops the node (see `state`).
 
 mod fleet;
+mod placement;
 mod sweep;
 mod trial;
 
@@ -14,6 +15,7 @@ pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, ClusterRestored, TokenCreated, TokenRevoked, TokenRole,
     TokenUsed,
 };
+pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
 pub use sweep::{
     Ending, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
     SweepResumed, SweepSubmitted,
@@ -50,7 +52,8 @@ pub struct FactCell {
     /// The fact.
     #[prost(
         oneof = "Fact",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
+                29"
     )]
     pub fact: Option<Fact>,
 }
@@ -136,6 +139,15 @@ pub enum Fact {
     /// A rule would have stopped a trial, which runs on as one of the control group.
     #[prost(message, tag = "26")]
     TrialSpared(TrialSpared),
+    /// An admin said how much a project or a user may have.
+    #[prost(message, tag = "27")]
+    QuotaSet(QuotaSet),
+    /// An admin took that back.
+    #[prost(message, tag = "28")]
+    QuotaRemoved(QuotaRemoved),
+    /// A trial is to give its place to a sweep of higher priority.
+    #[prost(message, tag = "29")]
+    TrialRecalled(TrialRecalled),
 }
 
 impl Fact {
@@ -160,6 +172,7 @@ impl Fact {
             Self::TrialPlaced(f) => f.sweep,
             Self::TrialSpared(f) => f.sweep,
             Self::TrialResumed(f) => f.sweep,
+            Self::TrialRecalled(f) => f.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -167,6 +180,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::QuotaSet(_)
+            | Self::QuotaRemoved(_)
             | Self::ClusterRestored(_) => return None,
         })
     }
@@ -183,6 +198,7 @@ impl Fact {
             Self::TrialPlaced(f) => Some(f.trial),
             Self::TrialSpared(f) => Some(f.trial),
             Self::TrialResumed(f) => Some(f.trial),
+            Self::TrialRecalled(f) => Some(f.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -199,6 +215,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::QuotaSet(_)
+            | Self::QuotaRemoved(_)
             | Self::ClusterRestored(_) => None,
         }
     }
@@ -211,6 +229,7 @@ impl Fact {
             Self::TrialReported(f) => Some(f.attempt),
             Self::AttemptEnded(f) => Some(f.attempt),
             Self::TrialPlaced(f) => Some(f.attempt),
+            Self::TrialRecalled(f) => Some(f.attempt),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -231,6 +250,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::QuotaSet(_)
+            | Self::QuotaRemoved(_)
             | Self::ClusterRestored(_) => None,
         }
     }
@@ -264,6 +285,9 @@ impl Fact {
             Self::AgentDrained(_) => "agent_drained",
             Self::AgentUndrained(_) => "agent_undrained",
             Self::ClusterRestored(_) => "cluster_restored",
+            Self::QuotaSet(_) => "quota_set",
+            Self::QuotaRemoved(_) => "quota_removed",
+            Self::TrialRecalled(_) => "trial_recalled",
         }
     }
 }

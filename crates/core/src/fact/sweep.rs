@@ -34,6 +34,9 @@ pub struct SweepSubmitted {
     /// The archive of the code that its trials run in; empty where they run in the folder as it is.
     #[prost(string, tag = "9")]
     pub code: String,
+    /// Who submitted it, as shares and quotas count; empty where that is not known.
+    #[prost(string, tag = "13")]
+    pub user: String,
 }
 
 /// See [`Fact::SweepPaused`](super::Fact::SweepPaused).
@@ -107,6 +110,9 @@ pub struct SweepEdited {
     /// Why, for people; empty where a user asked for it.
     #[prost(string, tag = "4")]
     pub why: String,
+    /// The new priority, where it changed.
+    #[prost(uint32, optional, tag = "5")]
+    pub priority: Option<u32>,
 }
 
 /// See [`Fact::SweepEnded`](super::Fact::SweepEnded).

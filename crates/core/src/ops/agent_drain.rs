@@ -1,9 +1,10 @@
-//! Agents that an operator drains: they get nothing more. Not the draining of sweeps: that is `drain`.
+//! Agents that an operator drains: they get nothing more. Not the draining of sweeps: that is `drain`. And what agents are
+//! asked to give back, which includes the places that another sweep gets.
 //!
 //! What an agent holds is not taken from it here: it is asked for it (see [`leaving`]), and gives it back by the end of
 //! the attempt. So no trial runs twice at once.
 
-use heats_domain::{AgentId, TrialState};
+use heats_domain::{AgentId, SweepId, TrialState};
 
 use super::attempts::Key;
 use super::{Decision, agent};
@@ -66,18 +67,33 @@ pub enum Leaving {
     Unstarted(Key),
     /// The attempt, whether or not it runs.
     Whole(Key),
+    /// The same, for this sweep of a higher priority.
+    Recalled(Key, SweepId),
 }
 
-/// What `id` is asked to give back; nothing where it is not drained. Trials that are over are being ended anyway.
+impl Leaving {
+    /// Which attempt.
+    pub const fn key(self) -> Key {
+        match self {
+            Self::Unstarted(key) | Self::Whole(key) | Self::Recalled(key, _) => key,
+        }
+    }
+}
+
+/// What `id` is asked to give back: what a drain asks for, and what a sweep of higher priority does. Trials that are over are
+/// being ended anyway.
 pub fn leaving(state: &State, id: AgentId) -> Vec<Leaving> {
-    let Some((drain, _)) = state.drain(id) else { return Vec::new() };
+    let drain = state.drain(id).map(|(drain, _)| drain.now);
     let leases = state.leases.get(&id).into_iter().flatten();
     let asked = leases.filter_map(|(&(sweep, number), lease)| {
         let key = Key { sweep, trial: number, attempt: lease.attempt };
-        match (state.sweeps.get(&sweep)?.trial(number)?.state, drain.now) {
-            (state, true) if !state.is_at_rest() => Some(Leaving::Whole(key)),
-            (TrialState::Leased, false) => Some(Leaving::Unstarted(key)),
-            _ => None,
+        let stands = state.sweeps.get(&sweep)?.trial(number)?.state;
+        match (drain, lease.recalled) {
+            _ if stands.is_at_rest() => None,
+            (Some(true), _) => Some(Leaving::Whole(key)),
+            (_, Some(by)) => Some(Leaving::Recalled(key, by)),
+            (Some(false), None) if stands == TrialState::Leased => Some(Leaving::Unstarted(key)),
+            (Some(false) | None, None) => None,
         }
     });
     asked.collect()

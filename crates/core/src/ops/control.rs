@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heats_domain::spec::PRIORITY_MAX;
 use heats_domain::{Params, SweepId, TrialState};
 
 use super::drain::{Running, cancelled, drain, settled};
@@ -61,6 +62,8 @@ pub struct Edit {
     pub more_trials: Option<i64>,
     /// The number of trials at once.
     pub parallel: Option<u32>,
+    /// The priority.
+    pub priority: Option<u32>,
 }
 
 /// Changes the limits of a sweep; a sweep that finished goes on when its budget grows.
@@ -69,14 +72,22 @@ pub fn edit(state: &State, id: SweepId, edit: Edit) -> Decision<()> {
     if edit.parallel == Some(0) {
         return Err(Refusal::Spec("`parallel` must be at least 1".to_owned()));
     }
+    if edit.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
+        return Err(Refusal::Spec(format!("`priority` goes from 0 to {PRIORITY_MAX}")));
+    }
     let base = i64::from(sweep.trials_max.unwrap_or(sweep.proposed));
     let changed = edit.more_trials.map(|more| base.saturating_add(more).clamp(0, i64::from(u32::MAX)) as u32);
     let trials = edit.trials.or(changed);
     if let Some(asked) = trials.filter(|&asked| asked < sweep.proposed) {
         return Err(Refusal::BelowCreated { name: sweep.name.clone(), created: sweep.proposed, asked });
     }
-    let mut facts =
-        vec![Fact::SweepEdited(SweepEdited { sweep: id, trials, parallel: edit.parallel, why: String::new() })];
+    let mut facts = vec![Fact::SweepEdited(SweepEdited {
+        sweep: id,
+        trials,
+        parallel: edit.parallel,
+        why: String::new(),
+        priority: edit.priority,
+    })];
     match &sweep.status {
         Status::Running | Status::Paused if edit == Edit::default() => facts.clear(),
         Status::Running | Status::Paused => {}
@@ -144,7 +155,13 @@ pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> 
         if sweep.status.ending() != Some(Ending::Finished) {
             // Who stopped it did not want the rest of its budget; `edit` asks for that.
             let why = "it was ended early, and only its failed trials were tried again".to_owned();
-            facts.push(Fact::SweepEdited(SweepEdited { sweep: id, trials: Some(sweep.proposed), parallel: None, why }));
+            facts.push(Fact::SweepEdited(SweepEdited {
+                sweep: id,
+                trials: Some(sweep.proposed),
+                parallel: None,
+                why,
+                priority: None,
+            }));
         }
     }
     facts.extend(chosen.iter().map(|&n| settled(sweep, n, TrialState::Waiting, "a user asked for it again")));

@@ -35,7 +35,7 @@ pub fn reached(sweep: &Sweep, why: String) -> Vec<Fact> {
     }
     let rest = clear(sweep, &why, running);
     let trials = Some(sweep.proposed);
-    let edited = Fact::SweepEdited(SweepEdited { sweep: sweep.id, trials, parallel: None, why });
+    let edited = Fact::SweepEdited(SweepEdited { sweep: sweep.id, trials, parallel: None, why, priority: None });
     std::iter::once(edited).chain(rest).collect()
 }
 

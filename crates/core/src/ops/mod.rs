@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod control;
 pub mod drain;
 pub mod learn;
+pub mod quotas;
 pub mod restore;
 pub mod submit;
 pub mod tokens;

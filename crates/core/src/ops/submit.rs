@@ -29,6 +29,8 @@ pub struct Submit {
     pub provenance: String,
     /// The archive of its code, which the edge has made sure of; empty for none.
     pub code: String,
+    /// Who submits it, as shares and quotas count; empty where that is not known.
+    pub user: String,
 }
 
 /// The reply to a [`Submit`].
@@ -61,9 +63,12 @@ impl Submit {
             return Err(Refusal::NameTaken { name, sweep: other.id });
         }
         let spec = serde_json::to_string(&self.spec).map_err(|error| Refusal::Spec(error.to_string()))?;
-        for (what, text) in
-            [("the specification", &spec), ("the base directory", &self.base_dir), ("the provenance", &self.provenance)]
-        {
+        for (what, text) in [
+            ("the specification", &spec),
+            ("the base directory", &self.base_dir),
+            ("the provenance", &self.provenance),
+            ("the user's name", &self.user),
+        ] {
             if text.len() > TEXT_MAX {
                 return Err(Refusal::TooLarge { what, bytes: text.len(), limit: TEXT_MAX });
             }
@@ -80,6 +85,7 @@ impl Submit {
             provenance: self.provenance,
             priors,
             code: self.code,
+            user: self.user,
         };
         Ok((vec![Fact::SweepSubmitted(fact)], reply))
     }

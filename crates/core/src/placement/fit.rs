@@ -1,8 +1,12 @@
 //! Whether a trial fits a machine, and which of its devices it takes.
 
+use std::collections::BTreeSet;
+
 use heats_domain::resources::{GPU_PARTS, Gpu};
 use heats_domain::spec::Resources;
-use heats_domain::{Grant, Inventory, Machine};
+use heats_domain::{AgentId, Grant, Inventory, Machine, SweepId};
+
+use crate::state::State;
 
 /// What is free of an inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +28,12 @@ impl Free {
         Self { cpus: *cpus, memory: *memory, disk: *disk, parts: vec![GPU_PARTS; gpus.len()] }
     }
 
+    /// Whether everything that fits here fits `other`, too: not where a device has come, or gone.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let parts = self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(|(a, b)| a <= b);
+        parts && self.cpus <= other.cpus && self.memory <= other.memory && self.disk <= other.disk
+    }
+
     /// What is left without `grant`. What the machine does not have any more is taken by nobody.
     pub fn take(&mut self, inventory: &Inventory, grant: &Grant) {
         self.cpus = self.cpus.saturating_sub(grant.cpus);
@@ -35,6 +45,25 @@ impl Free {
                 *left = left.saturating_sub(taken);
             }
         }
+    }
+}
+
+impl State {
+    /// What an agent has that no lease holds. A trial that was leased ahead holds nothing yet.
+    pub fn free(&self, agent: AgentId) -> Free {
+        self.free_but_for(agent, &BTreeSet::new())
+    }
+
+    /// The same, as if it did not hold `these` trials.
+    pub fn free_but_for(&self, agent: AgentId, these: &BTreeSet<(SweepId, u32)>) -> Free {
+        let nothing = Inventory::default();
+        let inventory = self.agent(agent).map_or(&nothing, |attached| &attached.inventory);
+        let mut free = Free::whole(inventory);
+        let held = self.leases.get(&agent).into_iter().flatten();
+        for (_, lease) in held.filter(|(trial, lease)| !lease.ahead && !these.contains(trial)) {
+            free.take(inventory, &lease.grant);
+        }
+        free
     }
 }
 
@@ -121,6 +150,11 @@ impl Question<'_> {
         0..self.inventory.gpus.len()
     }
 
+    /// Whether there are as many devices as it takes: otherwise that is what is to be said, and not what they are like.
+    fn has_devices(&self) -> bool {
+        self.inventory.gpus.len() >= self.devices()
+    }
+
     /// Whether fewer devices than it takes are `good`.
     fn too_few(&self, good: impl Fn(usize) -> bool) -> bool {
         let needed = self.devices();
@@ -134,9 +168,10 @@ impl Question<'_> {
             Condition::Memory => need.memory.is_some_and(|memory| free.memory < memory.count),
             Condition::Disk => need.disk.is_some_and(|disk| free.disk < disk.count),
             Condition::Gpus => self.too_few(|place| self.has_room(place)),
-            Condition::GpuMemory => self.too_few(|place| self.has_memory(place)),
+            Condition::GpuMemory => self.has_devices() && self.too_few(|place| self.has_memory(place)),
             Condition::Require => {
-                self.suited.is_some_and(|suited| !suited.machine) || self.too_few(|place| self.is_suited(place))
+                let is_unsuited = self.suited.is_some_and(|suited| !suited.machine);
+                is_unsuited || self.has_devices() && self.too_few(|place| self.is_suited(place))
             }
             Condition::Devices => self.too_few(|place| self.is_good(place)),
         }

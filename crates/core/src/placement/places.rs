@@ -1,11 +1,12 @@
 //! The agents that may be given something, with what is free on each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::spec::Resources;
 use heats_domain::{AgentId, Grant, Machine, Params, SweepId};
 
 use super::fit::{self, Free, Suited};
+use super::usage::Amounts;
 use crate::fact::AgentAttached;
 use crate::sweep::Sweep;
 
@@ -14,40 +15,81 @@ use crate::sweep::Sweep;
 struct Site {
     attached: AgentAttached,
     free: Free,
+    /// The least priority that a sweep must have to be given something.
+    least: u32,
+    /// Its place in the order in which agents' room has grown.
+    grown: u64,
     /// What conditions say about it, by the sweep and the place of the variant: computing one costs far more than comparing
     /// what is free.
     suited: BTreeMap<(SweepId, usize), Option<Suited>>,
+}
+
+impl Site {
+    fn suited(&mut self, variant: (SweepId, usize), need: &Resources) -> Option<&Suited> {
+        need.require.as_ref()?;
+        let Self { attached, suited, .. } = self;
+        let machine = Machine { name: &attached.name, inventory: &attached.inventory };
+        suited.entry(variant).or_insert_with(|| Suited::of(need, machine)).as_ref()
+    }
 }
 
 /// The agents that may be given something.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     sites: BTreeMap<AgentId, Site>,
+    /// The agents in the order in which their room has grown, and how often that was.
+    grown: BTreeMap<u64, AgentId>,
+    growths: u64,
+    searched: BTreeMap<(SweepId, usize), Searched>,
 }
 
-/// From which agent on a sweep's variants look for a place: while places only fill up, where one did not fit it need not look
-/// again.
-#[derive(Clone, Debug, Default)]
-pub struct Cursors {
-    from: BTreeMap<(SweepId, usize), AgentId>,
+/// Where a sweep's variant was looked for a place: on no agent before `from` is one, but for those whose room has grown after
+/// `at`. So that a sweep that waits costs nothing until somewhere a place becomes free.
+#[derive(Clone, Copy, Debug)]
+struct Searched {
+    from: AgentId,
+    at: u64,
 }
 
 impl Places {
     /// The agent may be given something from now on, or it has come back with another inventory.
-    pub fn open(&mut self, attached: AgentAttached, free: Free) {
-        self.sites.insert(attached.agent, Site { attached, free, suited: BTreeMap::new() });
+    pub fn open(&mut self, attached: AgentAttached, free: Free, least: u32) {
+        let agent = attached.agent;
+        self.close(agent);
+        self.sites.insert(agent, Site { attached, free, least, grown: 0, suited: BTreeMap::new() });
+        self.grow(agent);
+    }
+
+    /// More of the agent can be given than before.
+    fn grow(&mut self, agent: AgentId) {
+        let Some(site) = self.sites.get_mut(&agent) else { return };
+        self.growths += 1;
+        self.grown.remove(&site.grown);
+        site.grown = self.growths;
+        self.grown.insert(self.growths, agent);
     }
 
     /// The agent is given nothing any more.
     pub fn close(&mut self, agent: AgentId) {
-        self.sites.remove(&agent);
+        if let Some(site) = self.sites.remove(&agent) {
+            self.grown.remove(&site.grown);
+        }
     }
 
     /// What is free of the agent has changed.
-    pub fn set(&mut self, agent: AgentId, free: impl FnOnce() -> Free) {
-        if let Some(site) = self.sites.get_mut(&agent) {
-            site.free = free();
+    pub fn set(&mut self, agent: AgentId, now: impl FnOnce() -> (Free, u32)) {
+        let Some(site) = self.sites.get_mut(&agent) else { return };
+        let (free, least) = now();
+        let has_grown = !free.is_within(&site.free) || least < site.least;
+        (site.free, site.least) = (free, least);
+        if has_grown {
+            self.grow(agent);
         }
+    }
+
+    /// What the sweep may be given has changed: it looks everywhere again.
+    pub fn search_again(&mut self, sweep: SweepId) {
+        self.searched.retain(|(id, _), _| *id != sweep);
     }
 
     /// The sweep asks for nothing any more.
@@ -55,11 +97,24 @@ impl Places {
         for site in self.sites.values_mut() {
             site.suited.retain(|(id, _), _| *id != sweep);
         }
+        self.search_again(sweep);
     }
 
     /// The agents.
     pub fn agents(&self) -> impl Iterator<Item = AgentId> {
         self.sites.keys().copied()
+    }
+
+    /// What they have, all in all.
+    pub fn amounts(&self) -> Amounts {
+        let mut all = Amounts::default();
+        self.sites.values().for_each(|site| all.add(Amounts::of_inventory(&site.attached.inventory)));
+        all
+    }
+
+    /// What the condition of a sweep's variant says about the agent.
+    pub fn suited(&mut self, agent: AgentId, variant: (SweepId, usize), need: &Resources) -> Option<Suited> {
+        self.sites.get_mut(&agent).and_then(|site| site.suited(variant, need).cloned())
     }
 
     /// Whether there is room for what every trial of a sweep needs that has neither variants nor conditions.
@@ -68,41 +123,55 @@ impl Places {
     }
 
     /// Where a trial of the sweep gets what: its first variant for which there is a place, of those that are for `params`; of
-    /// all of them where `params` are not known yet.
+    /// all of them where `params` are not known yet. Not more than `room` hundredths of GPUs.
     ///
     /// Whole devices are taken where the first agent has them, shares where the least is left of the device.
-    pub fn find(&mut self, sweep: &Sweep, params: Option<&Params>, cursors: &mut Cursors) -> Option<(AgentId, Grant)> {
+    pub fn find(&mut self, sweep: &Sweep, params: Option<&Params>, room: u64) -> Option<(AgentId, Grant)> {
         let variants = sweep.spec.variants().iter().enumerate();
-        let mut for_it = variants.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
-        for_it.find_map(|(variant, need)| self.find_variant((sweep.id, variant), need, cursors))
+        let allowed = variants.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
+        let mut for_it = allowed.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
+        for_it.find_map(|(variant, need)| self.find_variant((sweep.id, variant), sweep.priority, need))
     }
 
-    fn find_variant(
+    fn find_variant(&mut self, variant: (SweepId, usize), priority: u32, need: &Resources) -> Option<(AgentId, Grant)> {
+        let Searched { from, at } =
+            self.searched.get(&variant).copied().unwrap_or(Searched { from: AgentId { bits: 0 }, at: 0 });
+        let grown = self.grown.range(at + 1..).map(|(_, agent)| *agent).filter(|agent| *agent < from);
+        let grown: BTreeSet<AgentId> = grown.collect();
+        let rest = self.sites.range(from..).map(|(agent, _)| *agent);
+        let mut agents = grown.into_iter().chain(rest.collect::<Vec<_>>());
+        let found = if need.shares_a_gpu() {
+            let fitting = agents.filter_map(|agent| self.offer(agent, variant, priority, need));
+            fitting.min_by_key(|(agent, _, left)| (*left, *agent))
+        } else {
+            agents.find_map(|agent| self.offer(agent, variant, priority, need))
+        };
+        let from = match &found {
+            None => AgentId { bits: u64::MAX },
+            // Others may fit as well, before it and behind it.
+            Some(_) if need.shares_a_gpu() => AgentId { bits: 0 },
+            Some((agent, ..)) => *agent,
+        };
+        self.searched.insert(variant, Searched { from, at: self.growths });
+        found.map(|(agent, grant, _)| (agent, grant))
+    }
+
+    /// What the agent has for a variant, and how much is left of the device that is shared the most.
+    fn offer(
         &mut self,
+        agent: AgentId,
         variant: (SweepId, usize),
+        priority: u32,
         need: &Resources,
-        cursors: &mut Cursors,
-    ) -> Option<(AgentId, Grant)> {
-        let from = cursors.from.entry(variant).or_insert(AgentId { bits: 0 });
-        let mut fitting = self.sites.range_mut(*from..).filter_map(|(agent, site)| {
-            let Site { attached, free, suited } = site;
-            let machine = Machine { name: &attached.name, inventory: &attached.inventory };
-            let suited = match &need.require {
-                Some(_) => suited.entry(variant).or_insert_with(|| Suited::of(need, machine)).as_ref(),
-                None => None,
-            };
-            let grant = fit::grant(need, &attached.inventory, free, suited)?;
-            let left = attached.inventory.gpus.iter().zip(&free.parts);
-            let left = left.filter(|(gpu, _)| grant.gpus.contains(&gpu.index)).map(|(_, left)| *left).min();
-            Some((*agent, grant, left))
-        });
-        if need.shares_a_gpu() {
-            let found = fitting.min_by_key(|(agent, _, left)| (*left, *agent));
-            return found.map(|(agent, grant, _)| (agent, grant));
-        }
-        let found = fitting.next().map(|(agent, grant, _)| (agent, grant));
-        // Beyond the last one, where it fits nowhere.
-        *from = found.as_ref().map_or(AgentId { bits: u64::MAX }, |(agent, _)| *agent);
-        found
+    ) -> Option<(AgentId, Grant, Option<u32>)> {
+        let site = self.sites.get_mut(&agent).filter(|site| site.least <= priority)?;
+        // Borrowed one by one: what conditions say is kept beside them.
+        site.suited(variant, need);
+        let Site { attached, free, suited, .. } = site;
+        let suited = suited.get(&variant).and_then(Option::as_ref);
+        let grant = fit::grant(need, &attached.inventory, free, suited)?;
+        let left = attached.inventory.gpus.iter().zip(&free.parts);
+        let left = left.filter(|(gpu, _)| grant.gpus.contains(&gpu.index)).map(|(_, left)| *left).min();
+        Some((agent, grant, left))
     }
 }

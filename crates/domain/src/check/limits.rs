@@ -2,7 +2,7 @@
 
 use super::{Context, number};
 use crate::document::{Fault, Path};
-use crate::spec::Plateau;
+use crate::spec::{PRIORITY, PRIORITY_MAX, Plateau};
 use crate::units::Span;
 
 /// A trial that needs longer than this to stop does not stop.
@@ -13,6 +13,11 @@ const MOST_RETRIES: u32 = 1_000;
 /// What is wrong with the limits.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let mut faults = budget(context);
+    let priority = context.spec.priority;
+    if priority > PRIORITY_MAX {
+        let fault = Fault::new("priority", format!("a priority of {priority} is beyond {PRIORITY_MAX}"));
+        faults.push(fault.hint(format!("write 0 to {PRIORITY_MAX}; without the key it is {PRIORITY}")));
+    }
     faults.extend(run(context));
     faults
 }

@@ -20,6 +20,7 @@ mod space;
 mod types;
 
 use context::Context;
+pub use names::is_name;
 
 use crate::SweepSpec;
 use crate::document::{Fault, Path};

@@ -36,11 +36,33 @@ const RESERVED: [&str; 21] = [
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     faults.extend(context.spec.name.as_deref().and_then(sweep));
+    faults.extend(context.spec.project.as_deref().and_then(project));
     faults.extend(context.parameters().filter_map(|(name, _)| parameter(name)));
     faults.extend(collisions(context));
     faults.extend(data(context));
     faults.extend(context.spec.run.env.keys().filter_map(|name| variable(name)));
     faults
+}
+
+/// A project is named like a sweep.
+fn project(name: &str) -> Option<Fault> {
+    is_name(name)
+        .err()
+        .map(|why| Fault::new("project", format!("a project's name {why}")).hint("write for example `vision`"))
+}
+
+/// Whether something can be called so: letters, digits, `-`, `_` and `.`, not none and not too many.
+///
+/// # Errors
+/// Why not, after "the name".
+pub fn is_name(name: &str) -> Result<(), String> {
+    let proper = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match name.chars().find(|c| !proper(*c)) {
+        Some(bad) => Err(format!("cannot hold {}", character(bad))),
+        None if name.is_empty() => Err("cannot be empty".to_owned()),
+        None if name.len() > LONGEST => Err(format!("cannot be longer than {LONGEST} characters")),
+        None => Ok(()),
+    }
 }
 
 /// Letters, digits, `-`, `_` and `.`: what an address on the command line can hold.

@@ -72,7 +72,7 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
     let all: Vec<&str> = candidates.into_iter().collect();
     match all.len() {
         0 => None,
-        1..=16 => Some(format!("there {} {}", if all.len() == 1 { "is" } else { "are" }, listed(&all, "and"))),
+        1..=24 => Some(format!("there {} {}", if all.len() == 1 { "is" } else { "are" }, listed(&all, "and"))),
         _ => None,
     }
 }

@@ -50,9 +50,13 @@ fn running(sweep: &v1::Sweep, counts: &v1::Counts, live: u32, agents: &[v1::Agen
         return sentences;
     }
     let Some(spec) = view::spec(sweep) else { return sentences };
-    sentences.push(room::what_holds(&spec, live, agents).unwrap_or_else(|| {
-        "nothing holds it: the next trial starts as soon as its configuration is proposed".to_owned()
-    }));
+    let held = room::what_holds(&spec, None, live, agents);
+    let is_held = held.is_some() || !sweep.why.is_empty();
+    sentences.extend(Some(sweep.why.clone()).filter(|why| !why.is_empty()));
+    sentences.extend(held);
+    if !is_held {
+        sentences.push("nothing holds it: the next trial starts as soon as its configuration is proposed".to_owned());
+    }
     sentences
 }
 
@@ -92,7 +96,9 @@ mod tests {
             "{}",
             why(&[agent(1, 0)])
         );
-        assert!(why(&[agent(4, 3), agent(2, 2)]).contains("every place is taken"));
+        let taken = why(&[agent(4, 3), agent(2, 2), agent(1, 0)]);
+        let counted = "every place is taken (of 3 agents, 1 has too few processors, and of 2 the processors are taken)";
+        assert!(taken.starts_with(counted), "{taken}");
         let drain = v1::AgentDrain { reason: "new disk".into(), ..Default::default() };
         let drained = v1::AgentStatus { name: "a1".into(), drain: Some(drain), ..agent(8, 0) };
         assert_eq!(why(std::slice::from_ref(&drained)), "nothing starts on any agent: a1 is drained (new disk)");
@@ -103,6 +109,8 @@ mod tests {
         let unable = v1::AgentStatus { name: "a2".into(), condition: Some(condition), ..agent(8, 0) };
         assert_eq!(why(&[unable]), "nothing starts on any agent: a2 can start nothing: its disk is full");
         assert!(why(&[agent(4, 2)]).contains("nothing holds it"));
+        let held_back = v1::Sweep { why: "its quota is used".into(), ..sweep(spec, v1::SweepStatus::Running) };
+        assert_eq!(sentences(&held_back, &[agent(4, 2)])[1..], ["its quota is used"]);
         let parallel = r#"{"command":["a"],"budget":{"trials":10,"parallel":2}}"#;
         let narrow = sentences(&sweep(parallel, v1::SweepStatus::Running), &[agent(8, 2)]);
         assert_eq!(narrow[1], "`budget.parallel` allows 2 at once, and 2 hold a place");

@@ -1,6 +1,6 @@
 //! Why a trial has its configuration, and why it stands where it stands.
 
-use heats_domain::{Direction, StopReason, SweepSpec, TrialState};
+use heats_domain::{Direction, Params, StopReason, SweepSpec, TrialState};
 use heats_wire::v1;
 
 use crate::{live, room, view, words};
@@ -70,7 +70,7 @@ fn standing(
     let on = whole.attempts.last().map_or_else(String::new, |attempt| format!(" on {}", attempt.agent_name));
     let ending = if trial.ending { vec!["its process is still being ended".to_owned()] } else { Vec::new() };
     let sentence = match state {
-        Ok(TrialState::Waiting) => waiting(sweep, agents),
+        Ok(TrialState::Waiting) => waiting(sweep, trial.params.as_ref(), agents),
         Ok(TrialState::Leased) => format!("it is starting{on}: its environment is made, or its process"),
         Ok(TrialState::Running) => {
             let since = trial.started_ms.map_or_else(String::new, |ms| format!(", started {}", words::ago(ms, now_ms)));
@@ -154,12 +154,14 @@ fn never_finite(sweep: &v1::Sweep, trial: &v1::TrialSummary) -> Option<String> {
     Some(format!("its {metric} was never a finite number: the last is {}, which ranks worst", words::short(last)))
 }
 
-fn waiting(sweep: &v1::Sweep, agents: &[v1::AgentStatus]) -> String {
+fn waiting(sweep: &v1::Sweep, params: Option<&Params>, agents: &[v1::AgentStatus]) -> String {
     if sweep.status() == v1::SweepStatus::Paused {
         return format!("it waits because the sweep is paused: `heats resume {}`", sweep.name);
     }
     let counts = sweep.counts.unwrap_or_default();
-    let held = view::spec(sweep).and_then(|spec| room::what_holds(&spec, counts.leased + counts.running, agents));
+    let held =
+        view::spec(sweep).and_then(|spec| room::what_holds(&spec, params, counts.leased + counts.running, agents));
+    let held = held.or_else(|| Some(sweep.why.clone()).filter(|why| !why.is_empty()));
     held.map_or_else(|| "it waits for a place, and is next".to_owned(), |why| format!("it waits: {why}"))
 }
 

@@ -1,0 +1,233 @@
+//! The part of the leader's turn that gives places out, and takes them away for whoever has waited long.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use heats_domain::{AgentId, Grant, Params, SweepId};
+
+use super::{Leading, TurnError};
+use crate::dispatch::{self, Next, Offer, Place, Seat, Suggestions};
+use crate::fact::{Ending, Fact, SweepEdited};
+use crate::ops::drain::{self, Running};
+use crate::placement::order::Order;
+use crate::placement::usage::Amounts;
+use crate::placement::{self, Free, preempt, quota};
+use crate::sweep::Sweep;
+
+/// What became of a sweep's next trial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Placed {
+    /// It has a place, and the sweep may have another one.
+    Somewhere,
+    /// It fits nowhere now.
+    Nowhere,
+    /// There is none, or the sweep may not have a place.
+    Not,
+}
+
+impl Leading {
+    /// Gives the free places of the attached agents to the sweeps that can use them.
+    ///
+    /// # Errors
+    /// See [`TurnError`].
+    pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
+        let mut hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
+        let mut unplaced: BTreeSet<SweepId> = BTreeSet::new();
+        let all = self.places.amounts();
+        while let Some(id) = self.order(all).first(hungry.iter().filter_map(|id| self.sweep(*id))) {
+            // A sweep that fits nowhere now, or has what it may have, leaves the rest to the others.
+            let had = self.place(id, suggestions)?;
+            if had == Placed::Nowhere {
+                unplaced.insert(id);
+            }
+            if had != Placed::Somewhere || !self.sweep(id).is_some_and(|sweep| self.is_hungry(sweep)) {
+                hungry.remove(&id);
+            }
+        }
+        self.without_place.retain(|id, _| unplaced.contains(id));
+        for id in unplaced {
+            self.without_place.entry(id).or_insert(self.now_ms);
+        }
+        self.recall()
+    }
+
+    pub(super) fn sweep(&self, id: SweepId) -> Option<&Sweep> {
+        self.draft.sweeps.get(&id).map(Arc::as_ref)
+    }
+
+    const fn order(&self, all: Amounts) -> Order<'_> {
+        Order { state: &self.draft, usage: &self.usage, all }
+    }
+
+    /// Gives a place to the next trial of a sweep.
+    fn place(&mut self, id: SweepId, suggestions: &mut dyn Suggestions) -> Result<Placed, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
+        let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Ok(Placed::Not) };
+        if dispatch::depends_on_configuration(sweep) {
+            return self.place_by_configuration(id, room, suggestions);
+        }
+        let Some((agent, grant)) = self.places.find(sweep, None, room) else { return Ok(Placed::Nowhere) };
+        let may_go_on = self.lease(id, Seat { agent, grant, place: Place::Free }, suggestions)?;
+        Ok(if may_go_on { Placed::Somewhere } else { Placed::Not })
+    }
+
+    /// Takes places of lower priorities for sweeps that have waited long for one, the highest priority and the longest wait
+    /// first.
+    fn recall(&mut self) -> Result<(), TurnError> {
+        let since = |(id, since_ms): (&SweepId, &u64)| {
+            let has_waited = self.now_ms.saturating_sub(*since_ms) >= preempt::GRACE_MS;
+            let sweep = self.sweep(*id).filter(|_| has_waited)?;
+            Some((Reverse(sweep.priority), *since_ms, *id))
+        };
+        let waiting: BTreeSet<(Reverse<u32>, u64, SweepId)> = self.without_place.iter().filter_map(since).collect();
+        let mut made = if waiting.is_empty() { BTreeMap::new() } else { preempt::being_made(&self.draft) };
+        let mut recalled = 0;
+        for (Reverse(priority), _, id) in waiting {
+            let lower = self.active().any(|sweep| sweep.priority < priority && !sweep.live.is_empty());
+            let Some(sweep) = self.draft.sweeps.get(&id).filter(|_| lower) else { continue };
+            let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { continue };
+            if recalled >= preempt::RECALLS_MAX || *made.entry(id).or_default() >= dispatch::wants(sweep) {
+                continue;
+            }
+            let first = Next::there(sweep, self.promotion(sweep)).into_iter().next();
+            let params = first.as_ref().and_then(|next| next.params(sweep));
+            let recalls = preempt::recalls(&self.draft, &mut self.places, sweep, params, room);
+            if recalls.is_empty() {
+                self.without_place.insert(id, self.now_ms);
+                continue;
+            }
+            recalled += recalls.len();
+            self.record_all(recalls.into_iter().map(Fact::TrialRecalled).collect())?;
+        }
+        Ok(())
+    }
+
+    /// Gives a place to a trial of a sweep whose needs depend on the configuration: to the first of those that are there which
+    /// fits somewhere. Else the next one is created, and waits where it fits nowhere.
+    fn place_by_configuration(
+        &mut self,
+        id: SweepId,
+        room: u64,
+        suggestions: &mut dyn Suggestions,
+    ) -> Result<Placed, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
+        let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
+        for next in Next::there(sweep, self.promotion(sweep)) {
+            if let Some(found) = self.places.find(sweep, next.params(sweep), room) {
+                self.record_all(next.facts(sweep, Some(seat(found))))?;
+                return Ok(Placed::Somewhere);
+            }
+        }
+        // With all places taken, it is better proposed late.
+        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, room).is_none() {
+            return Ok(Placed::Nowhere);
+        }
+        let next = match Next::new(sweep, suggestions) {
+            Ok(next) => next,
+            Err(offer) => {
+                let may_go_on = self.without_offer(id, offer)?;
+                return Ok(if may_go_on { Placed::Somewhere } else { Placed::Not });
+            }
+        };
+        let found = self.places.find(sweep, next.params(sweep), room);
+        let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
+        let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
+        let number = sweep.created();
+        let mut facts = next.facts(sweep, found.map(seat));
+        if stranded {
+            facts.push(dispatch::without_variant(sweep, number));
+        }
+        self.record_all(facts)?;
+        Ok(Placed::Somewhere)
+    }
+
+    /// Leases trials of sweeps whose trials are short ahead of their places, one for each attempt that runs at
+    /// an agent, so that a place that becomes free need not wait for this leader. To be called after
+    /// [`Leading::dispatch`]: only what fits nowhere now is leased so.
+    ///
+    /// # Errors
+    /// See [`TurnError`].
+    pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
+        let brisk = |sweep: &Arc<Sweep>| {
+            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep));
+            need.is_some_and(|need| !self.places.have_room_for(need))
+        };
+        let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
+        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
+        for agent in agents {
+            while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
+                if !self.lease(id, Seat { agent, grant, place: Place::Ahead }, suggestions)? {
+                    sweeps.retain(|&other| other != id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of `sweeps` leases a trial ahead at `agent` next, where the agent may have another one.
+    fn next_ahead(&self, sweeps: &[SweepId], agent: AgentId) -> Option<(SweepId, Grant)> {
+        let held = self.draft.leases.get(&agent)?;
+        let ahead = held.values().filter(|lease| lease.ahead).count();
+        if ahead * 2 >= held.len() {
+            return None;
+        }
+        let whole = &self.draft.agent(agent)?.inventory;
+        let (free, least) = (Free::whole(whole), self.draft.least_priority(agent));
+        let grant = |sweep: &Sweep| placement::grant(dispatch::brisk(sweep)?, whole, &free, None);
+        let may_have = |sweep: &&Sweep| {
+            let room = quota::room(&self.draft, &self.usage, sweep, self.now_ms);
+            self.is_hungry(sweep) && sweep.priority >= least && room.is_ok() && grant(sweep).is_some()
+        };
+        let id =
+            self.order(self.places.amounts()).first(sweeps.iter().filter_map(|id| self.sweep(*id)).filter(may_have))?;
+        Some((id, grant(self.sweep(id)?)?))
+    }
+
+    /// Leases the next trial of a sweep; whether the sweep may have another one.
+    fn lease(&mut self, id: SweepId, seat: Seat, suggestions: &mut dyn Suggestions) -> Result<bool, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
+        match Next::of(sweep, self.promotion(sweep), suggestions) {
+            Ok(next) => {
+                self.record_all(next.facts(sweep, Some(seat)))?;
+                Ok(true)
+            }
+            Err(offer) => self.without_offer(id, offer),
+        }
+    }
+
+    /// What follows from it that a sweep has no configuration to offer; whether it may have another one.
+    fn without_offer(&mut self, id: SweepId, offer: Offer) -> Result<bool, TurnError> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
+        match offer {
+            Offer::Exhausted => {
+                let proposed = sweep.proposed;
+                let why = format!("every configuration of the space was tried, {proposed} in all");
+                self.propose_no_more(id, proposed, why)
+            }
+            Offer::Enough { why } => {
+                let proposed = sweep.proposed;
+                self.propose_no_more(id, proposed, why)
+            }
+            // A point that a user asked for, and that no configuration can hold, is that trial's own end.
+            Offer::Infeasible { .. } if !sweep.queue.is_empty() => {
+                self.record_all(dispatch::reject(sweep))?;
+                Ok(true)
+            }
+            Offer::Infeasible { draws } => {
+                let why = format!("no configuration that satisfies the constraints was found in {draws} draws");
+                let facts = drain::drain(sweep, Ending::Failed, why, Running::Finish);
+                self.record_all(facts)?;
+                Ok(false)
+            }
+            Offer::Later | Offer::Ready { .. } => Ok(false),
+        }
+    }
+
+    /// The sweep's budget ends with the trials that were proposed; so it gets no other one.
+    fn propose_no_more(&mut self, sweep: SweepId, proposed: u32, why: String) -> Result<bool, TurnError> {
+        let trials = Some(proposed);
+        self.record_all(vec![Fact::SweepEdited(SweepEdited { sweep, trials, parallel: None, why, priority: None })])?;
+        Ok(false)
+    }
+}

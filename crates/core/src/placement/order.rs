@@ -1,0 +1,41 @@
+//! In which order sweeps are asked for a trial when there is a place: weighted fair shares, the highest priority first.
+//!
+//! Within a priority, the project that holds the smallest dominant share is first, within it the user, within their sweeps the
+//! one with the fewest leases, then the oldest. A dominant share is the largest share that somebody holds of any one
+//! resource, divided by their weight: dominant resource fairness, after Ghodsi et al., NSDI 2011. With one project and one
+//! user this is: fewest leases first.
+
+use std::cmp::Reverse;
+
+use heats_domain::SweepId;
+
+use super::usage::{Amounts, Usage};
+use crate::fact::QuotaScope;
+use crate::state::State;
+use crate::sweep::Sweep;
+
+/// What the order depends on.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// The sweeps, and the weights.
+    pub state: &'a State,
+    /// Who holds what.
+    pub usage: &'a Usage,
+    /// What there is.
+    pub all: Amounts,
+}
+
+impl Order<'_> {
+    /// The sweep of `these` that is asked first.
+    pub fn first<'s>(&self, these: impl Iterator<Item = &'s Sweep>) -> Option<SweepId> {
+        these.min_by_key(|sweep| self.key(sweep)).map(|sweep| sweep.id)
+    }
+
+    fn key<'s>(&self, sweep: &'s Sweep) -> impl Ord + use<'s> {
+        let (project, user) = (sweep.project(), sweep.user.as_str());
+        let share = |held: Amounts, scope, name| held.dominant(&self.all) / u128::from(self.state.weight(scope, name));
+        let of_project = share(self.usage.holding(QuotaScope::Project, project).amounts, QuotaScope::Project, project);
+        let of_user = share(self.usage.within(project, user).amounts, QuotaScope::User, user);
+        (Reverse(sweep.priority), of_project, project, of_user, user, sweep.live.len(), sweep.id)
+    }
+}
