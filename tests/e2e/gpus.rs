@@ -194,3 +194,47 @@ fn a_submitted_sweep_that_fits_nowhere_says_why_it_waits() {
     dev.interrupt();
     dev.finish().expect(130);
 }
+
+#[test]
+fn shares_of_a_gpu_run_on_it_at_once_and_no_more_than_the_whole_of_it() {
+    // The script waits until two have begun, and each sees the one device.
+    let script = r#"
+echo "begin $HEATS_TRIAL $CUDA_VISIBLE_DEVICES" >> shares.txt
+until [ "$(grep -c begin shares.txt)" -ge 2 ]; do sleep 0.02; done
+echo "end $HEATS_TRIAL $CUDA_VISIBLE_DEVICES" >> shares.txt
+echo "::metric step=1 loss=$HEATS_PARAM_X"
+"#;
+    let workspace = Workspace::with(SWEEP, script);
+    let set = ["resources.gpus=0.4", "resources.gpu_memory=6GiB", "budget.trials=4"].map(|set| ["--set", set]).concat();
+    let run = [&["run", "sweep.yaml", "--gpus", "fake:1"][..], set.as_slice()].concat();
+    workspace.ok(&run);
+    let notes = workspace.read("shares.txt");
+    let mut at_once = 0_i32;
+    let mut most = 0;
+    for line in notes.lines() {
+        assert!(line.ends_with(" 0"), "each sees the device: {notes}");
+        at_once += if line.starts_with("begin") { 1 } else { -1 };
+        most = most.max(at_once);
+    }
+    assert_eq!(most, 2, "0.4 and 0.4, and no third: {notes}");
+    let refused =
+        ["run", "sweep.yaml", "--gpus", "fake:1", "--set", "resources.gpus=0.5", "--set", "resources.gpu_memory=9GiB"];
+    assert!(workspace.run(&refused).expect(5).stderr.contains("do not have the `gpu_memory`"));
+}
+
+#[test]
+fn a_quota_keeps_a_sweep_waiting_until_it_is_taken_back() {
+    let workspace = workspace(1);
+    let dev = workspace.dev(&["--gpus", "fake:1"]);
+    workspace.ok(&["quota", "set", "project", "default", "--gpus", "0", "--weight", "2"]);
+    assert!(workspace.ok(&["quota", "ls"]).stdout.contains("default"));
+    workspace.ok(&["submit", "sweep.yaml", "--set", "priority=70"]);
+    let why = "leave no GPU";
+    assert!(workspace.ok(&["explain", "gpus"]).stdout.contains(why));
+    assert!(workspace.ok(&["show", "gpus"]).stdout.contains(why));
+    workspace.ok(&["edit", "gpus", "--priority", "20"]);
+    workspace.ok(&["quota", "rm", "project", "default"]);
+    workspace.ok(&["watch", "gpus"]);
+    dev.interrupt();
+    dev.finish().expect(130);
+}
