@@ -13,6 +13,7 @@ mod environments;
 mod examples;
 mod fronts;
 mod gpus;
+mod groups;
 mod output;
 mod promotion;
 mod refusals;

@@ -15,13 +15,14 @@ use tokio::task::JoinHandle;
 use crate::admission::{AdmitError, JoinToken, Wallet};
 use crate::attach::{Attach, Identity, Way};
 use crate::attempt::{AttemptDir, Cause};
+use crate::cgroup::{Cgroups, Isolation};
 use crate::code::Codes;
 use crate::context::{Attempts, Context};
 use crate::disk::Disk;
 use crate::env::Environments;
 use crate::event::OnEvent;
 use crate::forkserver::ForkServer;
-use crate::gpus::Gpus;
+use crate::gpus::{BusyGpus, Gpus};
 use crate::held::{Order, Outbox};
 use crate::inventory::GpuSource;
 use crate::journal::{Journal, JournalError};
@@ -55,6 +56,10 @@ pub struct AgentConfig {
     pub inventory: Inventory,
     /// The machine's GPUs, those included that another agent on it offers: a trial is told which of them it may use.
     pub gpus: Arc<dyn GpuSource>,
+    /// What becomes of a GPU that processes of others use.
+    pub busy_gpus: BusyGpus,
+    /// Whether trials get control groups.
+    pub cgroups: Cgroups,
     /// The program that runs [`crate::forkserver::main`], and its first arguments: `heats __shim`.
     pub shim: Vec<OsString>,
     /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
@@ -124,6 +129,7 @@ pub struct Agent {
     security: Security,
     attached: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
+    watching: JoinHandle<()>,
     closing: watch::Sender<bool>,
     _lock: File,
 }
@@ -134,7 +140,7 @@ impl Agent {
     /// # Errors
     /// Where its folder cannot be used. That no coordinator is there is no error: the agent looks for one.
     pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
-        let AgentConfig { data_dir, folder, name, coordinators, security, join, inventory, .. } = config;
+        let AgentConfig { data_dir, folder, name, coordinators, security, join, mut inventory, .. } = config;
         if coordinators.is_empty() {
             return Err(StartError::NoCoordinator);
         }
@@ -152,6 +158,16 @@ impl Agent {
         let python = package::unpack(&paths.python()).map_err(io(paths.python()))?;
         let (journal, open) = Journal::open(&paths.own("journal"))?;
         let over = left_over(&paths, &open).map_err(io(paths.attempts()))?;
+        // Before anybody is forked, who would be left in the group that the agent leaves.
+        let isolation = Arc::new(Isolation::enter(&config.cgroups));
+        tracing::info!(%isolation, "how trials are kept apart");
+        inventory.facts.insert("isolation".to_owned(), isolation.to_string());
+        let records = open.iter().filter_map(|key| AttemptDir::at(paths.attempt(*key)).record().ok());
+        let kept: Vec<PathBuf> = records.filter_map(|record| Some(record.group?.path)).collect();
+        let (groups, prefix) = (isolation.clone(), format!("{id}."));
+        let tidied = tokio::task::spawn_blocking(move || groups.tidy(&prefix, &kept)).await;
+        tidied.map_err(|error| io(paths.attempts())(error.into()))?;
+        let gpus = Arc::new(Gpus::look(config.gpus, config.busy_gpus, &inventory.gpus).await);
         let shims = ForkServer::new(config.shim, launch::common(&python, config.heats_bin.as_deref()));
         let code_folder = paths.own("code");
         let codes = Codes::open(code_folder.clone(), security.clone(), &coordinators).map_err(io(code_folder))?;
@@ -165,7 +181,9 @@ impl Agent {
             python,
             heats_bin: config.heats_bin,
             shims: Arc::new(shims),
-            gpus: Gpus::look(config.gpus).await,
+            gpus: gpus.clone(),
+            isolation,
+            id,
             slots: Slots::new(inventory.cpus),
             outbox,
             journal,
@@ -196,8 +214,9 @@ impl Agent {
             is_closing,
         );
         let attached = tokio::spawn(attach.run());
+        let watching = tokio::spawn(async move { gpus.watch().await });
         let renewing = wallet.holds(&security).map(|own| tokio::spawn(wallet.keep(own, coordinators, config.on_event)));
-        Ok(Self { id, context, security, attached, renewing, closing, _lock: lock })
+        Ok(Self { id, context, security, attached, renewing, watching, closing, _lock: lock })
     }
 
     /// The agent's id: the same after a restart.
@@ -252,6 +271,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.attached.abort();
+        self.watching.abort();
         if let Some(renewing) = &self.renewing {
             renewing.abort();
         }

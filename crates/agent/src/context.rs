@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use heats_domain::AgentId;
+use heats_wire::v1;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
+use crate::cgroup::{Group, Isolation};
 use crate::code::Codes;
 use crate::disk::Disk;
 use crate::env::Environments;
@@ -37,7 +40,11 @@ pub struct Context {
     /// What attempts are supervised by.
     pub shims: Arc<ForkServer>,
     /// The machine's GPUs.
-    pub gpus: Gpus,
+    pub gpus: Arc<Gpus>,
+    /// How attempts are kept apart.
+    pub isolation: Arc<Isolation>,
+    /// The agent's id: what the names of its control groups begin with.
+    pub id: AgentId,
     /// The processors that trials run on.
     pub slots: Slots,
     /// The disk that all of it is on.
@@ -68,7 +75,38 @@ pub struct Attempts {
     tasks: JoinSet<()>,
 }
 
+/// What a coordinator must know at once, of all that an agent says of itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// Whether nothing can begin.
+    unable: bool,
+    /// Which GPUs must not be leased.
+    gpus: Vec<v1::UnusableGpu>,
+}
+
+impl Standing {
+    /// That which `condition` tells.
+    pub fn told(condition: &v1::Condition) -> Self {
+        Self { unable: !condition.unable.is_empty(), gpus: condition.gpus.clone() }
+    }
+}
+
 impl Context {
+    /// What a coordinator is told of the agent beside what it holds.
+    pub fn condition(&self) -> v1::Condition {
+        v1::Condition { gpus: self.gpus.unusable(), ..self.disk.condition() }
+    }
+
+    /// What of it must be told at once.
+    pub fn standing(&self) -> Standing {
+        Standing { unable: self.disk.is_full(), gpus: self.gpus.unusable() }
+    }
+
+    /// The control group of an attempt, where it gets one.
+    pub fn group(&self, key: Key) -> Option<Group> {
+        self.isolation.group(&format!("{}.{key}", self.id))
+    }
+
     /// Supervises an attempt from now on. One that the agent holds already is left alone; of one that is over, the end is told
     /// again.
     pub fn take(self: &Arc<Self>, key: Key, origin: Origin) {

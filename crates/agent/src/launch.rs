@@ -9,6 +9,7 @@ use heats_domain::{ArchiveName, Grant, NotAName, Params, SweepSpec};
 use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, Launch, Record};
+use crate::cgroup::Group;
 use crate::checkpoints::{self, Checkpoint};
 use crate::env::Environment;
 use crate::gpus::Gpus;
@@ -129,6 +130,8 @@ impl Order {
             timeout_ms: run.timeout.map(|timeout| timeout.ms),
             stop_grace_ms: run.stop_grace.ms,
             cpus: self.grant.cpus,
+            gpus: self.grant.gpus.clone(),
+            group: house.group.clone(),
             socket: house.socket.to_owned(),
             checkpoints,
             environment: environment.identity.clone(),
@@ -202,7 +205,7 @@ impl Order {
 }
 
 /// What the agent itself gives to every trial.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct House<'a> {
     /// Where things are.
     pub paths: &'a Paths,
@@ -214,6 +217,8 @@ pub struct House<'a> {
     pub bin: Option<&'a Path>,
     /// The machine's GPUs.
     pub gpus: &'a Gpus,
+    /// The attempt's control group.
+    pub group: Option<Group>,
 }
 
 /// The same path without `.` and `..`, as far as its words tell.
@@ -296,6 +301,7 @@ mod tests {
             python: Path::new("/python"),
             bin: Some(Path::new("/opt/heats/bin/heats")),
             gpus: &gpus,
+            group: None,
         };
         order.record(&house, &Environment::default()).expect("fills in").0
     }

@@ -12,6 +12,7 @@ mod admission;
 mod agent;
 mod attach;
 mod attempt;
+mod cgroup;
 mod checkpoints;
 mod code;
 mod collector;
@@ -47,6 +48,8 @@ mod watcher;
 
 pub use admission::{AdmitError, JoinToken};
 pub use agent::{Agent, AgentConfig, ORPHAN_TTL, Shutdown, StartError};
+pub use cgroup::{Cgroups, Isolation};
 pub use event::{AgentEvent, OnEvent};
+pub use gpus::BusyGpus;
 pub use journal::JournalError;
 pub use paths::PathsError;

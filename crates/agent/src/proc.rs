@@ -67,11 +67,14 @@ pub fn descendants(root: i32) -> Vec<Stat> {
 /// What is left of a tree whose root is gone: the members of its `session`, where that is known, and every process whose
 /// environment holds `mark` (`NAME=value`). Only what this user may look into is found.
 pub fn remains(session: Option<i32>, mark: &str) -> Vec<Stat> {
-    let marked = |stat: &Stat| {
-        std::fs::read(format!("/proc/{}/environ", stat.pid))
-            .is_ok_and(|environ| environ.split(|&b| b == 0).any(|variable| variable == mark.as_bytes()))
-    };
-    all().into_iter().filter(|stat| !stat.zombie && (Some(stat.session) == session || marked(stat))).collect()
+    let is_left = |stat: &Stat| !stat.zombie && (Some(stat.session) == session || is_marked(stat.pid, mark));
+    all().into_iter().filter(is_left).collect()
+}
+
+/// Whether the process `pid` was started with the variable `mark` (`NAME=value`), as far as this user may look.
+pub fn is_marked(pid: i32, mark: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environ| environ.split(|&b| b == 0).any(|variable| variable == mark.as_bytes()))
 }
 
 /// Sends `signal` to exactly the process that `target` describes, even if its id was given to another since.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::attempt::{AttemptDir, DirError, End, Launch, Live, Record};
+use crate::cgroup::Group;
 use crate::proc;
 
 /// How long the end waits for what the command left behind and was killed, before it is noted without.
@@ -32,21 +33,32 @@ const LEFT_BEHIND_TICK: Duration = Duration::from_millis(2);
 /// Where the attempt's end could not be noted, however the command ended.
 pub fn supervise(dir: &AttemptDir, kills_before: u64) -> Result<(), DirError> {
     let end = match dir.record() {
-        Ok(Record { launch, .. }) => run(dir, &launch, kills_before),
+        Ok(Record { launch, group, .. }) => run(dir, &launch, group.as_ref(), kills_before),
         Err(error) => End::not_started(error.to_string()),
     };
     dir.write_end(rustix::stdio::stdin(), &end)
 }
 
-fn run(dir: &AttemptDir, launch: &Launch, kills_before: u64) -> End {
+fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u64) -> End {
     // Fails only where this process leads a group already, that is, when a person started it in a shell.
     let _leads_already = rustix::process::setsid();
     // Orphans of the command become children of this process, so that none escapes by a double fork.
     let _unsupported = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let started = Instant::now();
-    let child = match start(launch) {
+    let started_in = match group {
+        Some(group) => group.within(|| start(launch)).unwrap_or_else(|error| {
+            Err(format!("its control group {} cannot be entered: {error}", group.path.display()))
+        }),
+        None => start(launch),
+    };
+    let child = match started_in {
         Ok(child) => child,
-        Err(why) => return End::not_started(why),
+        Err(why) => {
+            if let Some(group) = group {
+                group.end();
+            }
+            return End::not_started(why);
+        }
     };
     let me = std::process::id() as i32;
     let live = Live { shim: me, child: child.as_raw_nonzero().get() };
@@ -57,21 +69,20 @@ fn run(dir: &AttemptDir, launch: &Launch, kills_before: u64) -> End {
     }
     let status = wait_for(child);
     let wall_ms = started.elapsed().as_millis() as u64;
-    let left = end_the_rest(me);
+    let left = end_the_rest(me, group);
+    // Before it is removed, with what it knows.
+    let kills = group.and_then(Group::out_of_memory_kills);
+    if let Some(group) = group {
+        group.end();
+    }
     let (cpu_ms, max_rss) = usage();
     let code = status.and_then(WaitStatus::exit_status);
     let signal = status.and_then(WaitStatus::terminating_signal);
-    let killed = signal == Some(Signal::KILL.as_raw());
-    End {
-        code,
-        signal,
-        not_started: None,
-        wall_ms,
-        cpu_ms,
-        max_rss,
-        out_of_memory: killed && proc::out_of_memory_kills() > kills_before,
-        left,
-    }
+    let out_of_memory = match kills {
+        Some(kills) => kills > 0 && code != Some(0),
+        None => signal == Some(Signal::KILL.as_raw()) && proc::out_of_memory_kills() > kills_before,
+    };
+    End { code, signal, not_started: None, wall_ms, cpu_ms, max_rss, out_of_memory, left }
 }
 
 fn start(launch: &Launch) -> Result<Pid, String> {
@@ -166,8 +177,11 @@ fn wait_for(child: Pid) -> Option<WaitStatus> {
 }
 
 /// Kills what the command left running; the number of processes that would not die.
-fn end_the_rest(me: i32) -> u32 {
+fn end_the_rest(me: i32, group: Option<&Group>) -> u32 {
     let deadline = Instant::now() + LEFT_BEHIND_WAIT;
+    if let Some(group) = group {
+        group.kill();
+    }
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}

@@ -199,7 +199,7 @@ impl Solo {
         let (python, bin) = (self.python.as_path(), self.bin.as_deref());
         // Whoever runs it by hand has the machine's GPUs as they are.
         let gpus = Gpus::default();
-        let house = House { paths: &self.paths, socket: &socket, python, bin, gpus: &gpus };
+        let house = House { paths: &self.paths, socket: &socket, python, bin, gpus: &gpus, group: None };
         self.order.record(&house, &self.environment)
     }
 }

@@ -21,6 +21,7 @@ use crate::door::Door;
 use crate::ending::{self, Evidence};
 use crate::executors::{EXECUTORS, StartError};
 use crate::forkserver::ForkError;
+use crate::gpus::{Loan, Trace};
 use crate::held::{Held, Order};
 use crate::launch::{House, LaunchError, Order as LaunchOrder};
 use crate::lines;
@@ -54,6 +55,7 @@ struct Begun {
     process: Option<Process>,
     door: Option<Door>,
     slot: Slot,
+    loan: Loan,
 }
 
 /// Supervises `held` to its end. Returns when nothing more has to be done about it.
@@ -64,7 +66,7 @@ pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
             if let Err(error) = context.folders.enter(&context.paths.of_trial(held.key)) {
                 tracing::warn!(attempt = %held.key, %error, "a trial's folders cannot be looked at");
             }
-            adopt(&held, slot).await
+            adopt(&context, &held, slot).await
         }
     };
     let finished = match begun {
@@ -127,11 +129,17 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         python: &context.python,
         bin: context.heats_bin.as_deref(),
         gpus: &context.gpus,
+        group: context.group(held.key),
     };
     let (record, params) = order.record(&house, &environment).map_err(|error| failed(error.to_string()))?;
     let (dir, made) = (held.dir.clone(), record.clone());
     let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key));
+    let (isolation, memory) = (context.isolation.clone(), order.grant.memory);
     let prepared = tokio::task::spawn_blocking(move || {
+        if let Some(group) = &made.group {
+            let refused = |error| format!("its control group {} could not be made: {error}", group.path.display());
+            isolation.make(group, made.cpus, memory).map_err(refused)?;
+        }
         folders.enter(&paths).map_err(|error| format!("the trial's folders could not be made: {error}"))?;
         dir.create(&made, &params).map_err(|error| error.to_string())?;
         tree.map_or(Ok(()), |tree| tree.copy_to(&dir.work())).map_err(|error| error.to_string())
@@ -147,16 +155,18 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
         slot = context.slots.take(record.cpus) => slot,
     };
+    let loan = context.gpus.lend(&record.gpus).await;
     held.begin();
     let (dir, shims) = (held.dir.clone(), context.shims.clone());
     let [executor] = EXECUTORS;
     tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
     let started = tokio::task::spawn_blocking(move || executor.start(&shims, &dir)).await;
     match started.map_err(|error| failed(error.to_string()))? {
-        Ok(process) => Ok(Begun { record, process: Some(process), door, slot }),
+        Ok(process) => Ok(Begun { record, process: Some(process), door, slot, loan }),
         Err(StartError::Fork(ForkError::Lost)) => {
             drop(door);
-            adopt(held, slot).await
+            drop(loan);
+            adopt(context, held, slot).await
         }
         Err(error) => Err(failed(error.to_string())),
     }
@@ -176,7 +186,7 @@ async fn not_begun(held: &Held, disk: &Disk) -> Ending {
 }
 
 /// Finds an attempt that an earlier agent left: alive, over, lost, or never started.
-async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
+async fn adopt(context: &Context, held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
     let Ok(record) = held.dir.record() else {
         return Err(conclude(held, None, held.dir.ending().as_ref()));
     };
@@ -184,6 +194,7 @@ async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
         let why = "its agent went down before it could be started".to_owned();
         return Err(conclude(held, None, Some(&Ending { cause: Cause::Shutdown, why })));
     }
+    let loan = context.gpus.lent_before(&record.gpus);
     let deadline = Instant::now() + LIVE_WAIT;
     // Free, the lock says that the supervisor is gone: with or without a note of the end.
     while held.dir.end().is_none() && is_locked(held) {
@@ -193,7 +204,7 @@ async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
             && is_locked(held)
         {
             let door = open_door(held, &record);
-            return Ok(Begun { record, process: Some(process), door, slot });
+            return Ok(Begun { record, process: Some(process), door, slot, loan });
         }
         if Instant::now() >= deadline {
             tracing::error!(attempt = %held.key, "a supervisor runs and does not say what it supervises");
@@ -201,7 +212,7 @@ async fn adopt(held: &Arc<Held>, slot: Slot) -> Result<Begun, v1::Finished> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Ok(Begun { record, process: None, door: None, slot })
+    Ok(Begun { record, process: None, door: None, slot, loan })
 }
 
 fn is_locked(held: &Held) -> bool {
@@ -211,7 +222,7 @@ fn is_locked(held: &Held) -> bool {
 
 /// Supervises a process until it is gone and all that it wrote is sent.
 async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished {
-    let Begun { record, process, door, slot } = begun;
+    let Begun { record, process, door, slot, loan } = begun;
     let watch = context.watcher.watch(held.dir.path());
     let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
     let (ended, is_ended) = watch::channel(false);
@@ -238,6 +249,9 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
         }
     };
     let (summary, ()) = tokio::join!(collecting, running);
+    // Whoever is leased them next must find them free.
+    let trace = Trace { session: process.as_ref().map(Process::id), mark: mark(&record) };
+    context.gpus.take_back(loan, trace).await;
     context.folders.leave(&context.paths.of_trial(held.key));
     let (end, ending, infeasible) = (held.dir.end(), held.dir.ending(), held.dir.infeasible());
     finished(
@@ -306,6 +320,9 @@ async fn control(held: &Arc<Held>, record: &Record, process: &Process, mut chang
                 held.order(Order { cause: Cause::TimedOut, grace: Duration::from_millis(record.stop_grace_ms), why });
             }
             () = sleep_until(kill_at) => {
+                if let Some(group) = &record.group {
+                    group.kill();
+                }
                 for stat in proc::descendants(process.id()) {
                     proc::kill(stat, Signal::KILL);
                 }
@@ -359,9 +376,12 @@ async fn bury(held: &Held, process: Option<&Process>, record: &Record) {
     if held.dir.end().is_some() {
         return;
     }
-    // No other process has this in its environment, for the socket is the attempt's own. The session counts
-    // only where this agent saw it end: after a restart of the machine, its number may be anybody's.
-    let mark = format!("HEATS_API_SOCK={}", record.socket.display());
+    if let Some(group) = record.group.clone() {
+        // It panics nowhere.
+        let _ended = tokio::task::spawn_blocking(move || group.end()).await;
+    }
+    // The session counts only where this agent saw it end: after a restart of the machine, its number may be anybody's.
+    let mark = mark(record);
     let session = process.map(Process::id);
     let deadline = Instant::now() + LIVE_WAIT;
     loop {
@@ -378,6 +398,11 @@ async fn bury(held: &Held, process: Option<&Process>, record: &Record) {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// What no other process has in its environment: the socket is the attempt's own.
+fn mark(record: &Record) -> String {
+    format!("HEATS_API_SOCK={}", record.socket.display())
 }
 
 /// The end of an attempt that reported nothing.

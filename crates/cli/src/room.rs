@@ -31,8 +31,19 @@ pub fn what_holds(spec: &SweepSpec, params: Option<&Params>, live: u32, agents: 
     }
     let why = why(&needs, &attached)?;
     // The others may have what it needs.
+    let takes_gpus = needs.iter().any(|need| need.gpu_parts() > 0);
+    let unusable = attached.iter().filter(|_| takes_gpus).flat_map(|agent| unusable(agent));
+    let barred: Vec<String> = barred.into_iter().chain(unusable).collect();
     let others = if barred.is_empty() { String::new() } else { format!("; besides, {}", some_of(&barred)) };
     Some(why + &others)
+}
+
+/// `GPU 3 of a1 is not leased now (its driver does not answer)`
+fn unusable(agent: &v1::AgentStatus) -> Vec<String> {
+    let gpus = agent.inventory.iter().flat_map(|inventory| &inventory.gpus);
+    let why = |index| view::unusable(agent, index);
+    gpus.filter_map(|gpu| Some(format!("GPU {} of {} is not leased now ({})", gpu.index, agent.name, why(gpu.index)?)))
+        .collect()
 }
 
 /// `a1 is drained (new disk)`
@@ -134,12 +145,15 @@ fn free(agent: &v1::AgentStatus, inventory: &Inventory) -> Free {
     let whole = Free::whole(inventory);
     let held = agent.held.clone().unwrap_or_default();
     let is_told = agent.gpu_parts_free.len() == whole.parts.len();
-    Free {
+    let mut free = Free {
         cpus: whole.cpus.saturating_sub(held.cpus),
         memory: whole.memory.saturating_sub(held.memory),
         disk: whole.disk.saturating_sub(held.disk),
         parts: if is_told { agent.gpu_parts_free.clone() } else { whole.parts },
-    }
+    };
+    let indices = inventory.gpus.iter().map(|gpu| gpu.index);
+    free.leave_out(inventory, &indices.filter(|index| view::unusable(agent, *index).is_some()).collect());
+    free
 }
 
 /// Refuses a sweep whose trials would find no room on `machine` however long they waited, when `agents` share the machine.
@@ -254,6 +268,28 @@ mod tests {
         expect(&sweep(two), &machine(5, 3), 2).expect("the first has 3 processors and 2 GPUs");
         let all = Resources { memory: "8GiB".parse().ok(), ..Resources::default() };
         expect(&sweep(all), &machine(1, 0), 1).expect("the whole of it");
+    }
+
+    #[test]
+    fn gpus_that_are_not_leased_now_are_named_where_a_trial_waits_for_one() {
+        let spec: SweepSpec = serde_json::from_value(serde_json::json!({
+            "command": ["true"], "objective": { "minimize": "loss" }, "resources": { "gpus": 2 }
+        }))
+        .expect("reads");
+        let gpus = vec![v1::UnusableGpu { index: 1, why: "it is too hot".into() }];
+        let condition = v1::Condition { gpus, ..v1::Condition::default() };
+        let agent = |condition| v1::AgentStatus {
+            name: "a1".into(),
+            attached: true,
+            inventory: Some(machine(4, 2)),
+            condition,
+            ..v1::AgentStatus::default()
+        };
+        let said = what_holds(&spec, None, 0, &[agent(Some(condition))]).expect("it waits");
+        assert!(
+            said.contains("every place is taken") && said.contains("GPU 1 of a1 is not leased now (it is too hot)")
+        );
+        assert_eq!(what_holds(&spec, None, 0, &[agent(None)]), None);
     }
 
     #[test]

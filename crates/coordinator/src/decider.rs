@@ -1,6 +1,7 @@
 //! The one task that decides. It leads while this node leads: requests that wait together are decided
 //! together and become one log entry; up to [`IN_FLIGHT`] entries are on their way at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ enum Request {
     Detach(AgentId, Parting),
     /// Said on this stream of the agent's.
     Able(AgentId, u64, bool),
+    /// Likewise.
+    Unusable(AgentId, u64, BTreeSet<u32>),
 }
 
 /// Why an agent gets no leases any more.
@@ -140,6 +143,12 @@ impl Decider {
         // As above.
         let _ = self.mailbox.send(Request::Able(agent, stream, able)).await;
     }
+
+    /// Says which of an agent's GPUs must not be leased now, as it said on its stream of this number.
+    pub async fn unusable(&self, agent: AgentId, stream: u64, gpus: BTreeSet<u32>) {
+        // As above.
+        let _ = self.mailbox.send(Request::Unusable(agent, stream, gpus)).await;
+    }
 }
 
 struct Task {
@@ -177,7 +186,7 @@ impl Task {
                         changed = self.leadership.changed() => if changed.is_err() { return },
                         request = self.requests.recv() => match request {
                             Some(Request::Op(_, _, answered)) => { let _ = answered.send(Err(AskError::NotLeader { leader })); }
-                            Some(Request::Detach(..) | Request::Able(..)) => {}
+                            Some(Request::Detach(..) | Request::Able(..) | Request::Unusable(..)) => {}
                             None => return,
                         },
                     }
@@ -280,7 +289,9 @@ impl Task {
             Request::Detach(agent, Parting::Gone) => self.streams.number(*agent).is_none(),
             Request::Detach(_, Parting::Leaving) => true,
             // What it said on a newer stream counts.
-            Request::Able(agent, stream, _) => self.streams.number(*agent) == Some(*stream),
+            Request::Able(agent, stream, _) | Request::Unusable(agent, stream, _) => {
+                self.streams.number(*agent) == Some(*stream)
+            }
         }
     }
 
@@ -321,6 +332,7 @@ fn take_turn(
             Request::Op(op, _, answered) => waiting.push((leading.decide(*op)?, answered)),
             Request::Detach(agent, _) => leading.detach(agent),
             Request::Able(agent, _, able) => leading.set_able(agent, able),
+            Request::Unusable(agent, _, gpus) => leading.set_unusable(agent, gpus),
         }
     }
     for (agent, silent) in expired {

@@ -190,10 +190,11 @@ impl Leading {
             Op::Enqueue(sweep, params) => self.record(control::enqueue(&self.draft, sweep, params), Reply::Enqueued),
             Op::Retry(sweep, trials) => self.record(control::retry(&self.draft, sweep, &trials), Reply::Retried),
             Op::Attach(attach) => {
-                let (agent, able) = (attach.agent, attach.able);
+                let (agent, able, unusable) = (attach.agent, attach.able, attach.unusable.clone());
                 let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
                 if let Ok(Ok(_)) = decided {
                     self.attached.insert(agent);
+                    self.places.set_unusable(agent, unusable);
                     self.set_able(agent, able);
                 }
                 decided
@@ -246,6 +247,12 @@ impl Leading {
         } else {
             self.unable.insert(agent);
         }
+        self.reconsider(agent);
+    }
+
+    /// An agent says which of its GPUs must not be leased now. An attempt that holds one goes on.
+    pub fn set_unusable(&mut self, agent: AgentId, gpus: BTreeSet<u32>) {
+        self.places.set_unusable(agent, gpus);
         self.reconsider(agent);
     }
 

@@ -304,6 +304,7 @@ pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
         version: "1".into(),
         holding: Default::default(),
         able: true,
+        unusable: Default::default(),
         lineage: 0,
     }
 }

@@ -65,7 +65,16 @@ impl Agent {
     pub(crate) fn attach(&self, agent: AgentId, inventory: Inventory) -> Attach {
         let ended = self.outbox.iter().filter(|op| matches!(op, Op::Finish(_))).filter_map(about);
         let holding: BTreeSet<Key> = self.processes.keys().copied().chain(ended).collect();
-        Attach { agent, name: agent.to_string(), inventory, version: String::new(), holding, able: true, lineage: 0 }
+        Attach {
+            agent,
+            name: agent.to_string(),
+            inventory,
+            version: String::new(),
+            holding,
+            able: true,
+            unusable: BTreeSet::new(),
+            lineage: 0,
+        }
     }
 }
 

@@ -111,7 +111,16 @@ impl Dialogue {
         history::stopper(dialogue.sweep()?)?;
         let inventory = Inventory { cpus: places, memory: 0, gpus: Vec::new(), ..Inventory::default() };
         let (name, version, holding) = (empty.clone(), empty, [].into());
-        let attach = Attach { agent: AGENT, name, inventory, version, holding, able: true, lineage: 0 };
+        let attach = Attach {
+            agent: AGENT,
+            name,
+            inventory,
+            version,
+            holding,
+            able: true,
+            unusable: Default::default(),
+            lineage: 0,
+        };
         dialogue.leading.decide(Op::Attach(attach))??;
         Ok(dialogue)
     }

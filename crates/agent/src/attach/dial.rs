@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::Identity;
 use super::lost::Lost;
 use super::way::{Way, sign_of_life};
-use crate::context::Context;
+use crate::context::{Context, Standing};
 
 /// How many of them the stream's own queue holds.
 const STREAM_QUEUE: usize = 256;
@@ -29,8 +29,8 @@ pub(super) struct Attached {
     pub(super) welcome: v1::Welcome,
     /// The number of the last message that was sent.
     pub(super) sent: u64,
-    /// Whether the coordinator was told that nothing can begin here now.
-    pub(super) told_unable: bool,
+    /// What the coordinator was told of the agent last.
+    pub(super) told: Standing,
 }
 
 /// Says Hello at `address`, and waits for the Welcome.
@@ -40,8 +40,8 @@ pub(super) async fn attach(address: &str, way: &Way, identity: &Identity, contex
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
     let Identity { id, name, inventory, session, lineage } = identity.clone();
     context.disk.look();
-    let condition = context.disk.condition();
-    let told_unable = !condition.unable.is_empty();
+    let condition = context.condition();
+    let told = Standing::told(&condition);
     let hello = v1::Hello {
         agent: Some(id),
         name,
@@ -60,7 +60,7 @@ pub(super) async fn attach(address: &str, way: &Way, identity: &Identity, contex
         let mut from_leader = answer.into_inner();
         match from_leader.message().await?.and_then(|message| message.message) {
             Some(to_agent::Message::Welcome(welcome)) => {
-                Ok(Attached { to_leader, from_leader, welcome, sent: 1, told_unable })
+                Ok(Attached { to_leader, from_leader, welcome, sent: 1, told })
             }
             Some(_) => Err(Lost::NoWelcome),
             None => Err(Lost::Ended),

@@ -26,7 +26,7 @@ pub use self::way::Way;
 use self::way::{back_off, learn, next_turn};
 use self::window::Window;
 use crate::attempt::Cause;
-use crate::context::Context;
+use crate::context::{Context, Standing};
 use crate::event::{AgentEvent, OnEvent};
 use crate::held::{Order, Outgoing};
 use crate::key::Key;
@@ -191,7 +191,7 @@ impl Attach {
 
     /// Talks until the stream is lost.
     async fn talk(&mut self, stream: Attached) -> Lost {
-        let Attached { to_leader, mut from_leader, welcome, mut sent, mut told_unable } = stream;
+        let Attached { to_leader, mut from_leader, welcome, mut sent, mut told } = stream;
         self.welcome(&welcome);
         self.window.rewind();
         let (log_chunks, mut log_queue) = mpsc::channel(8);
@@ -207,9 +207,9 @@ impl Attach {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Before anything that is sent from here on: what is given back must not be leased to this agent at once.
-            if self.context.disk.is_full() != told_unable {
-                let condition = self.context.disk.condition();
-                told_unable = !condition.unable.is_empty();
+            if self.context.standing() != told {
+                let condition = self.context.condition();
+                told = Standing::told(&condition);
                 sent += 1;
                 if to_leader.send(heartbeat_message(sent, condition)).await.is_err() {
                     return Lost::Ended;
@@ -248,8 +248,8 @@ impl Attach {
                     }
                 }
                 _beat = heartbeat.tick() => {
-                    let condition = self.context.disk.condition();
-                    if condition.unable.is_empty() == told_unable {
+                    let condition = self.context.condition();
+                    if Standing::told(&condition) != told {
                         // It has changed just now: the turn's beginning tells it, and waits for room in the queue.
                         continue;
                     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Group;
+
 /// What the shim starts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Launch {
@@ -33,6 +35,12 @@ pub struct Record {
     /// How many processors it may use; 0 where an agent that did not count them wrote this.
     #[serde(default)]
     pub cpus: u32,
+    /// The GPUs that it was granted.
+    #[serde(default)]
+    pub gpus: Vec<u32>,
+    /// The control group that its command runs in, where it has one.
+    #[serde(default)]
+    pub group: Option<Group>,
     /// The unix socket that the trial talks to.
     pub socket: PathBuf,
     /// Where the trial keeps its checkpoints.
@@ -74,7 +82,8 @@ pub struct End {
     pub cpu_ms: u64,
     /// The largest resident set of any one process, in bytes.
     pub max_rss: u64,
-    /// SIGKILL ended it while the kernel counted a kill for lack of memory.
+    /// The kernel killed some of its control group for lack of memory; without one, SIGKILL ended it while the kernel
+    /// counted such a kill on the machine.
     pub out_of_memory: bool,
     /// How many of its processes could not be killed.
     pub left: u32,

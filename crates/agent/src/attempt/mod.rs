@@ -288,6 +288,8 @@ mod tests {
             timeout_ms: Some(5),
             stop_grace_ms: 1,
             cpus: 1,
+            gpus: Vec::new(),
+            group: None,
             socket: "/tmp/s".into(),
             checkpoints: "/tmp/c".into(),
             environment: "cpython".into(),

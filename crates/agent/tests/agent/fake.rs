@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use heats_agent::inventory::Gpus;
 use heats_agent::{AgentConfig, OnEvent};
+use heats_agent::{BusyGpus, Cgroups};
 use heats_domain::{Grant, Inventory, Params, SweepId, Value};
 use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_server::{Agents, AgentsServer};
@@ -28,6 +29,8 @@ type Reply = Box<dyn Fn(&Message) -> Vec<to_agent::Message> + Send>;
 #[derive(Default)]
 pub struct Seen {
     pub hellos: Vec<v1::Hello>,
+    /// What the last sign of life said.
+    pub condition: Option<v1::Condition>,
     pub messages: Vec<Message>,
     /// Steps that were new when they came, as a coordinator counts them.
     pub reports: BTreeMap<u32, Vec<(u64, f64)>>,
@@ -145,7 +148,8 @@ impl Service {
                 mind.seen.finished.entry(trial).or_default().push(finished.clone());
             }
             Message::LogChunk(chunk) => mind.seen.logs.entry(chunk.id).or_default().push(chunk.clone()),
-            Message::Hello(_) | Message::Heartbeat(_) | Message::Started(_) | Message::Leaving(_) => {}
+            Message::Heartbeat(v1::Heartbeat { condition }) => mind.seen.condition.clone_from(condition),
+            Message::Hello(_) | Message::Started(_) | Message::Leaving(_) => {}
         }
         if !matches!(message, Message::Report(_) | Message::Heartbeat(_)) {
             mind.seen.messages.push(message);
@@ -329,6 +333,8 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         coordinators: vec![fake.address.to_string()],
         inventory: Inventory { cpus: 2, memory: 1 << 30, gpus: Vec::new(), ..Inventory::default() },
         gpus: Gpus::None.source(),
+        busy_gpus: BusyGpus::Offer,
+        cgroups: Cgroups::Off,
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],
         heats_bin: None,
         orphan_ttl: None,

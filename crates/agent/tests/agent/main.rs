@@ -3,6 +3,7 @@
 mod doors;
 mod fake;
 mod given_back;
+mod gpus;
 mod house;
 mod lineage;
 mod restarts;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::agent::{self, AgentOptions};
-use crate::host::{HardwareArgs, Renewals, Signals, detect, folder, log};
+use crate::host::{HardwareArgs, Offer, Renewals, Signals, detect, folder, log};
 use crate::output::{Column, Fields, Kind, Listing};
 use crate::{hints, live, view, words};
 
@@ -74,7 +74,8 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
 
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
     let StartArgs { name, hardware, join, stop_trials, leave_idle } = args;
-    let Hardware { inventory, devices: _, trouble, source } = detect(&context.settings, hardware)?;
+    let Offer { hardware, busy_gpus, cgroups } = detect(&context.settings, hardware)?;
+    let Hardware { inventory, devices: _, trouble, source } = hardware;
     // A variable that is set to nothing is not set.
     let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
         Ok(join) => join,
@@ -99,6 +100,8 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         join,
         inventory,
         gpus: source,
+        busy_gpus,
+        cgroups,
     };
     let agent = agent::start(options, tell).await?;
     let mut renewals = Renewals::listen(agent.security())?;

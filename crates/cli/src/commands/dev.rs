@@ -34,7 +34,7 @@ async fn serve(context: &Context, args: &Args) -> Outcome {
         data_dir: context.settings.data_dir(),
         listen: Listen::At(*listen),
         agents: machine.agents,
-        hardware: machine.detect(context)?,
+        offer: machine.detect(context)?,
     };
     let host = Host::start(options, tell).await?;
     hints::note(&format!(

@@ -5,7 +5,6 @@ mod choose;
 use std::path::PathBuf;
 
 use futures::StreamExt;
-use heats_agent::inventory::Hardware;
 use heats_client::Client;
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::code;
 use crate::context::{Context, OutputArg};
 use crate::exit::{self, Exit, Failure, Outcome};
-use crate::host::{HardwareArgs, Host, HostOptions, Listen, Signals, detect};
+use crate::host::{HardwareArgs, Host, HostOptions, Listen, Offer, Signals, detect};
 use crate::sweepfile::{self, Loaded, Overrides};
 use crate::{hints, live, room, view, words};
 
@@ -53,7 +52,7 @@ impl Machine {
     ///
     /// # Errors
     /// A flag or setting that cannot be read.
-    pub fn detect(&self, context: &Context) -> Result<Hardware, Failure> {
+    pub fn detect(&self, context: &Context) -> Result<Offer, Failure> {
         detect(&context.settings, &HardwareArgs { gpus: self.gpus.clone(), ..HardwareArgs::default() })
     }
 }
@@ -69,21 +68,18 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     let Args { file, overrides: _, new, machine, output } = args;
     let printer = context.printer(output)?;
     // Nobody else will bring a larger machine.
-    let hardware = machine.detect(context)?;
-    room::expect(&loaded.spec, &hardware.inventory, machine.agents)?;
-    let gpus = hardware.inventory.gpus.len() as u64;
+    let offer = machine.detect(context)?;
+    let offered = &offer.hardware.inventory;
+    room::expect(&loaded.spec, offered, machine.agents)?;
+    let gpus = offered.gpus.len() as u64;
     if gpus > 0 && loaded.spec.variants().iter().all(|need| need.gpus == 0.0) {
         let has = words::count(gpus, "GPU");
         hints::note(&format!("this machine has {has}, and the sweep asks for none: `resources: {{ gpus: 1 }}` does"));
     }
     let mut signals = Signals::listen()?;
     let (tell, told) = mpsc::unbounded_channel();
-    let options = HostOptions {
-        data_dir: context.settings.data_dir(),
-        listen: Listen::Anywhere,
-        agents: machine.agents,
-        hardware,
-    };
+    let options =
+        HostOptions { data_dir: context.settings.data_dir(), listen: Listen::Anywhere, agents: machine.agents, offer };
     let host = Host::start(options, tell).await?;
     let client = host.client()?;
     let again = again(file);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_agent::inventory::GpuSource;
-use heats_agent::{AdmitError, Agent, AgentConfig, AgentEvent, JoinToken, OnEvent, Shutdown, StartError};
+use heats_agent::{
+    AdmitError, Agent, AgentConfig, AgentEvent, BusyGpus, Cgroups, JoinToken, OnEvent, Shutdown, StartError,
+};
 use heats_domain::Inventory;
 use heats_tls::Security;
 use tokio::sync::mpsc;
@@ -37,6 +39,10 @@ pub struct AgentOptions {
     pub inventory: Inventory,
     /// The machine's GPUs.
     pub gpus: Arc<dyn GpuSource>,
+    /// What becomes of those that others use.
+    pub busy_gpus: BusyGpus,
+    /// Whether trials get control groups.
+    pub cgroups: Cgroups,
 }
 
 /// Starts it; what it tells goes to `events`.
@@ -44,7 +50,8 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, gpus } = options;
+    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, gpus, busy_gpus, cgroups } =
+        options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -59,6 +66,8 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         join,
         inventory,
         gpus,
+        busy_gpus,
+        cgroups,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
         heats_bin: Some(program),
         orphan_ttl: Some(heats_agent::ORPHAN_TTL),

@@ -1,6 +1,7 @@
 //! What of the machine is offered to trials: what is found there, as far as settings and flags let it be.
 
 use heats_agent::inventory::{self, Hardware};
+use heats_agent::{BusyGpus, Cgroups};
 
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -17,14 +18,31 @@ pub struct HardwareArgs {
     /// What sweeps may ask for, such as rack=b3; as often as needed
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// GPUs that processes of others use: offer them, or hide them until they are free [default: offer]
+    #[arg(long, value_name = "offer|hide")]
+    pub busy_gpus: Option<String>,
+    /// A control group for each trial: auto (where one was delegated), off, or the folder to make them in [default: auto]
+    #[arg(long, value_name = "WHERE")]
+    pub cgroups: Option<String>,
+}
+
+/// What is offered, and how.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// What was found.
+    pub hardware: Hardware,
+    /// What becomes of GPUs that others use.
+    pub busy_gpus: BusyGpus,
+    /// Whether trials get control groups.
+    pub cgroups: Cgroups,
 }
 
 /// Looks at the machine.
 ///
 /// # Errors
 /// A flag or setting that cannot be read.
-pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Hardware, Failure> {
-    let HardwareArgs { cpus, gpus, labels: given } = args;
+pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Offer, Failure> {
+    let HardwareArgs { cpus, gpus, labels: given, busy_gpus, cgroups } = args;
     let mut labels = settings.labels()?;
     let given = inventory::labels::read(given.iter().map(String::as_str));
     labels.extend(given.map_err(|error| Failure::usage(error.to_string()))?);
@@ -32,5 +50,9 @@ pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Hardware, Fail
     let offered = &mut hardware.inventory;
     offered.cpus = cpus.unwrap_or(offered.cpus);
     offered.labels = labels;
-    Ok(hardware)
+    Ok(Offer {
+        hardware,
+        busy_gpus: settings.busy_gpus(busy_gpus.as_deref())?,
+        cgroups: settings.cgroups(cgroups.as_deref())?,
+    })
 }

@@ -10,7 +10,7 @@ mod renewals;
 mod signals;
 mod start;
 
-pub use hardware::{HardwareArgs, detect};
+pub use hardware::{HardwareArgs, Offer, detect};
 pub use renewals::Renewals;
 pub use signals::Signals;
 pub use start::{Host, HostOptions, Listen, shares};

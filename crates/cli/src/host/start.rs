@@ -12,7 +12,7 @@ use heats_tls::Security;
 use tokio::sync::mpsc;
 
 use super::agent::{self, AgentOptions};
-use super::{coordinator, folder, log};
+use super::{Offer, coordinator, folder, log};
 use crate::exit::Failure;
 use crate::hints;
 use crate::settings::{ADDRESS, Live};
@@ -36,7 +36,7 @@ pub struct HostOptions {
     /// How many agents share the machine.
     pub agents: u32,
     /// What they offer together.
-    pub hardware: Hardware,
+    pub offer: Offer,
 }
 
 /// A coordinator and its agents, running.
@@ -53,8 +53,8 @@ impl Host {
     /// # Errors
     /// The data directory is in use or damaged, or the address is taken.
     pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
-        let HostOptions { data_dir, listen, agents: count, hardware } = options;
-        let Hardware { inventory, source, .. } = hardware;
+        let HostOptions { data_dir, listen, agents: count, offer } = options;
+        let Offer { hardware: Hardware { inventory, source, .. }, busy_gpus, cgroups } = offer;
         let data_dir = folder::make(&data_dir)?;
         log::to_file(&data_dir);
         let coordinator = coordinator(&data_dir, listen).await?;
@@ -73,6 +73,8 @@ impl Host {
                 join: None,
                 inventory: share,
                 gpus: source.clone(),
+                busy_gpus,
+                cgroups: cgroups.clone(),
             };
             match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),

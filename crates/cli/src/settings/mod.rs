@@ -9,9 +9,11 @@ mod world;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use heats_agent::inventory::{self, Gpus};
+use heats_agent::{BusyGpus, Cgroups};
 
 use crate::exit::Failure;
 use crate::output::Format;
@@ -51,11 +53,15 @@ pub enum Key {
     Gpus,
     /// What this machine's agents say of it.
     Labels,
+    /// What becomes of GPUs that others use.
+    BusyGpus,
+    /// Whether trials get control groups.
+    Cgroups,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Address,
         Self::Patience,
         Self::Output,
@@ -68,6 +74,8 @@ impl Key {
         Self::TokenFile,
         Self::Gpus,
         Self::Labels,
+        Self::BusyGpus,
+        Self::Cgroups,
     ];
 
     /// Its name in files.
@@ -85,6 +93,8 @@ impl Key {
             Self::TokenFile => "token_file",
             Self::Gpus => "gpus",
             Self::Labels => "labels",
+            Self::BusyGpus => "busy_gpus",
+            Self::Cgroups => "cgroups",
         }
     }
 
@@ -103,6 +113,8 @@ impl Key {
             Self::TokenFile => "HEATS_TOKEN_FILE",
             Self::Gpus => "HEATS_GPUS",
             Self::Labels => "HEATS_LABELS",
+            Self::BusyGpus => "HEATS_BUSY_GPUS",
+            Self::Cgroups => "HEATS_CGROUPS",
         }
     }
 
@@ -114,7 +126,8 @@ impl Key {
             Self::Color => "auto",
             Self::DataDir => FOLDER,
             Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile | Self::Labels => "",
-            Self::Gpus => "auto",
+            Self::Gpus | Self::Cgroups => "auto",
+            Self::BusyGpus => "offer",
         }
     }
 
@@ -123,7 +136,7 @@ impl Key {
         match self {
             Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
-            Self::Gpus | Self::Labels => false,
+            Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups => false,
         }
     }
 }
@@ -223,7 +236,7 @@ impl Settings {
                 Key::Address => flags.address.clone().map(|value| (value, "--address")),
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
                 // Their flags belong to single commands: see `Context::printer` and `host::detect`.
-                Key::Output | Key::Gpus | Key::Labels => None,
+                Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
@@ -325,7 +338,27 @@ impl Settings {
     /// # Errors
     /// A text that names none.
     pub fn gpus(&self, flag: Option<&str>) -> Result<Gpus, Failure> {
-        let setting = self.get(Key::Gpus);
+        self.of_agents(Key::Gpus, flag)
+    }
+
+    /// What becomes of GPUs that others use, likewise.
+    ///
+    /// # Errors
+    /// A text that says neither.
+    pub fn busy_gpus(&self, flag: Option<&str>) -> Result<BusyGpus, Failure> {
+        self.of_agents(Key::BusyGpus, flag)
+    }
+
+    /// Whether trials get control groups, likewise.
+    ///
+    /// # Errors
+    /// A text that says nothing of it.
+    pub fn cgroups(&self, flag: Option<&str>) -> Result<Cgroups, Failure> {
+        self.of_agents(Key::Cgroups, flag)
+    }
+
+    fn of_agents<T: FromStr<Err: fmt::Display>>(&self, key: Key, flag: Option<&str>) -> Result<T, Failure> {
+        let setting = self.get(key);
         let read = |text: &str| text.parse().map_err(|error| Failure::usage(format!("{error}")));
         match flag {
             Some(text) => read(text),

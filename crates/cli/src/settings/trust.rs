@@ -87,7 +87,9 @@ impl Setting {
             | Key::Token
             | Key::TokenFile
             | Key::Gpus
-            | Key::Labels => self.value.clone(),
+            | Key::Labels
+            | Key::BusyGpus
+            | Key::Cgroups => self.value.clone(),
         }
     }
 }

@@ -14,7 +14,8 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
     let inventory = agent.inventory.clone().unwrap_or_default();
     let held = agent.held.clone().unwrap_or_default();
     let condition = agent.condition.clone().unwrap_or_default();
-    let gpus: Vec<Value> = inventory.gpus.iter().map(|one| gpu(one).into()).collect();
+    let gpus: Vec<Value> =
+        inventory.gpus.iter().map(|one| gpu(one).with("unusable", unusable(agent, one.index)).into()).collect();
     let json = Fields::new()
         .with("id", id.as_str())
         .with("name", agent.name.as_str())
@@ -42,6 +43,12 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
         .with("drained", agent.drain.as_ref().map(|drain| Value::from(drained(drain))))
         .done();
     Item { name: id, json }
+}
+
+/// Why the GPU of this index is not leased now, as a fragment; `None` where it may be.
+pub fn unusable(agent: &v1::AgentStatus, index: u32) -> Option<&str> {
+    let gpus = &agent.condition.as_ref()?.gpus;
+    gpus.iter().find(|gpu| gpu.index == index).map(|gpu| gpu.why.as_str())
 }
 
 fn drained(drain: &v1::AgentDrain) -> Fields {

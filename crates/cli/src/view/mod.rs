@@ -7,7 +7,7 @@ mod sweep;
 mod token;
 mod trial;
 
-pub use agent::{agent, barred, held, held_address};
+pub use agent::{agent, barred, held, held_address, unusable};
 pub use hardware::{gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
 pub use sweep::{

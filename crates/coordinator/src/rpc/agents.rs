@@ -121,8 +121,14 @@ fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), Convert
         holding.into_iter().map(|h| required(h.key, "key")?.try_into()).collect::<Result<BTreeSet<Key>, _>>()?;
     let condition = condition.unwrap_or_default();
     let able = condition.unable.is_empty();
+    let unusable = unusable(&condition);
     let opening = Opening { session, since_ms: now_ms, condition };
-    Ok((Attach { agent, name, inventory, version, holding, able, lineage }, opening))
+    Ok((Attach { agent, name, inventory, version, holding, able, unusable, lineage }, opening))
+}
+
+/// Which of its GPUs the agent says must not be leased.
+fn unusable(condition: &v1::Condition) -> BTreeSet<u32> {
+    condition.gpus.iter().map(|gpu| gpu.index).collect()
 }
 
 /// What the agent is told first: who leads, and what became of its attempts.
@@ -274,6 +280,11 @@ impl Session {
         if could != can {
             info!(agent_id = %self.agent, unable = condition.unable, "agent can start something, or no longer");
             self.node.decider.able(self.agent, self.number, can).await;
+        }
+        let gpus = unusable(&condition);
+        if gpus != unusable(&before.condition) {
+            info!(agent_id = %self.agent, ?gpus, "other GPUs of the agent than before must not be leased");
+            self.node.decider.unusable(self.agent, self.number, gpus).await;
         }
         self.node.streams.describe(self.agent, self.number, condition);
     }

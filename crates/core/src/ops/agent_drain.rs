@@ -208,6 +208,28 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_that_must_not_be_leased_is_not_and_the_agents_others_are() {
+        let mut cluster = Cluster::default();
+        cluster.submit(SweepBuilder::minimize("loss").trials(9).set("resources", "gpus", 1));
+        let with = |gpus: &[u32]| gpus.iter().copied().collect();
+        let two = crate::ops::agents::Attach { unusable: with(&[0]), ..attach(1, 8, 3) };
+        cluster.op(Op::Attach(two)).expect("attaches");
+        let grants = |cluster: &Cluster| {
+            let leases = cluster.leading.draft().leases.get(&A).into_iter().flatten();
+            leases.flat_map(|(_, lease)| lease.grant.gpus.clone()).collect::<Vec<_>>()
+        };
+        let keys = cluster.dispatch();
+        assert_eq!(grants(&cluster), [1, 2]);
+        // One that fails while it is held: the trial goes on, and is the last there.
+        cluster.leading.set_unusable(A, with(&[0, 1]));
+        cluster.complete(keys[0], 0.5);
+        cluster.complete(keys[1], 0.5);
+        assert_eq!((cluster.dispatch().len(), grants(&cluster)), (1, vec![2]));
+        cluster.leading.set_unusable(A, with(&[]));
+        assert_eq!((cluster.dispatch().len(), grants(&cluster).len()), (2, 3));
+    }
+
+    #[test]
     fn twice_is_as_good_as_once_and_says_more_where_it_is_told_more() {
         let mut cluster = Cluster::default();
         let unknown = Drain { agent: A, reason: String::new(), by: String::new(), now: false };

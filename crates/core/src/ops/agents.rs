@@ -25,6 +25,8 @@ pub struct Attach {
     pub holding: BTreeSet<Key>,
     /// Whether it can start anything now: its disk may be full.
     pub able: bool,
+    /// Which of its GPUs must not be leased now, by index.
+    pub unusable: BTreeSet<u32>,
     /// The cluster that `holding` is of: see [`State::lineage`].
     pub lineage: u64,
 }
@@ -44,7 +46,7 @@ impl Attach {
     /// Sorts the attempts that the agent holds from those that it should hold. Those of another cluster may have the same
     /// names and be others: an agent that comes from there has to end them first.
     pub fn decide(self, state: &State, now_ms: u64) -> Decision<Attached> {
-        let Self { agent, name, mut inventory, version, holding, able: _, lineage } = self;
+        let Self { agent, name, mut inventory, version, holding, able: _, unusable: _, lineage } = self;
         if lineage != state.lineage() {
             return Err(Refusal::OtherLineage { lineage: state.lineage() });
         }

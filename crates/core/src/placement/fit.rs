@@ -46,6 +46,13 @@ impl Free {
             }
         }
     }
+
+    /// Nothing is left of the GPUs of these indices.
+    pub fn leave_out(&mut self, inventory: &Inventory, gpus: &BTreeSet<u32>) {
+        for (_, left) in inventory.gpus.iter().zip(&mut self.parts).filter(|(gpu, _)| gpus.contains(&gpu.index)) {
+            *left = 0;
+        }
+    }
 }
 
 impl State {

@@ -41,6 +41,8 @@ pub struct Places {
     grown: BTreeMap<u64, AgentId>,
     growths: u64,
     searched: BTreeMap<(SweepId, usize), Searched>,
+    /// The GPUs of agents, by index, that must not be leased now: their own word, which no other leader has.
+    unusable: BTreeMap<AgentId, BTreeSet<u32>>,
 }
 
 /// Where a sweep's variant was looked for a place: on no agent before `from` is one, but for those whose room has grown after
@@ -53,8 +55,9 @@ struct Searched {
 
 impl Places {
     /// The agent may be given something from now on, or it has come back with another inventory.
-    pub fn open(&mut self, attached: AgentAttached, free: Free, least: u32) {
+    pub fn open(&mut self, attached: AgentAttached, mut free: Free, least: u32) {
         let agent = attached.agent;
+        free.leave_out(&attached.inventory, self.unusable(agent));
         self.close(agent);
         self.sites.insert(agent, Site { attached, free, least, grown: 0, suited: BTreeMap::new() });
         self.grow(agent);
@@ -78,13 +81,28 @@ impl Places {
 
     /// What is free of the agent has changed.
     pub fn set(&mut self, agent: AgentId, now: impl FnOnce() -> (Free, u32)) {
-        let Some(site) = self.sites.get_mut(&agent) else { return };
-        let (free, least) = now();
+        let Self { sites, unusable, .. } = self;
+        let Some(site) = sites.get_mut(&agent) else { return };
+        let (mut free, least) = now();
+        if let Some(unusable) = unusable.get(&agent) {
+            free.leave_out(&site.attached.inventory, unusable);
+        }
         let has_grown = !free.is_within(&site.free) || least < site.least;
         (site.free, site.least) = (free, least);
         if has_grown {
             self.grow(agent);
         }
+    }
+
+    /// Other GPUs of the agent than before must not be leased: what is free of it has to be said anew.
+    pub fn set_unusable(&mut self, agent: AgentId, gpus: BTreeSet<u32>) {
+        self.unusable.insert(agent, gpus);
+    }
+
+    /// The GPUs of the agent, by index, that must not be leased now.
+    pub fn unusable(&self, agent: AgentId) -> &BTreeSet<u32> {
+        static NONE: BTreeSet<u32> = BTreeSet::new();
+        self.unusable.get(&agent).unwrap_or(&NONE)
     }
 
     /// What the sweep may be given has changed: it looks everywhere again.

@@ -70,6 +70,7 @@ pub fn recalls(
             continue;
         }
         let victims = victims(state, agent, sweep.priority);
+        let unusable = places.unusable(agent).clone();
         let (Some(first), Some(attached)) = (victims.first(), state.agent(agent)) else { continue };
         if best.as_ref().is_some_and(|((priority, ..), _)| first.priority > *priority) {
             continue;
@@ -80,7 +81,8 @@ pub fn recalls(
         for (variant, need) in needs {
             let suited = places.suited(agent, (sweep.id, variant), need);
             let fits = |gone: &BTreeSet<(SweepId, u32)>| {
-                let free = state.free_but_for(agent, gone);
+                let mut free = state.free_but_for(agent, gone);
+                free.leave_out(&attached.inventory, &unusable);
                 fit::grant(need, &attached.inventory, &free, suited.as_ref()).is_some()
             };
             let mut gone = BTreeSet::new();

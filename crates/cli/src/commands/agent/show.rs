@@ -60,8 +60,10 @@ fn write(
     writeln!(out, "  memory    {} of {} held", words::bytes(held.memory), words::bytes(inventory.memory))?;
     writeln!(out, "  gpus      {} of {} held", held.gpus.len(), inventory.gpus.len())?;
     for gpu in &inventory.gpus {
-        let is_held = if held.gpus.contains(&gpu.index) { ": held" } else { "" };
-        writeln!(out, "    {}{is_held}", view::gpu_line(gpu))?;
+        let is_held = if held.gpus.contains(&gpu.index) { ", held" } else { "" };
+        let unusable =
+            view::unusable(agent, gpu.index).map_or_else(String::new, |why| format!("; not leased now: {why}"));
+        writeln!(out, "    {}{is_held}{unusable}", view::gpu_line(gpu))?;
     }
     if let Some(condition) = agent.condition.as_ref().filter(|condition| condition.disk_total > 0) {
         let (free, total) = (words::bytes(condition.disk_free), words::bytes(condition.disk_total));
