@@ -244,6 +244,7 @@ impl Task {
             let now_ms = self.clock.now_ms();
             // Whoever waits for one that does not count finds that nobody answers it.
             let requests = batch.drain(..).filter(|request| self.counts(request));
+            let seen = self.replica.committed();
             let turn = match take_turn(&mut leading, &mut suggesters, now_ms, requests, expired, ticked) {
                 Ok(turn) => turn,
                 Err(error) => {
@@ -252,6 +253,7 @@ impl Task {
                 }
             };
             let Some(mut turn) = turn else { continue };
+            turn.seen = seen;
             if let Some(entry) = &turn.entry {
                 self.numbered = entry.number;
                 turn.outcome = Some(Box::pin(self.replica.propose(entry.clone())));
@@ -349,5 +351,5 @@ fn take_turn(
     leading.dispatch_ahead(suggesters)?;
     let entry = leading.finish();
     let idle = entry.is_none() && waiting.is_empty();
-    Ok((!idle).then_some(Turn { entry, outcome: None, waiting }))
+    Ok((!idle).then_some(Turn { entry, outcome: None, seen: 0, waiting }))
 }

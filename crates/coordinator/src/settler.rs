@@ -19,6 +19,8 @@ pub struct Turn {
     pub entry: Option<Entry>,
     /// What becomes of the entry.
     pub outcome: Option<Outcome>,
+    /// The last entry that was committed when this was decided: what was decided rests on it and all before.
+    pub seen: u64,
     /// What each is told once it is recorded.
     pub waiting: Vec<(Result<Reply, Refusal>, Answered)>,
 }
@@ -32,7 +34,10 @@ pub async fn settle(
     mut turns: mpsc::Receiver<Turn>,
 ) {
     let mut log_index = state().applied;
-    while let Some(Turn { entry, outcome, waiting }) = turns.recv().await {
+    while let Some(Turn { entry, outcome, seen, waiting }) = turns.recv().await {
+        // Where nothing is to be recorded, the answer still holds at all that others may have been answered by then: entries that
+        // are none of this task's, such as a change of members, have indices, too.
+        log_index = log_index.max(seen);
         if let Some(outcome) = outcome {
             match outcome.await {
                 Ok(Proposed { index, recorded: true }) => log_index = index,
@@ -77,7 +82,7 @@ mod tests {
         let (answered, told) = oneshot::channel();
         let outcome: Outcome = Box::pin(std::future::ready(outcome));
         let waiting = vec![(Ok(Reply::Done), answered)];
-        (Turn { entry: Some(Entry::default()), outcome: Some(outcome), waiting }, told)
+        (Turn { entry: Some(Entry::default()), outcome: Some(outcome), seen: 4, waiting }, told)
     }
 
     /// What those are told who wait for three entries, of which the second came to `outcome` and the others were recorded.
@@ -104,6 +109,23 @@ mod tests {
         // The log has the entry, and it changed nothing there: it was decided in a term that was over.
         let answers = told(Ok(Proposed { index: 6, recorded: false })).await;
         assert_eq!(answers, [Some(Ok(5)), Some(Err(AskError::NotLeader { leader: None })), None]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_records_nothing_is_not_older_than_what_others_were_told_before_it_was_asked_for() {
+        let (sender, turns) = mpsc::channel(3);
+        let (recorded, first) = turn(Ok(Proposed { index: 5, recorded: true }));
+        let (answered, second) = oneshot::channel();
+        // Two changes of members came between.
+        let nothing = Turn { entry: None, outcome: None, seen: 7, waiting: vec![(Ok(Reply::Done), answered)] };
+        for turn in [recorded, nothing] {
+            assert!(sender.send(turn).await.is_ok(), "there is room");
+        }
+        drop(sender);
+        settle(|| Arc::new(State::default()), Streams::default(), 1, turns).await;
+        let index =
+            |told: Result<Result<Answer, AskError>, _>| told.ok().and_then(Result::ok).map(|answer| answer.log_index);
+        assert_eq!((index(first.await), index(second.await)), (Some(5), Some(7)));
     }
 
     #[tokio::test]

@@ -359,6 +359,11 @@ impl Replica {
         self.shared.receiver.receive(message).await
     }
 
+    /// The last entry that this node knows to be committed; its state may not have it yet.
+    pub fn committed(&self) -> u64 {
+        self.shared.raft.metrics().borrow_watched().committed.map_or(0, |id| id.index)
+    }
+
     /// Where the node stands.
     pub fn status(&self) -> Status {
         let metrics = self.shared.raft.metrics().borrow_watched().clone();

@@ -59,6 +59,7 @@ pub fn sweep_entry(term: u64) -> Entry {
         base_dir: "/".to_owned(),
         priors: Vec::new(),
         code: String::new(),
+        user: String::new(),
         provenance: "{}".to_owned(),
     });
     Entry { term, number: 0, after: 0, at_ms: 1, facts: vec![fact.into()] }
