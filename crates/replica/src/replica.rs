@@ -361,7 +361,7 @@ impl Replica {
 
     /// The last entry that this node knows to be committed; its state may not have it yet.
     pub fn committed(&self) -> u64 {
-        self.shared.raft.metrics().borrow_watched().committed.map_or(0, |id| id.index)
+        self.shared.raft.metrics().borrow_watched().cluster_committed.map_or(0, |id| id.index)
     }
 
     /// Where the node stands.
