@@ -63,7 +63,13 @@ pub(crate) fn filler(term: u64) -> Entry {
     let (name, version) = ("filler ".repeat(150), "0.1.0".to_owned());
     entry(
         term,
-        vec![Fact::AgentAttached(AgentAttached { agent: AGENT, name, inventory: Inventory::default(), version })],
+        vec![Fact::AgentAttached(AgentAttached {
+            agent: AGENT,
+            name,
+            inventory: Inventory::default(),
+            version,
+            places: Vec::new(),
+        })],
     )
 }
 
@@ -80,7 +86,7 @@ fn begun(trial: u32) -> Vec<Fact> {
     let params = params.into_iter().collect();
     vec![
         Fact::TrialCreated(TrialCreated { sweep, trial, params, saw_index: 0, enqueued: false, confirms: None }),
-        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead: false }),
+        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead: false, from: None }),
         Fact::TrialStarted(TrialStarted { sweep, trial, attempt, ..TrialStarted::default() }),
     ]
 }

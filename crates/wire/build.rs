@@ -11,7 +11,7 @@ const FILES: [&str; 6] = [
     "heats/v1/cluster.proto",
     "heats/v1/tokens.proto",
 ];
-const DOMAIN: [(&str, &str); 10] = [
+const DOMAIN: [(&str, &str); 11] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
     ("TokenId", "ids::TokenId"),
@@ -22,6 +22,7 @@ const DOMAIN: [(&str, &str); 10] = [
     ("Inventory", "resources::Inventory"),
     ("Grant", "resources::Grant"),
     ("StopReason", "outcome::StopReason"),
+    ("Checkpoint", "checkpoint::Checkpoint"),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -291,7 +291,11 @@ impl Agent {
                 }
             }
             to_agent::Message::Coordinators(named) => self.learn(&named),
-            to_agent::Message::Welcome(_) | to_agent::Message::LogRequest(_) | to_agent::Message::LogCancel(_) => {}
+            // It keeps no checkpoints.
+            to_agent::Message::Erase(_)
+            | to_agent::Message::Welcome(_)
+            | to_agent::Message::LogRequest(_)
+            | to_agent::Message::LogCancel(_) => {}
         }
     }
 
@@ -346,6 +350,7 @@ impl Agent {
             session: 0,
             condition: None,
             lineage: 0,
+            places: Vec::new(),
         }
     }
 

@@ -30,6 +30,7 @@ use crate::key::Key;
 use crate::lineage::Lineage;
 use crate::paths::{Paths, PathsError};
 use crate::slots::Slots;
+use crate::storage::{Kind, StorageError, Stores};
 use crate::supervisor::Origin;
 use crate::watcher::Watcher;
 use crate::{inventory, launch, package};
@@ -66,6 +67,8 @@ pub struct AgentConfig {
     pub heats_bin: Option<PathBuf>,
     /// How long trials run on while no coordinator is heard of; `None` for ever.
     pub orphan_ttl: Option<Duration>,
+    /// Where checkpoints are kept.
+    pub checkpoints: Kind,
     /// Who is told what users wait for.
     pub on_event: OnEvent,
 }
@@ -95,6 +98,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Checkpoints cannot be kept where they should be.
+    #[error("checkpoints cannot be kept: {0}")]
+    Storage(#[from] StorageError),
     /// The cluster does not let it in.
     #[error(transparent)]
     Admit(#[from] AdmitError),
@@ -152,6 +158,7 @@ impl Agent {
         let io = |path: PathBuf| move |source| StartError::Io { path, source };
         let id_file = paths.own("id");
         let id = inventory::id(&id_file, mint).map_err(io(id_file))?;
+        let stores = Arc::new(Stores::open(id, &paths.storage(), &config.checkpoints)?);
         let lineage_file = paths.own("lineage");
         let wallet = Wallet::new(paths.own("tls"));
         let security = wallet.admit(id, &coordinators, security, join.as_ref()).await?;
@@ -185,6 +192,7 @@ impl Agent {
             isolation,
             id,
             slots: Slots::new(inventory.cpus),
+            stores,
             outbox,
             journal,
             watcher: Watcher::start(),

@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::key::Key;
 use crate::paths::Paths;
 use crate::slots::Slots;
+use crate::storage::Stores;
 use crate::supervisor::{self, Origin};
 use crate::watcher::Watcher;
 
@@ -51,6 +52,8 @@ pub struct Context {
     pub disk: Disk,
     /// What trials write into.
     pub folders: Arc<Folders>,
+    /// Where checkpoints are kept.
+    pub stores: Arc<Stores>,
     /// Where messages wait for the stream.
     pub outbox: Outbox,
     /// What was started.
@@ -156,7 +159,7 @@ impl Context {
         let kept = std::mem::take(&mut attempts().kept);
         let paths = self.paths.clone();
         let removed = tokio::task::spawn_blocking(move || {
-            kept.into_iter().for_each(|key| Old { key, last_of_trial: true }.remove(&paths));
+            kept.into_iter().for_each(|key| Old { key }.remove(&paths));
         });
         // It panics nowhere.
         let _removed = removed.await;
@@ -166,12 +169,9 @@ impl Context {
     /// is to be removed.
     pub fn keep(&self, over: impl IntoIterator<Item = Key>) -> Vec<Old> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Attempts { held, kept, tasks: _ } = &mut *attempts;
-        kept.extend(over);
-        let excess = kept.len().saturating_sub(KEPT);
-        let old: Vec<Key> = kept.drain(..excess).collect();
-        let others = |trial| kept.iter().chain(held.keys()).any(|key| key.trial == trial);
-        old.into_iter().map(|key| Old { key, last_of_trial: !others(key.trial) }).collect()
+        attempts.kept.extend(over);
+        let excess = attempts.kept.len().saturating_sub(KEPT);
+        attempts.kept.drain(..excess).map(|key| Old { key }).collect()
     }
 
     /// A coordinator has the attempt's end, or gave the trial to somebody else: nothing is left to do about it.
@@ -198,12 +198,11 @@ impl Context {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Old {
     key: Key,
-    last_of_trial: bool,
 }
 
 impl Old {
-    /// Removes the attempt's folder, with the last attempt of a trial its checkpoints, and the folder for outputs
-    /// where the trial left none.
+    /// Removes the attempt's folder, those of its checkpoints that could not be kept, and the folder for outputs where the trial
+    /// left none.
     pub fn remove(self, paths: &Paths) {
         let remove = |folder: PathBuf| match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -214,8 +213,6 @@ impl Old {
         remove(paths.attempt(self.key));
         // Only an empty folder can be removed this way.
         let _used = std::fs::remove_dir(paths.output(self.key));
-        if self.last_of_trial {
-            remove(paths.checkpoints(self.key));
-        }
+        remove(paths.checkpoints(self.key));
     }
 }

@@ -31,9 +31,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::checkpoints;
+use crate::checkpoints::{self, CheckpointError};
 use crate::held::Held;
 use crate::reading::{self, Object, Reading};
+use crate::storage::StorageError;
 
 /// How many connections one attempt may have; more wait until one is closed.
 const CONNECTIONS: usize = 64;
@@ -148,7 +149,7 @@ async fn answer(request: Request<Incoming>, room: &Room) -> Result<Bytes, Refusa
         (&Method::POST, "/v1/report") => room.report(&object(request).await?).await,
         (&Method::GET, "/v1/stop") => room.stop(request.uri().query().unwrap_or_default()).await,
         (&Method::POST, "/v1/infeasible") => room.infeasible(&object(request).await?),
-        (&Method::POST, "/v1/checkpoint") => room.checkpoint(&object(request).await?),
+        (&Method::POST, "/v1/checkpoint") => room.checkpoint(&object(request).await?).await,
         (&Method::GET, "/v1/params") => std::fs::read(room.held.dir.params()).map(Bytes::from).map_err(unwritable),
         (method, "/v1/report" | "/v1/stop" | "/v1/infeasible" | "/v1/checkpoint" | "/v1/params") => {
             Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}")))
@@ -234,16 +235,21 @@ impl Room {
         Ok(stop("the trial is infeasible"))
     }
 
-    fn checkpoint(&self, body: &Object) -> Result<Bytes, Refusal> {
+    async fn checkpoint(&self, body: &Object) -> Result<Bytes, Refusal> {
         let step = body.get("step").and_then(serde_json::Value::as_u64);
         let step = step.ok_or_else(|| bad("`step` is missing, or no whole number from 0".to_owned()))?;
         let path = match body.get("path") {
             None | Some(serde_json::Value::Null) => None,
-            Some(path) => Some(path.as_str().ok_or_else(|| bad("`path` is a text".to_owned()))?),
+            Some(path) => Some(PathBuf::from(path.as_str().ok_or_else(|| bad("`path` is a text".to_owned()))?)),
         };
-        match checkpoints::announce(&self.checkpoints, step, path.map(std::path::Path::new)) {
-            Ok(_) => Ok(self.verdict()),
-            Err(checkpoints::CheckpointError::Io { source }) => Err(unwritable(source)),
+        let folder = self.checkpoints.clone();
+        // It may have to be copied.
+        let announced = tokio::task::spawn_blocking(move || checkpoints::announce(&folder, step, path.as_deref()));
+        match announced.await.map_err(|error| unwritable(std::io::Error::other(error)))? {
+            Ok(()) => Ok(self.verdict()),
+            Err(CheckpointError::Io { source } | CheckpointError::Storage(StorageError::Io { source, .. })) => {
+                Err(unwritable(source))
+            }
             Err(error) => Err(bad(error.to_string())),
         }
     }

@@ -139,6 +139,8 @@ impl Outgoing {
             Message::Started(_)
             | Message::Hello(_)
             | Message::Heartbeat(_)
+            | Message::Checkpoint(_)
+            | Message::Erased(_)
             | Message::LogChunk(_)
             | Message::Leaving(_) => {}
         }

@@ -37,11 +37,6 @@ impl Key {
         let sweep = sweep.ok_or_else(|| KeyError { text: format!("/{trial}@{attempt}") })?;
         Ok(Self { trial: TrialId { sweep, number: trial }, attempt })
     }
-
-    /// The name of the trial's own folder, shared by its attempts: `swp_…-12`.
-    pub fn trial_folder(self) -> String {
-        format!("{}-{}", self.trial.sweep, self.trial.number)
-    }
 }
 
 /// `swp_…-12@2`: what an address says, with a character that a folder's name may have.

@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 
 use heats_domain::command::{self, Trial};
 use heats_domain::spec::Env;
-use heats_domain::{ArchiveName, Grant, NotAName, Params, SweepSpec};
+use heats_domain::{ArchiveName, Checkpoint, Grant, NotAName, Params, SweepSpec};
 use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, Launch, Record};
 use crate::cgroup::Group;
-use crate::checkpoints::{self, Checkpoint};
+use crate::checkpoints::Found;
 use crate::env::Environment;
 use crate::gpus::Gpus;
 use crate::key::Key;
@@ -53,8 +53,8 @@ pub struct Order {
     pub seed: u64,
     /// The sweep file's folder.
     pub base_dir: PathBuf,
-    /// The last step that earlier attempts reported.
-    pub resume_step: Option<u64>,
+    /// The checkpoint to go on from.
+    pub from: Option<Checkpoint>,
     /// The archive of its code; `None` where it runs in the sweep's folder as it is.
     pub code: Option<ArchiveName>,
 }
@@ -65,7 +65,7 @@ impl Order {
     /// # Errors
     /// Where the specification is not one.
     pub fn of(key: Key, run: v1::Run) -> Result<Self, LaunchError> {
-        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step, code } = run;
+        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step: _, from, code } = run;
         Ok(Self {
             key,
             spec: serde_json::from_str(&spec)?,
@@ -74,7 +74,7 @@ impl Order {
             grant: grant.unwrap_or_default(),
             seed,
             base_dir: base_dir.into(),
-            resume_step,
+            from,
             code: if code.is_empty() { None } else { Some(code.parse()?) },
         })
     }
@@ -105,11 +105,16 @@ impl Order {
         }
     }
 
-    /// The record of the attempt and its parameters file.
+    /// The record of the attempt, which goes on from a checkpoint where there is one, and its parameters file.
     ///
     /// # Errors
     /// Where the command cannot be filled in.
-    pub fn record(&self, house: &House<'_>, environment: &Environment) -> Result<(Record, Vec<u8>), LaunchError> {
+    pub fn record(
+        &self,
+        house: &House<'_>,
+        environment: &Environment,
+        resume: Option<&Found>,
+    ) -> Result<(Record, Vec<u8>), LaunchError> {
         let dir = AttemptDir::at(house.paths.attempt(self.key));
         let params_file = dir.params().display().to_string();
         let trial = Trial {
@@ -120,8 +125,7 @@ impl Order {
         };
         let argv = command::expand(&self.spec.command, &self.params, trial)?;
         let checkpoints = house.paths.checkpoints(self.key);
-        let resume = self.resume(&checkpoints);
-        let env = self.variables(house, environment, &dir, resume.as_ref());
+        let env = self.variables(house, environment, &dir, resume);
         let run = &self.spec.run;
         let record = Record {
             sweep_name: self.sweep_name.clone(),
@@ -134,6 +138,7 @@ impl Order {
             group: house.group.clone(),
             socket: house.socket.to_owned(),
             checkpoints,
+            began_with: resume.map(|found| found.path.clone()),
             environment: environment.identity.clone(),
             launch: Launch { argv, cwd: self.cwd(&dir), env },
         };
@@ -142,17 +147,12 @@ impl Order {
         Ok((record, params))
     }
 
-    fn resume(&self, checkpoints: &Path) -> Option<Checkpoint> {
-        // A first attempt has nothing to go on from, unless its trial was paused: that is a later attempt too.
-        (self.key.attempt > 1).then(|| checkpoints::latest(checkpoints, self.resume_step)).flatten()
-    }
-
     fn variables(
         &self,
         house: &House<'_>,
         environment: &Environment,
         dir: &AttemptDir,
-        resume: Option<&Checkpoint>,
+        resume: Option<&Found>,
     ) -> BTreeMap<String, String> {
         let path = |path: &Path| path.display().to_string();
         let mut env: BTreeMap<String, String> = BTreeMap::new();
@@ -196,7 +196,7 @@ impl Order {
         set("HEATS_API_SOCK", path(house.socket));
         set("HEATS_CHECKPOINT_DIR", path(&house.paths.checkpoints(self.key)));
         set("HEATS_OUTPUT_DIR", path(&house.paths.output(self.key)));
-        if let Some(Checkpoint { step, path: from }) = resume {
+        if let Some(Found { step, path: from }) = resume {
             set("HEATS_RESUME_FROM", path(from));
             set("HEATS_RESUME_STEP", step.to_string());
         }
@@ -287,6 +287,7 @@ mod tests {
             base_dir: "/base".into(),
             resume_step: Some(4),
             code: String::new(),
+            from: None,
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")
@@ -303,7 +304,9 @@ mod tests {
             gpus: &gpus,
             group: None,
         };
-        order.record(&house, &Environment::default()).expect("fills in").0
+        let resume = Found { step: 4, path: "/c/step-00000004".into() };
+        let resume = (order.key.attempt > 1).then_some(&resume);
+        order.record(&house, &Environment::default(), resume).expect("fills in").0
     }
 
     #[test]
@@ -354,15 +357,10 @@ mod tests {
     }
 
     #[test]
-    fn a_later_attempt_goes_on_from_the_checkpoint_of_the_last_reported_step() {
+    fn an_attempt_that_goes_on_from_a_checkpoint_is_told_so() {
         let root = tempfile::tempdir().expect("a folder");
-        let second = order(2);
-        let checkpoints = Paths::new(root.path(), "agent").expect("makes").checkpoints(second.key);
-        for step in [3, 4, 5] {
-            std::fs::create_dir_all(checkpoints.join(format!("step-{step}"))).expect("creates");
-        }
-        let env = record(&second, root.path(), 0).launch.env;
-        assert_eq!(env["HEATS_RESUME_STEP"], "4");
-        assert_eq!(env["HEATS_RESUME_FROM"], checkpoints.join("step-4").display().to_string());
+        let Record { launch: Launch { env, .. }, began_with, .. } = record(&order(2), root.path(), 0);
+        assert_eq!((env["HEATS_RESUME_STEP"].as_str(), env["HEATS_RESUME_FROM"].as_str()), ("4", "/c/step-00000004"));
+        assert_eq!(began_with, Some("/c/step-00000004".into()), "its successor has to know which is not new");
     }
 }

@@ -1,6 +1,6 @@
 //! Where an agent keeps things below the data directory.
 //!
-//! `DATA/agent/` is the agent's own: `id`, `journal`, `attempts/`, `checkpoints/`. Shared with other agents of the data
+//! `DATA/agent/` is the agent's own: `id`, `journal`, `attempts/`, `checkpoints/`, `storage/`. Shared with other agents of the data
 //! directory: `DATA/envs/`, `DATA/python/`, `DATA/outputs/`. Sockets are elsewhere, see [`sockets`]: they live no
 //! longer than the machine is up, and a disk that has to make and forget one for every trial is slower for all the rest.
 
@@ -75,9 +75,14 @@ impl Paths {
         self.attempts().join(key.to_string())
     }
 
-    /// The checkpoints of a trial, shared by its attempts.
+    /// Where an attempt makes its checkpoints.
     pub fn checkpoints(&self, key: Key) -> PathBuf {
-        self.own.join("checkpoints").join(key.trial_folder())
+        self.own.join("checkpoints").join(key.to_string())
+    }
+
+    /// The agent's own storage of complete checkpoints.
+    pub fn storage(&self) -> PathBuf {
+        self.own.join("storage")
     }
 
     /// What an attempt leaves behind for its user; the agent never removes it.

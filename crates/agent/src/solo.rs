@@ -200,7 +200,7 @@ impl Solo {
         // Whoever runs it by hand has the machine's GPUs as they are.
         let gpus = Gpus::default();
         let house = House { paths: &self.paths, socket: &socket, python, bin, gpus: &gpus, group: None };
-        self.order.record(&house, &self.environment)
+        self.order.record(&house, &self.environment, None)
     }
 }
 

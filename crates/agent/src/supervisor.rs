@@ -23,10 +23,12 @@ use crate::executors::{EXECUTORS, StartError};
 use crate::forkserver::ForkError;
 use crate::gpus::{Loan, Trace};
 use crate::held::{Held, Order};
+use crate::keeper::Keeper;
 use crate::launch::{House, LaunchError, Order as LaunchOrder};
 use crate::lines;
 use crate::proc;
 use crate::process::Process;
+use crate::resume;
 use crate::slots::Slot;
 use crate::watcher::Changes;
 
@@ -131,18 +133,27 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         gpus: &context.gpus,
         group: context.group(held.key),
     };
-    let (record, params) = order.record(&house, &environment).map_err(|error| failed(error.to_string()))?;
-    let (dir, made) = (held.dir.clone(), record.clone());
     let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key));
+    let entered = tokio::task::spawn_blocking(move || folders.enter(&paths));
+    let entered = entered.await.map_err(|error| failed(error.to_string()))?;
+    entered.map_err(|error| failed(format!("the trial's folders could not be made: {error}")))?;
+    let resume = tokio::select! {
+        biased;
+        ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
+        resume = resume::fetch(context, held.key, order.from.as_ref()) => resume,
+    };
+    let found = resume.as_ref().ok().and_then(Option::as_ref);
+    let (record, params) = order.record(&house, &environment, found).map_err(|error| failed(error.to_string()))?;
+    let (dir, made) = (held.dir.clone(), record.clone());
     let (isolation, memory) = (context.isolation.clone(), order.grant.memory);
     let prepared = tokio::task::spawn_blocking(move || {
         if let Some(group) = &made.group {
             let refused = |error| format!("its control group {} could not be made: {error}", group.path.display());
             isolation.make(group, made.cpus, memory).map_err(refused)?;
         }
-        folders.enter(&paths).map_err(|error| format!("the trial's folders could not be made: {error}"))?;
         dir.create(&made, &params).map_err(|error| error.to_string())?;
-        tree.map_or(Ok(()), |tree| tree.copy_to(&dir.work())).map_err(|error| error.to_string())
+        tree.map_or(Ok(()), |tree| tree.copy_to(&dir.work())).map_err(|error| error.to_string())?;
+        resume.or_else(|why| dir.note(&why).map_err(|error| error.to_string()).map(|()| None))
     });
     prepared.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     // Before the start: whatever happens next, a successor knows that something may run here.
@@ -224,8 +235,10 @@ fn is_locked(held: &Held) -> bool {
 async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished {
     let Begun { record, process, door, slot, loan } = begun;
     let watch = context.watcher.watch(held.dir.path());
+    let made = context.watcher.watch(&record.checkpoints);
     let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
     let (ended, is_ended) = watch::channel(false);
+    let is_all_there = is_ended.clone();
     let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives());
     let collecting = async {
         context.outbox.send(held, Message::Started(started)).await;
@@ -248,7 +261,18 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             () = held.is_fenced() => Summary::default(),
         }
     };
-    let (summary, ()) = tokio::join!(collecting, running);
+    // The end is told when the last checkpoint is kept: whoever goes on from it starts after that.
+    let keeper = Keeper::new(context, held, &record.checkpoints, record.began_with.clone());
+    let keeping = async {
+        tokio::select! {
+            all = keeper.run(made.changes(), is_all_there) => all,
+            () = held.is_fenced() => true,
+        }
+    };
+    let (summary, (), all_kept) = tokio::join!(collecting, running, keeping);
+    if all_kept {
+        empty(record.checkpoints.clone()).await;
+    }
     // Whoever is leased them next must find them free.
     let trace = Trace { session: process.as_ref().map(Process::id), mark: mark(&record) };
     context.gpus.take_back(loan, trace).await;
@@ -266,6 +290,19 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             disk_is_full: context.disk.has_nothing(),
         },
     )
+}
+
+/// Removes what is in a folder. What cannot be removed now is when the attempt's own folder is.
+async fn empty(folder: std::path::PathBuf) {
+    let emptied = tokio::task::spawn_blocking(move || {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let remove = if is_folder { std::fs::remove_dir_all } else { std::fs::remove_file };
+            let _removed_later = remove(entry.path());
+        }
+    });
+    // It panics nowhere.
+    let _emptied = emptied.await;
 }
 
 fn open_door(held: &Arc<Held>, record: &Record) -> Option<Door> {

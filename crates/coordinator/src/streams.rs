@@ -7,7 +7,7 @@ use heats_core::history::trial_seed;
 use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
 use heats_core::{Entry, Fact, State, Trial};
-use heats_domain::AgentId;
+use heats_domain::{AgentId, Checkpoint};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -215,6 +215,7 @@ impl Streams {
                         }
                     }
                 }
+                Fact::CheckpointDropped(fact) => self.have_erased(state, &fact.checkpoint),
                 Fact::SweepSubmitted(_)
                 | Fact::QuotaSet(_)
                 | Fact::QuotaRemoved(_)
@@ -231,6 +232,8 @@ impl Streams {
                 | Fact::TrialReported(_)
                 | Fact::TrialResumed(_)
                 | Fact::TrialSpared(_)
+                | Fact::CheckpointSaved(_)
+                | Fact::CheckpointErased(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
@@ -242,6 +245,13 @@ impl Streams {
                 | Fact::AgentJoined(_) => {}
             }
         }
+    }
+
+    /// Has one of the agents that reach a checkpoint remove it. Where none is attached now, the next one that attaches is told.
+    fn have_erased(&self, state: &State, checkpoint: &Checkpoint) {
+        let attached: Vec<AgentId> = self.lock().by_agent.keys().copied().collect();
+        let mut reaching = attached.into_iter().filter(|&agent| state.places(agent).contains(&checkpoint.place));
+        reaching.find(|&agent| self.send(agent, erase(checkpoint.clone())));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -274,7 +284,13 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
         base_dir: submitted.base_dir.clone(),
         resume_step: trial.last_step,
         code: submitted.code.clone(),
+        from: sweep.lease_of(trial, attempt).and_then(|lease| lease.from.clone()),
     })
+}
+
+/// The order to remove a checkpoint.
+pub const fn erase(checkpoint: Checkpoint) -> v1::to_agent::Message {
+    v1::to_agent::Message::Erase(v1::Erase { checkpoint: Some(checkpoint) })
 }
 
 /// The order to end an attempt.

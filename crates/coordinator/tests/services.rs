@@ -131,6 +131,7 @@ impl House {
             session,
             condition: None,
             lineage: 0,
+            places: vec!["shared:1".into()],
         };
         let mut agent = Agent { outbox, stream: None, seq: 0 };
         agent.say(from_agent::Message::Hello(hello)).await;

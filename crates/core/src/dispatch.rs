@@ -3,7 +3,7 @@
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
 use heats_domain::spec::Resources;
-use heats_domain::{AgentId, Grant, Params, TrialState};
+use heats_domain::{AgentId, Checkpoint, Grant, Params, TrialState};
 
 use heats_search::Promotion;
 
@@ -103,12 +103,23 @@ pub enum Next {
 }
 
 impl Next {
-    /// The next trial: a waiting one, else the one that the sweep's rule promotes, else a new one.
+    /// The next trial for an agent that reaches these `storages` of checkpoints: a waiting one, else the one that the sweep's
+    /// rule promotes, else a new one. Of those that are there the first that loses nothing by going on there; else the first,
+    /// for a trial that waits for an agent that reaches its checkpoint may wait for ever.
     ///
     /// # Errors
     /// The offer that is not a configuration.
-    pub fn of(sweep: &Sweep, promotion: Option<Promotion>, suggestions: &mut dyn Suggestions) -> Result<Self, Offer> {
-        match Self::there(sweep, promotion).into_iter().next() {
+    pub fn of(
+        sweep: &Sweep,
+        storages: &[String],
+        promotion: Option<Promotion>,
+        suggestions: &mut dyn Suggestions,
+    ) -> Result<Self, Offer> {
+        let there = Self::there(sweep, promotion);
+        let loses_nothing =
+            |next: &Self| next.trial(sweep).is_none_or(|trial| reached(trial, storages) == trial.resumable(|_| true));
+        let first = there.iter().position(loses_nothing).unwrap_or(0);
+        match there.into_iter().nth(first) {
             Some(next) => Ok(next),
             None => Self::new(sweep, suggestions),
         }
@@ -130,6 +141,20 @@ impl Next {
         }
     }
 
+    /// The trial, where it is there already.
+    fn trial<'a>(&self, sweep: &'a Sweep) -> Option<&'a Trial> {
+        match self {
+            Self::Waiting(number) => sweep.trial(*number),
+            Self::Promoted(promotion) => sweep.trial(promotion.trial),
+            Self::New { .. } => None,
+        }
+    }
+
+    /// The storage that has the checkpoint which it would go on from best.
+    pub fn home<'a>(&self, sweep: &'a Sweep) -> Option<&'a str> {
+        self.trial(sweep)?.resumable(|_| true).map(|checkpoint| checkpoint.place.as_str())
+    }
+
     /// Its configuration.
     pub fn params<'a>(&'a self, sweep: &'a Sweep) -> Option<&'a Params> {
         match self {
@@ -139,8 +164,9 @@ impl Next {
         }
     }
 
-    /// It gets this seat, or waits for one.
-    pub fn facts(self, sweep: &Sweep, seat: Option<Seat>) -> Vec<Fact> {
+    /// It gets this seat, on an agent that reaches these `storages`, or waits for one.
+    pub fn facts(self, sweep: &Sweep, seat: Option<Seat>, storages: &[String]) -> Vec<Fact> {
+        let from = self.trial(sweep).and_then(|trial| reached(trial, storages)).cloned();
         let (number, before) = match self {
             Self::Waiting(number) => (number, None),
             Self::Promoted(Promotion { trial, reason }) => {
@@ -155,7 +181,7 @@ impl Next {
         let attempt = sweep.trial(number).map_or(0, Trial::attempt) + 1;
         let leased = seat.map(|Seat { agent, grant, place }| {
             let ahead = place == Place::Ahead;
-            Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial: number, attempt, agent, grant, ahead })
+            Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial: number, attempt, agent, grant, ahead, from })
         });
         before.into_iter().chain(leased).collect()
     }
@@ -181,6 +207,11 @@ pub fn may_propose(sweep: &Sweep) -> bool {
 /// A trial that no variant of the sweep's `resources` is for cannot be run; the facts, after those that make it wait.
 pub fn without_variant(sweep: &Sweep, trial: u32) -> Fact {
     settled(sweep, trial, TrialState::Infeasible, "no variant of `resources` is for its configuration")
+}
+
+/// The checkpoint that a trial would go on from where these storages are reached.
+fn reached<'a>(trial: &'a Trial, storages: &[String]) -> Option<&'a Checkpoint> {
+    trial.resumable(|checkpoint| storages.contains(&checkpoint.place))
 }
 
 /// The oldest enqueued point becomes a trial that cannot be run: it counts, and it never gets an agent.

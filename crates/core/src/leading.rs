@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState};
+use heats_domain::{AgentId, Checkpoint, Metrics, Params, SweepId, TokenId, TrialState};
 use heats_search::{Promotion, Stopper};
 
 use crate::dispatch;
@@ -17,6 +17,7 @@ use crate::ops::Decision;
 use crate::ops::agent_drain::{self, Drain};
 use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
+use crate::ops::checkpoints;
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
 use crate::ops::submit::{self, Submit, Submitted};
@@ -24,6 +25,7 @@ use crate::ops::tokens::{self, Create, Join};
 use crate::ops::{quotas, restore};
 use crate::placement::{Places, Usage};
 use crate::refusal::Refusal;
+use crate::retention;
 use crate::state::{ApplyError, Lease, State, Turn};
 use crate::sweep::Sweep;
 use crate::trial::Attempt;
@@ -63,6 +65,10 @@ pub enum Op {
     Report(Key, u64, Metrics),
     /// An attempt is over.
     Finish(Finish),
+    /// An attempt's checkpoint is complete and durable.
+    SaveCheckpoint(Checkpoint),
+    /// An agent has removed a checkpoint from its storage.
+    EraseCheckpoint(Checkpoint),
     /// Make a token.
     CreateToken(Create),
     /// Revoke the token of this id or name.
@@ -213,6 +219,10 @@ impl Leading {
                 self.record(decision, |()| Reply::Done)
             }
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
+            Op::SaveCheckpoint(checkpoint) => self.record(checkpoints::save(&self.draft, checkpoint), |()| Reply::Done),
+            Op::EraseCheckpoint(checkpoint) => {
+                self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
+            }
             Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
             Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
             Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
@@ -310,12 +320,15 @@ impl Leading {
 
     /// Adds facts to the draft and the entry, and then what follows from them for their sweeps.
     fn record_all(&mut self, facts: Vec<Fact>) -> Result<(), TurnError> {
-        let touched: BTreeSet<SweepId> = facts.iter().filter_map(Fact::sweep).collect();
+        let mut touched: BTreeMap<SweepId, BTreeSet<u32>> = BTreeMap::new();
         for fact in facts {
+            if let Some(sweep) = fact.sweep() {
+                touched.entry(sweep).or_default().extend(fact.trial());
+            }
             self.record_one(fact)?;
         }
         self.fill_vacated()?;
-        for id in touched {
+        for (id, mut trials) in touched {
             // Each round confirms, drains or ends the sweep, so there are few.
             while let Some(sweep) = self.draft.sweeps.get(&id) {
                 let follow = drain::settle(sweep, self.promotion(sweep).is_some());
@@ -323,8 +336,13 @@ impl Leading {
                     break;
                 }
                 for fact in follow {
+                    trials.extend(fact.trial());
                     self.record_one(fact)?;
                 }
+            }
+            let excess = self.draft.sweeps.get(&id).map(|sweep| retention::excess(sweep, &trials)).unwrap_or_default();
+            for fact in excess {
+                self.record_one(fact)?;
             }
         }
         Ok(())
@@ -384,6 +402,9 @@ impl Leading {
             | Fact::TrialSettled(_)
             | Fact::TrialSpared(_)
             | Fact::TrialResumed(_)
+            | Fact::CheckpointSaved(_)
+            | Fact::CheckpointDropped(_)
+            | Fact::CheckpointErased(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)

@@ -3,6 +3,7 @@
 //! No tokio, no file system, no network, no clock: time is passed in, and everything is a function.
 
 pub mod assessment;
+pub mod checkpoints;
 pub mod confirm;
 pub mod dispatch;
 pub mod fact;
@@ -14,6 +15,7 @@ pub mod ops;
 pub mod placement;
 pub mod prior;
 pub mod refusal;
+pub mod retention;
 pub mod state;
 pub mod statistics;
 pub mod sweep;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, FailureKind, Grant, SweepId, SweepSpec, TokenId, TrialState};
+use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, SweepId, SweepSpec, TokenId, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
 
@@ -106,6 +106,8 @@ pub struct State {
     pub quotas: OrdMap<(i32, String), Arc<Record>>,
     /// The tokens that nobody has revoked.
     pub tokens: OrdMap<TokenId, Arc<Token>>,
+    /// The checkpoints that are to be removed from their storages: the record of each one's drop.
+    pub dropped: OrdMap<Checkpoint, Arc<Record>>,
     joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
@@ -143,6 +145,9 @@ impl State {
         let Some(fact) = record.cell.fact.as_ref() else {
             return Err(ApplyError::UnknownFact { index });
         };
+        if self.note_dropped(fact, &record) {
+            return Ok(());
+        }
         match fact {
             Fact::SweepSubmitted(fact) => self.submitted(fact, &record)?,
             Fact::SweepRemoved(fact) => {
@@ -198,6 +203,9 @@ impl State {
             | Fact::TrialSpared(_)
             | Fact::AttemptEnded(_)
             | Fact::TrialRecalled(_)
+            | Fact::CheckpointSaved(_)
+            | Fact::CheckpointDropped(_)
+            | Fact::CheckpointErased(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
                 let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
@@ -325,7 +333,8 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore. A snapshot is this list.
+    /// sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore, then drops of
+    /// checkpoints whose sweep is gone. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
@@ -338,6 +347,7 @@ impl State {
             .chain(self.quotas.values())
             .chain(tokens)
             .chain(&self.restored)
+            .chain(self.orphaned_drops())
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
@@ -405,6 +415,9 @@ impl Sweep {
             Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
             Fact::TrialSpared(fact) => self.trial_spared(fact)?,
+            Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
+            Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
+            Fact::CheckpointErased(_) => {}
             Fact::TrialPlaced(TrialPlaced { trial, attempt, .. })
             | Fact::TrialRecalled(TrialRecalled { trial, attempt, .. }) => {
                 live_attempt(self.touch(*trial)?, *attempt)?;
@@ -472,6 +485,8 @@ impl Sweep {
             spared: false,
             best: None,
             point: Vec::new(),
+            checkpoints: Vec::new(),
+            saved: None,
         }));
         self.counts.enter(TrialState::Waiting);
         self.waiting.insert(fact.trial);
@@ -627,7 +642,7 @@ impl Sweep {
         Ok(trial)
     }
 
-    fn touched(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
+    pub(crate) fn touched(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
         self.trials.get_mut(number as usize).map(Arc::make_mut).ok_or("there is no such trial")
     }
 
@@ -663,6 +678,7 @@ impl Sweep {
         } else {
             self.waiting.remove(&number);
         }
+        self.sort_stored(number);
         Ok(())
     }
 }
@@ -673,22 +689,12 @@ fn ending(code: i32) -> Result<Ending, &'static str> {
 }
 
 /// The live attempt of `trial`, if it is `number`.
-fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Attempt, &'static str> {
+pub(crate) fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Attempt, &'static str> {
     if trial.attempt() != number {
         return Err("the attempt is not the trial's last");
     }
     match trial.attempts.last_mut() {
         Some(attempt) if attempt.end.is_none() => Ok(attempt),
         _ => Err("the attempt has ended"),
-    }
-}
-
-impl Status {
-    /// How the sweep ended, where it did.
-    pub const fn ending(&self) -> Option<Ending> {
-        match self {
-            Self::Ended { ending, .. } => Some(*ending),
-            Self::Running | Self::Paused | Self::Draining(..) => None,
-        }
     }
 }

@@ -10,7 +10,7 @@ use heats_domain::spec::{Objective, PROJECT};
 use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
 use imbl::{OrdMap, OrdSet, Vector};
 
-use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialReported};
+use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
 use crate::trial::Trial;
 
 /// A sweep.
@@ -52,6 +52,10 @@ pub struct Sweep {
     pub waiting: OrdSet<u32>,
     /// Trials that hold a lease.
     pub live: OrdSet<u32>,
+    /// Trials with checkpoints.
+    pub stored: OrdSet<u32>,
+    /// Those of them that have ended and have not failed: their checkpoints are kept only while they lead.
+    pub finals: OrdSet<u32>,
     /// Trials that hold at a rung. One of them may still hold a lease, until its process has ended.
     pub paused: OrdSet<u32>,
     /// Trials per state.
@@ -89,6 +93,16 @@ pub enum Status {
         /// When.
         at_ms: u64,
     },
+}
+
+impl Status {
+    /// How the sweep ended, where it did.
+    pub const fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::Ended { ending, .. } => Some(*ending),
+            Self::Running | Self::Paused | Self::Draining(..) => None,
+        }
+    }
 }
 
 /// Trials per state.
@@ -191,6 +205,8 @@ impl Sweep {
             queue: spec.search.enqueue.iter().cloned().collect(),
             waiting: OrdSet::new(),
             live: OrdSet::new(),
+            stored: OrdSet::new(),
+            finals: OrdSet::new(),
             paused: OrdSet::new(),
             counts: Counts::default(),
             ranking: OrdSet::new(),
@@ -247,6 +263,14 @@ impl Sweep {
     pub fn params(&self, trial: &Trial) -> Option<&Params> {
         self.records(trial).find_map(|record| match record.cell.fact.as_ref()? {
             Fact::TrialCreated(fact) => Some(&fact.params),
+            _ => None,
+        })
+    }
+
+    /// The lease of one of a trial's attempts.
+    pub fn lease_of(&self, trial: &Trial, attempt: u32) -> Option<&TrialLeased> {
+        self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::TrialLeased(fact) if fact.attempt == attempt => Some(fact),
             _ => None,
         })
     }

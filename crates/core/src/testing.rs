@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use heats_domain::resources::Gpu;
-use heats_domain::{AgentId, Inventory, Metrics, Params, SweepId, SweepSpec, TrialState, Value};
+use heats_domain::{AgentId, Checkpoint, Inventory, Metrics, Params, SweepId, SweepSpec, TrialState, Value};
 use prost::Message;
 use serde_json::{Value as Json, json};
 
@@ -306,5 +306,11 @@ pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
         able: true,
         unusable: Default::default(),
         lineage: 0,
+        places: vec![format!("local:{agent}")],
     }
+}
+
+/// A checkpoint that an attempt has made after `step`.
+pub fn checkpoint(Key { sweep, trial, attempt }: Key, step: u64, place: &str) -> Checkpoint {
+    Checkpoint { sweep, trial, attempt, step, hash: vec![7; 32], bytes: 100, place: place.to_owned() }
 }

@@ -1,8 +1,10 @@
 //! One trial as the state keeps it: where it stands and what its attempts did. Its configuration, its
 //! metric series and its verdicts are in the sweep's journal; `records` and `series` say where.
 
-use heats_domain::{AgentId, FailureKind, Grant, TrialState};
+use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, TrialState};
 use imbl::Vector;
+
+use crate::checkpoints::Saved;
 
 /// A trial.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,6 +40,10 @@ pub struct Trial {
     /// no finite number, and for one objective. The last and not the best of each: a point stands for one model, and the
     /// values that it had at different steps are those of no model.
     pub point: Vec<f64>,
+    /// Its checkpoints that attempts may go on from, in the order in which they were saved.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The last checkpoint that was saved, whatever became of it.
+    pub saved: Option<Saved>,
 }
 
 /// The best value of a trial.

@@ -3,17 +3,18 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, ClusterRestored, Ending, Entry, Fact,
-    FactCell, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
-    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
-    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
-    TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, CheckpointDropped, CheckpointErased,
+    CheckpointSaved, ClusterRestored, Ending, Entry, Fact, FactCell, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet,
+    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
+    TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
+    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
 use heats_domain::resources::Gpu;
 use heats_domain::{
-    AgentId, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState, Value,
+    AgentId, Checkpoint, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState,
+    Value,
 };
 use prost::Message;
 
@@ -154,12 +155,41 @@ fn with_code() -> Vec<Fact> {
     vec![submitted]
 }
 
+/// And a catalogue of checkpoints.
+const V12: &[u8] = include_bytes!("golden/entry-v12.bin");
+
+/// The kinds of facts and the fields that versions before it did not have.
+fn catalogued() -> Vec<Fact> {
+    let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
+    let place = "shared:0123456789abcdef".to_owned();
+    let checkpoint = Checkpoint { sweep, trial: 7, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
+    let grant = Grant { cpus: 1, ..Grant::default() };
+    let from = Some(checkpoint.clone());
+    let places = vec!["local:agt_0000000000006".to_owned(), checkpoint.place.clone()];
+    vec![
+        Fact::CheckpointSaved(CheckpointSaved { checkpoint: checkpoint.clone() }),
+        Fact::CheckpointDropped(CheckpointDropped {
+            checkpoint: checkpoint.clone(),
+            why: "later ones are kept".into(),
+        }),
+        Fact::CheckpointErased(CheckpointErased { checkpoint }),
+        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 2, agent, grant, ahead: false, from }),
+        Fact::AgentAttached(AgentAttached {
+            agent,
+            name: "node-1".into(),
+            inventory: Inventory::default(),
+            version: "0.1.0".into(),
+            places,
+        }),
+    ]
+}
+
 /// The kinds of facts and the fields that version 1 did not have.
 fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
     let grant = Grant { cpus: 1, memory: 0, gpus: vec![], ..Grant::default() };
     vec![
-        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 1, agent, grant, ahead: true }),
+        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 1, agent, grant, ahead: true, from: None }),
         Fact::TrialPlaced(TrialPlaced { sweep, trial: 7, attempt: 1 }),
     ]
 }
@@ -218,6 +248,7 @@ fn facts() -> Vec<Fact> {
             agent,
             grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3], ..Grant::default() },
             ahead: false,
+            from: None,
         }),
         Fact::TrialStarted(TrialStarted { sweep, trial: 4, attempt: 2, environment: "venv".into() }),
         Fact::TrialReported(TrialReported { sweep, trial: 4, attempt: 2, step: 9, metrics }),
@@ -263,6 +294,7 @@ fn facts() -> Vec<Fact> {
             name: "node-1".into(),
             inventory: Inventory { cpus: 8, memory: 1 << 36, gpus: vec![gpu], ..Inventory::default() },
             version: "0.1.0".into(),
+            places: Vec::new(),
         }),
     ]
 }
@@ -309,7 +341,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V9, learned()),
         (V10, placed()),
     ];
-    let and_since = [(V11, with_code())];
+    let and_since = [(V11, with_code()), (V12, catalogued())];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -318,11 +350,12 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let later = [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed()].concat();
+    let later =
+        [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed(), catalogued()].concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 29);
+    assert_eq!(names.len(), 32);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod archive;
 pub mod check;
+pub mod checkpoint;
 pub mod command;
 pub mod document;
 pub mod expr;
@@ -18,6 +19,7 @@ pub mod spec;
 pub mod units;
 
 pub use archive::{ArchiveName, NotAName};
+pub use checkpoint::Checkpoint;
 pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TokenId, TrialId};

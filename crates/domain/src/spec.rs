@@ -68,6 +68,9 @@ pub struct SweepSpec {
     /// How a trial's process is treated.
     #[serde(default)]
     pub run: Run,
+    /// Which checkpoints of the trials are kept.
+    #[serde(default, skip_serializing_if = "Checkpoints::is_default")]
+    pub checkpoints: Checkpoints,
     /// Who is told about what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,
@@ -516,6 +519,33 @@ const fn stop_grace() -> Span {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// Which checkpoints are kept; all others are removed from where they are stored. Those of the trial that leads are never
+/// among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoints {
+    /// Of so many trials, those with the best values, checkpoints are kept when they have ended: the latest, and that of the
+    /// step with the best value.
+    #[serde(default = "one")]
+    pub best: u32,
+    /// So many of the latest checkpoints of a trial that may go on, at least 1: that from which it would go on, and that of the
+    /// step with its best value, are kept beside them.
+    #[serde(default = "one")]
+    pub latest: u32,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { best: one(), latest: one() }
+    }
+}
+
+impl Checkpoints {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What an exit code means.

@@ -106,6 +106,7 @@ fn entry(term: u64, n: u64) -> Entry {
         name: format!("{n:0160}"),
         inventory: Inventory { cpus: 8, memory: 32 << 30, gpus: Vec::new(), ..Inventory::default() },
         version: "0.1.0".to_owned(),
+        places: Vec::new(),
     });
     Entry { term, number: 0, after: 0, at_ms: n, facts: vec![fact.into()] }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use heats_core::Op;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::Key;
+use heats_core::ops::checkpoints;
 use heats_domain::{AgentId, Inventory, Params};
 
 /// How an agent is connected.
@@ -74,6 +75,7 @@ impl Agent {
             able: true,
             unusable: BTreeSet::new(),
             lineage: 0,
+            places: Vec::new(),
         }
     }
 }
@@ -83,7 +85,9 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
     match op {
         Op::Start(key, _) | Op::Report(key, _, _) => Some(*key),
         Op::Finish(finish) => Some(finish.key),
-        Op::Submit(_)
+        Op::SaveCheckpoint(checkpoint) => Some(checkpoints::key(checkpoint)),
+        Op::EraseCheckpoint(_)
+        | Op::Submit(_)
         | Op::Remove(_)
         | Op::Control(..)
         | Op::CancelTrial(..)

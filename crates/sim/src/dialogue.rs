@@ -120,6 +120,7 @@ impl Dialogue {
             able: true,
             unusable: Default::default(),
             lineage: 0,
+            places: Vec::new(),
         };
         dialogue.leading.decide(Op::Attach(attach))??;
         Ok(dialogue)

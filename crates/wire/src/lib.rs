@@ -11,7 +11,8 @@ pub mod views;
     missing_docs,
     clippy::doc_markdown,
     clippy::allow_attributes,
-    reason = "generated from proto/, which carries the documentation"
+    clippy::large_enum_variant,
+    reason = "generated from proto/, which carries the documentation; messages are made, sent and dropped one by one"
 )]
 pub mod v1 {
     tonic::include_proto!("heats.v1");

@@ -1,7 +1,7 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
 use heats_core::{Fact, Prior};
-use heats_domain::{FailureKind, Metrics, StopReason};
+use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
 
 /// One sentence about the fact.
@@ -35,7 +35,16 @@ pub fn sentence(fact: &Fact) -> String {
             };
             format!("trial {} was created {whose}: {}", f.trial, f.params)
         }
-        Fact::TrialLeased(f) => format!("trial {} was leased to `{}` as attempt {}", f.trial, f.agent, f.attempt),
+        Fact::TrialLeased(f) => {
+            let from = f.from.as_ref().map(|from| format!(", from its checkpoint of step {}", from.step));
+            format!(
+                "trial {} was leased to `{}` as attempt {}{}",
+                f.trial,
+                f.agent,
+                f.attempt,
+                from.unwrap_or_default()
+            )
+        }
         Fact::TrialPlaced(f) => format!("attempt {} of trial {}, leased ahead, has its place", f.attempt, f.trial),
         Fact::TrialStarted(f) => format!("trial {} started (attempt {})", f.trial, f.attempt),
         Fact::TrialReported(f) => format!("trial {} reported at step {}: {}", f.trial, f.step, pairs(&f.metrics)),
@@ -47,6 +56,22 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::TrialResumed(f) => format!("trial {} goes on by {}", f.trial, f.reason),
         Fact::TrialSpared(f) => {
             format!("trial {} was spared, as one of the control group: it would be stopped by {}", f.trial, f.reason)
+        }
+        Fact::CheckpointSaved(f) => {
+            let Checkpoint { trial, step, bytes, place, .. } = &f.checkpoint;
+            format!("trial {trial} has a checkpoint of step {step}: {bytes} bytes in `{place}`")
+        }
+        Fact::CheckpointDropped(f) => {
+            format!(
+                "the checkpoint of step {} of trial {} is not kept: {}",
+                f.checkpoint.step, f.checkpoint.trial, f.why
+            )
+        }
+        Fact::CheckpointErased(f) => {
+            format!(
+                "the checkpoint of step {} of trial {} is gone from `{}`",
+                f.checkpoint.step, f.checkpoint.trial, f.checkpoint.place
+            )
         }
         Fact::AttemptEnded(f) => {
             let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
@@ -105,6 +130,12 @@ fn verdict(reason: &StopReason) -> Value {
            "cutoff": cutoff.map(number)})
 }
 
+/// A checkpoint without its trial, which the event has already.
+fn checkpoint(checkpoint: &Checkpoint) -> Value {
+    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
+    json!({"attempt": attempt, "step": step, "hash": checkpoint.hash_text(), "bytes": bytes, "place": place})
+}
+
 /// The fact's fields.
 pub fn fields(fact: &Fact) -> Value {
     match fact {
@@ -135,7 +166,8 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
-                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead})
+                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead,
+                "from": f.from.as_ref().map(checkpoint)})
         }
         Fact::TrialStarted(f) => json!({"environment": f.environment}),
         Fact::TrialReported(f) => {
@@ -149,6 +181,13 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialResumed(f) => json!({"reason": verdict(&f.reason)}),
         Fact::TrialSpared(f) => json!({"reason": verdict(&f.reason)}),
+        Fact::CheckpointSaved(f) => checkpoint(&f.checkpoint),
+        Fact::CheckpointDropped(f) => {
+            let mut fields = checkpoint(&f.checkpoint);
+            fields["why"] = json!(f.why);
+            fields
+        }
+        Fact::CheckpointErased(f) => checkpoint(&f.checkpoint),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})

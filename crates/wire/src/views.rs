@@ -131,6 +131,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
             let names = sweep.objectives().iter().map(|objective| objective.metric());
             names.zip(trial.point.iter().copied()).collect()
         }),
+        checkpoints: trial.checkpoints.clone(),
     }
 }
 

@@ -122,6 +122,7 @@ impl Agent {
             session: self.id.bits,
             condition: None,
             lineage: 0,
+            places: Vec::new(),
         }
     }
 

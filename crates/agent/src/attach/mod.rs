@@ -27,6 +27,7 @@ use self::way::{back_off, learn, next_turn};
 use self::window::Window;
 use crate::attempt::Cause;
 use crate::context::{Context, Standing};
+use crate::eraser::Eraser;
 use crate::event::{AgentEvent, OnEvent};
 use crate::held::{Order, Outgoing};
 use crate::key::Key;
@@ -69,6 +70,7 @@ pub struct Attach {
     orphan_ttl: Option<Duration>,
     on_event: OnEvent,
     outbox: mpsc::Receiver<Outgoing>,
+    eraser: Eraser,
     window: Window,
     /// Once it is true, the agent is about to leave and takes no new attempts.
     closing: watch::Receiver<bool>,
@@ -76,7 +78,7 @@ pub struct Attach {
 
 impl Attach {
     /// Attaches to one of the coordinators of `way` once [`Attach::run`] is called.
-    pub const fn new(
+    pub fn new(
         context: Arc<Context>,
         identity: Identity,
         way: Way,
@@ -87,7 +89,8 @@ impl Attach {
     ) -> Self {
         let window = Window::new();
         let told_at_start = way.coordinators.len();
-        Self { context, identity, way, told_at_start, orphan_ttl, on_event, outbox, window, closing }
+        let eraser = Eraser::start(context.stores.clone());
+        Self { context, identity, way, told_at_start, orphan_ttl, on_event, outbox, eraser, window, closing }
     }
 
     /// Stays attached for ever.
@@ -247,6 +250,14 @@ impl Attach {
                         return Lost::Ended;
                     }
                 }
+                Some(checkpoint) = self.eraser.gone(), if !self.window.has_unsent() => {
+                    sent += 1;
+                    let erased = v1::Erased { checkpoint: Some(checkpoint) };
+                    let message = v1::FromAgent { seq: sent, message: Some(Message::Erased(erased)) };
+                    if to_leader.send(message).await.is_err() {
+                        return Lost::Ended;
+                    }
+                }
                 _beat = heartbeat.tick() => {
                     let condition = self.context.condition();
                     if Standing::told(&condition) != told {
@@ -307,6 +318,11 @@ impl Attach {
                 Err(error) => tracing::error!(%error, "told to run something that has no name"),
             },
             to_agent::Message::Stop(stop) => self.stop(stop),
+            to_agent::Message::Erase(v1::Erase { checkpoint }) => {
+                if let Some(checkpoint) = checkpoint {
+                    self.eraser.erase(checkpoint);
+                }
+            }
             to_agent::Message::LogRequest(request) => logs.start(request),
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
             to_agent::Message::Coordinators(v1::Coordinators { addresses }) => {

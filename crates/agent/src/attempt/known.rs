@@ -45,6 +45,9 @@ pub struct Record {
     pub socket: PathBuf,
     /// Where the trial keeps its checkpoints.
     pub checkpoints: PathBuf,
+    /// The checkpoint among them that it began with.
+    #[serde(default)]
+    pub began_with: Option<PathBuf>,
     /// What the environment was found to be.
     pub environment: String,
     /// What the shim starts.

@@ -17,7 +17,7 @@ mod known;
 mod sheet;
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -151,6 +151,16 @@ impl AttemptDir {
             verb: "written",
             source,
         })
+    }
+
+    /// Adds a line of the agent's own to the trial's standard error.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn note(&self, line: &str) -> Result<(), DirError> {
+        let path = self.stderr();
+        let mut file = self.log_file(path.clone())?;
+        writeln!(file, "heats: {line}").map_err(|source| DirError::Io { path, verb: "written", source })
     }
 
     /// What runs here.
@@ -292,6 +302,7 @@ mod tests {
             group: None,
             socket: "/tmp/s".into(),
             checkpoints: "/tmp/c".into(),
+            began_with: None,
             environment: "cpython".into(),
             launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new() },
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use heats_agent::inventory::Gpus;
 use heats_agent::{AgentConfig, OnEvent};
 use heats_agent::{BusyGpus, Cgroups};
-use heats_domain::{Grant, Inventory, Params, SweepId, Value};
+use heats_domain::{Checkpoint, Grant, Inventory, Params, SweepId, Value};
 use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_server::{Agents, AgentsServer};
 use heats_wire::v1::from_agent::Message;
@@ -36,6 +36,8 @@ pub struct Seen {
     pub reports: BTreeMap<u32, Vec<(u64, f64)>>,
     pub finished: BTreeMap<u32, Vec<v1::Finished>>,
     pub logs: BTreeMap<u64, Vec<v1::LogChunk>>,
+    pub checkpoints: Vec<Checkpoint>,
+    pub erased: Vec<Checkpoint>,
 }
 
 struct Mind {
@@ -149,6 +151,8 @@ impl Service {
             }
             Message::LogChunk(chunk) => mind.seen.logs.entry(chunk.id).or_default().push(chunk.clone()),
             Message::Heartbeat(v1::Heartbeat { condition }) => mind.seen.condition.clone_from(condition),
+            Message::Checkpoint(checkpoint) => mind.seen.checkpoints.push(checkpoint.clone()),
+            Message::Erased(erased) => mind.seen.erased.extend(erased.checkpoint.clone()),
             Message::Hello(_) | Message::Started(_) | Message::Leaving(_) => {}
         }
         if !matches!(message, Message::Report(_) | Message::Heartbeat(_)) {
@@ -314,6 +318,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         base_dir: std::env::temp_dir().display().to_string(),
         resume_step: None,
         code: String::new(),
+        from: None,
     }
 }
 
@@ -335,6 +340,7 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         gpus: Gpus::None.source(),
         busy_gpus: BusyGpus::Offer,
         cgroups: Cgroups::Off,
+        checkpoints: heats_agent::CheckpointStorage::Local,
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],
         heats_bin: None,
         orphan_ttl: None,

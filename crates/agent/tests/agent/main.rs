@@ -5,6 +5,7 @@ mod fake;
 mod given_back;
 mod gpus;
 mod house;
+mod keeping;
 mod lineage;
 mod restarts;
 mod slots;

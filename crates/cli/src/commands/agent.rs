@@ -5,7 +5,7 @@ mod hwdetect;
 pub mod show;
 
 use heats_agent::inventory::Hardware;
-use heats_agent::{JoinToken, Shutdown};
+use heats_agent::{CheckpointStorage, JoinToken, Shutdown};
 use heats_domain::units::Span;
 use heats_wire::v1;
 use tokio::sync::mpsc;
@@ -45,6 +45,9 @@ pub struct StartArgs {
     /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
     #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
     join: Option<String>,
+    /// Where checkpoints are kept: `local`, or `shared:/FOLDER` that all agents mount [default: local]
+    #[arg(long, value_name = "WHERE")]
+    checkpoints: Option<CheckpointStorage>,
     /// End running trials when the agent is told to stop; they go on elsewhere
     #[arg(long)]
     stop_trials: bool,
@@ -73,7 +76,7 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
 }
 
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
-    let StartArgs { name, hardware, join, stop_trials, leave_idle } = args;
+    let StartArgs { name, hardware, join, checkpoints, stop_trials, leave_idle } = args;
     let Offer { hardware, busy_gpus, cgroups } = detect(&context.settings, hardware)?;
     let Hardware { inventory, devices: _, trouble, source } = hardware;
     // A variable that is set to nothing is not set.
@@ -102,6 +105,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         gpus: source,
         busy_gpus,
         cgroups,
+        checkpoints: checkpoints.clone().map_or_else(|| context.settings.checkpoints(), Ok)?,
     };
     let agent = agent::start(options, tell).await?;
     let mut renewals = Renewals::listen(agent.security())?;

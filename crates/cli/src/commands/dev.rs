@@ -35,6 +35,7 @@ async fn serve(context: &Context, args: &Args) -> Outcome {
         listen: Listen::At(*listen),
         agents: machine.agents,
         offer: machine.detect(context)?,
+        checkpoints: context.settings.checkpoints()?,
     };
     let host = Host::start(options, tell).await?;
     hints::note(&format!(

@@ -78,8 +78,13 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     }
     let mut signals = Signals::listen()?;
     let (tell, told) = mpsc::unbounded_channel();
-    let options =
-        HostOptions { data_dir: context.settings.data_dir(), listen: Listen::Anywhere, agents: machine.agents, offer };
+    let options = HostOptions {
+        data_dir: context.settings.data_dir(),
+        listen: Listen::Anywhere,
+        agents: machine.agents,
+        offer,
+        checkpoints: context.settings.checkpoints()?,
+    };
     let host = Host::start(options, tell).await?;
     let client = host.client()?;
     let again = again(file);

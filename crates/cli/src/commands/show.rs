@@ -154,6 +154,16 @@ fn write_trial(
         live::write_params(out, params, "  ")?;
     }
     writeln!(out, "  seed      {}", text("seed"))?;
+    for kept in &trial.checkpoints {
+        writeln!(
+            out,
+            "  kept      step {} of attempt {}, {}, in {}",
+            kept.step,
+            kept.attempt,
+            words::bytes(kept.bytes),
+            kept.place
+        )?;
+    }
     for attempt in attempts {
         write_attempt(out, attempt)?;
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use heats_agent::inventory::GpuSource;
 use heats_agent::{
-    AdmitError, Agent, AgentConfig, AgentEvent, BusyGpus, Cgroups, JoinToken, OnEvent, Shutdown, StartError,
+    AdmitError, Agent, AgentConfig, AgentEvent, BusyGpus, Cgroups, CheckpointStorage, JoinToken, OnEvent, Shutdown,
+    StartError,
 };
 use heats_domain::Inventory;
 use heats_tls::Security;
@@ -43,6 +44,8 @@ pub struct AgentOptions {
     pub busy_gpus: BusyGpus,
     /// Whether trials get control groups.
     pub cgroups: Cgroups,
+    /// Where it keeps checkpoints.
+    pub checkpoints: CheckpointStorage,
 }
 
 /// Starts it; what it tells goes to `events`.
@@ -50,8 +53,19 @@ pub struct AgentOptions {
 /// # Errors
 /// Its folder is in use, or cannot be used.
 pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Agent, Failure> {
-    let AgentOptions { data_dir, number, name, coordinators, security, join, inventory, gpus, busy_gpus, cgroups } =
-        options;
+    let AgentOptions {
+        data_dir,
+        number,
+        name,
+        coordinators,
+        security,
+        join,
+        inventory,
+        gpus,
+        busy_gpus,
+        cgroups,
+        checkpoints,
+    } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     // The first has no number: most have one agent.
@@ -68,6 +82,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         gpus,
         busy_gpus,
         cgroups,
+        checkpoints,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
         heats_bin: Some(program),
         orphan_ttl: Some(heats_agent::ORPHAN_TTL),
@@ -85,6 +100,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
             StartError::Paths(_)
             | StartError::Journal(_)
             | StartError::Io { .. }
+            | StartError::Storage(_)
             | StartError::Admit(_)
             | StartError::NoCoordinator
             | StartError::NoShim => Exit::Failed,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use heats_agent::inventory::Hardware;
-use heats_agent::{Agent, AgentEvent};
+use heats_agent::{Agent, AgentEvent, CheckpointStorage};
 use heats_client::Client;
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::Inventory;
@@ -37,6 +37,8 @@ pub struct HostOptions {
     pub agents: u32,
     /// What they offer together.
     pub offer: Offer,
+    /// Where they keep checkpoints.
+    pub checkpoints: CheckpointStorage,
 }
 
 /// A coordinator and its agents, running.
@@ -53,7 +55,7 @@ impl Host {
     /// # Errors
     /// The data directory is in use or damaged, or the address is taken.
     pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
-        let HostOptions { data_dir, listen, agents: count, offer } = options;
+        let HostOptions { data_dir, listen, agents: count, offer, checkpoints } = options;
         let Offer { hardware: Hardware { inventory, source, .. }, busy_gpus, cgroups } = offer;
         let data_dir = folder::make(&data_dir)?;
         log::to_file(&data_dir);
@@ -75,6 +77,7 @@ impl Host {
                 gpus: source.clone(),
                 busy_gpus,
                 cgroups: cgroups.clone(),
+                checkpoints: checkpoints.clone(),
             };
             match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),

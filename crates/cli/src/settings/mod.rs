@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use heats_agent::CheckpointStorage;
 use heats_agent::inventory::{self, Gpus};
 use heats_agent::{BusyGpus, Cgroups};
 
@@ -57,11 +58,13 @@ pub enum Key {
     BusyGpus,
     /// Whether trials get control groups.
     Cgroups,
+    /// Where agents that start here keep checkpoints.
+    Checkpoints,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Address,
         Self::Patience,
         Self::Output,
@@ -76,6 +79,7 @@ impl Key {
         Self::Labels,
         Self::BusyGpus,
         Self::Cgroups,
+        Self::Checkpoints,
     ];
 
     /// Its name in files.
@@ -95,6 +99,7 @@ impl Key {
             Self::Labels => "labels",
             Self::BusyGpus => "busy_gpus",
             Self::Cgroups => "cgroups",
+            Self::Checkpoints => "checkpoints",
         }
     }
 
@@ -115,6 +120,7 @@ impl Key {
             Self::Labels => "HEATS_LABELS",
             Self::BusyGpus => "HEATS_BUSY_GPUS",
             Self::Cgroups => "HEATS_CGROUPS",
+            Self::Checkpoints => "HEATS_CHECKPOINTS",
         }
     }
 
@@ -128,6 +134,7 @@ impl Key {
             Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile | Self::Labels => "",
             Self::Gpus | Self::Cgroups => "auto",
             Self::BusyGpus => "offer",
+            Self::Checkpoints => "local",
         }
     }
 
@@ -136,7 +143,7 @@ impl Key {
         match self {
             Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
-            Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups => false,
+            Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups | Self::Checkpoints => false,
         }
     }
 }
@@ -236,7 +243,7 @@ impl Settings {
                 Key::Address => flags.address.clone().map(|value| (value, "--address")),
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
                 // Their flags belong to single commands: see `Context::printer` and `host::detect`.
-                Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups => None,
+                Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups | Key::Checkpoints => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
@@ -390,6 +397,15 @@ impl Settings {
             variables.insert(Key::Ca.variable().to_owned(), path.display().to_string());
         }
         Ok(variables)
+    }
+
+    /// Where agents that start here keep checkpoints, unless their own flag says otherwise.
+    ///
+    /// # Errors
+    /// A text that names no storage.
+    pub fn checkpoints(&self) -> Result<CheckpointStorage, Failure> {
+        let setting = self.get(Key::Checkpoints);
+        setting.value.parse().map_err(|why| Failure::usage(why).hint(format!("it comes from {}", setting.origin)))
     }
 
     /// Where `run` and `dev` keep everything.

@@ -89,7 +89,8 @@ impl Setting {
             | Key::Gpus
             | Key::Labels
             | Key::BusyGpus
-            | Key::Cgroups => self.value.clone(),
+            | Key::Cgroups
+            | Key::Checkpoints => self.value.clone(),
         }
     }
 }

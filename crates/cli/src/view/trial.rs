@@ -1,6 +1,6 @@
 //! A trial, its attempts, the points of its series.
 
-use heats_domain::{FailureKind, Metrics, StopReason, TrialState};
+use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason, TrialState};
 use heats_wire::series::Point;
 use heats_wire::v1;
 use serde_json::{Map, Value};
@@ -49,6 +49,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("detail", trial.detail.as_str())
         .with("agent", trial.agent.map(|agent| agent.to_string()))
         .with("ending", trial.ending)
+        .with("checkpoints", trial.checkpoints.iter().map(|kept| Value::from(checkpoint(kept))).collect::<Vec<_>>())
         .with("confirms", trial.confirms)
         .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))));
     // With several objectives only: a column for each.
@@ -57,6 +58,12 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         None => json.done(),
     };
     Item { name, json }
+}
+
+fn checkpoint(checkpoint: &Checkpoint) -> Fields {
+    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
+    let fields = Fields::new().with("step", *step).with("attempt", *attempt).with("bytes", *bytes);
+    fields.with("hash", checkpoint.hash_text()).with("place", place.as_str())
 }
 
 fn confirmed(confirmed: &v1::Confirmed) -> Fields {

@@ -9,8 +9,9 @@ use futures::{Stream, StreamExt};
 use heats_core::ops::agent_drain::leaving;
 use heats_core::ops::agents::{self, Attach};
 use heats_core::ops::attempts::{self, Finish, Key};
+use heats_core::ops::checkpoints;
 use heats_core::{Op, Refusal, Reply};
-use heats_domain::AgentId;
+use heats_domain::{AgentId, Checkpoint};
 use heats_wire::convert::{ConvertError, required};
 use heats_wire::v1::agents_server::Agents;
 use heats_wire::v1::{self, from_agent, to_agent};
@@ -26,10 +27,15 @@ use crate::decider::{Answer, AskError, Parting};
 use crate::node::{Node, ToAgents};
 use crate::rpc::reading::Reading;
 use crate::status::{impostor, malformed, unanswered};
-use crate::streams::{Attached, Opening, Outbox, Present, Taken, leave, run, stop};
+use crate::streams::{Attached, Opening, Outbox, Present, Taken, erase, leave, run, stop};
 
 /// Messages of one agent that may be on their way to the log; beyond that its stream is not read.
 const WINDOW: usize = 1_024;
+
+/// How many storages of checkpoints an agent may reach.
+const PLACES_MAX: usize = 8;
+/// How many checkpoints an agent is told to remove when it attaches; it is told the rest the next time.
+const ERASE_MAX: usize = 10_000;
 
 /// The service.
 pub struct AgentsService {
@@ -114,7 +120,7 @@ fn taken(agent: AgentId, name: &str) -> Status {
 }
 
 fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), ConvertError> {
-    let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage } = hello;
+    let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage, mut places } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
     let holding =
@@ -122,8 +128,9 @@ fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), Convert
     let condition = condition.unwrap_or_default();
     let able = condition.unable.is_empty();
     let unusable = unusable(&condition);
+    places.truncate(PLACES_MAX);
     let opening = Opening { session, since_ms: now_ms, condition };
-    Ok((Attach { agent, name, inventory, version, holding, able, unusable, lineage }, opening))
+    Ok((Attach { agent, name, inventory, version, holding, able, unusable, lineage, places }, opening))
 }
 
 /// Which of its GPUs the agent says must not be leased.
@@ -147,7 +154,9 @@ fn welcome(node: &Node, agent: AgentId, attached: agents::Attached) -> Vec<v1::T
     // Last, for among them is what it has only just been told to run.
     let leaves =
         leaving(&state, agent).into_iter().map(|leaving| to_agent::Message::Stop(leave(&state, agent, leaving)));
-    let messages = std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs).chain(leaves);
+    let erases = state.to_erase(agent).take(ERASE_MAX).cloned().map(erase);
+    let messages =
+        std::iter::once(to_agent::Message::Welcome(welcome)).chain(stops).chain(runs).chain(leaves).chain(erases);
     messages.map(|message| v1::ToAgent { message: Some(message) }).collect()
 }
 
@@ -167,7 +176,14 @@ struct Session {
 }
 
 /// What becomes of one message: its number, and what has to be decided first.
-type Pending = Pin<Box<dyn Future<Output = (u64, Option<Key>, Result<(), AskError>)> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = (u64, Option<Subject>, Result<(), AskError>)> + Send>>;
+
+/// What a message is about.
+struct Subject {
+    key: Key,
+    /// The checkpoint that it says is complete.
+    checkpoint: Option<Checkpoint>,
+}
 
 impl Session {
     async fn run<M>(self, mut messages: M, mut cut: oneshot::Receiver<()>)
@@ -179,8 +195,8 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                Some((seq, key, outcome)) = pending.next() => {
-                    if self.answer(seq, key, outcome).await.is_err() {
+                Some((seq, subject, outcome)) = pending.next() => {
+                    if self.answer(seq, subject, outcome).await.is_err() {
                         break;
                     }
                 }
@@ -220,6 +236,7 @@ impl Session {
     /// Starts to deal with one message.
     async fn take(&self, message: v1::FromAgent) -> Result<Option<Pending>, TakeError> {
         let v1::FromAgent { seq, message } = message;
+        let mut saved = None;
         let (key, op) = match required(message, "message")? {
             from_agent::Message::Hello(_) => return Err(TakeError::SecondHello),
             from_agent::Message::Heartbeat(v1::Heartbeat { condition }) => {
@@ -244,23 +261,27 @@ impl Session {
                 let key = Key::try_from(required(key, "key")?)?;
                 (key, Op::Report(key, step, metrics.unwrap_or_default()))
             }
+            from_agent::Message::Checkpoint(checkpoint) => {
+                saved = Some(checkpoint.clone());
+                (checkpoints::key(&checkpoint), Op::SaveCheckpoint(checkpoint))
+            }
+            from_agent::Message::Erased(v1::Erased { checkpoint }) => {
+                let op = Op::EraseCheckpoint(required(checkpoint, "checkpoint")?);
+                let answer = self.node.decider.post_in(self.reign, op).await?;
+                return Ok(Some(Box::pin(async move { (seq, None, outcome(answer).await) })));
+            }
             from_agent::Message::Finished(finished) => {
                 let finish = Finish::try_from(finished)?;
                 (finish.key, Op::Finish(finish))
             }
         };
         if let Err(refusal) = attempts::owned(&self.node.replica.state(), self.agent, key) {
-            return Ok(Some(Box::pin(async move { (seq, Some(key), Err(AskError::Refused(refusal))) })));
+            let subject = Subject { key, checkpoint: None };
+            return Ok(Some(Box::pin(async move { (seq, Some(subject), Err(AskError::Refused(refusal))) })));
         }
-        let answer: oneshot::Receiver<Result<Answer, AskError>> = self.node.decider.post_in(self.reign, op).await?;
-        Ok(Some(Box::pin(async move {
-            let outcome = match answer.await {
-                Ok(Ok(Answer { .. })) => Ok(()),
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(AskError::Stopped),
-            };
-            (seq, Some(key), outcome)
-        })))
+        let answer = self.node.decider.post_in(self.reign, op).await?;
+        let subject = Subject { key, checkpoint: saved };
+        Ok(Some(Box::pin(async move { (seq, Some(subject), outcome(answer).await) })))
     }
 
     /// Tells the agent of coordinators that have joined or left since it was told last.
@@ -290,10 +311,14 @@ impl Session {
     }
 
     /// Acknowledges a message, or says why the attempt is not the agent's; an error ends the stream.
-    async fn answer(&self, seq: u64, key: Option<Key>, outcome: Result<(), AskError>) -> Result<(), ()> {
-        match (outcome, key) {
+    async fn answer(&self, seq: u64, subject: Option<Subject>, outcome: Result<(), AskError>) -> Result<(), ()> {
+        match (outcome, subject) {
             (Ok(()), _) => {}
-            (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(key)) => {
+            (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(Subject { key, checkpoint })) => {
+                // The agent's own attempt, but too late: nothing knows of the object.
+                if let Some(checkpoint) = checkpoint {
+                    self.send(erase(checkpoint)).await?;
+                }
                 let stop = v1::Stop {
                     key: Some(key.into()),
                     why: format!("{refusal}: {}", refusal.hint()),
@@ -314,6 +339,15 @@ impl Session {
 
     async fn send(&self, message: to_agent::Message) -> Result<(), ()> {
         self.outbox.send(v1::ToAgent { message: Some(message) }).await.map_err(|_| ())
+    }
+}
+
+/// What became of a request.
+async fn outcome(answer: oneshot::Receiver<Result<Answer, AskError>>) -> Result<(), AskError> {
+    match answer.await {
+        Ok(Ok(Answer { .. })) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(AskError::Stopped),
     }
 }
 

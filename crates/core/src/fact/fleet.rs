@@ -17,6 +17,9 @@ pub struct AgentAttached {
     /// The version of Heats that it runs.
     #[prost(string, tag = "4")]
     pub version: String,
+    /// The storages of checkpoints that it reaches.
+    #[prost(string, repeated, tag = "8")]
+    pub places: Vec<String>,
 }
 
 /// See [`Fact::TokenCreated`](super::Fact::TokenCreated).

@@ -4,6 +4,7 @@
 //! apply it. These types are the log's format as well: tags are never used twice, and a new field is
 //! optional. A fact that this version does not know decodes to `None` and stops the node (see `state`).
 
+mod checkpoint;
 mod fleet;
 mod placement;
 mod sweep;
@@ -11,6 +12,7 @@ mod trial;
 
 use heats_domain::SweepId;
 
+pub use checkpoint::{CheckpointDropped, CheckpointErased, CheckpointSaved};
 pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, ClusterRestored, TokenCreated, TokenRevoked, TokenRole,
     TokenUsed,
@@ -53,7 +55,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29"
+                29, 33, 34, 35"
     )]
     pub fact: Option<Fact>,
 }
@@ -148,6 +150,15 @@ pub enum Fact {
     /// A trial is to give its place to a sweep of higher priority.
     #[prost(message, tag = "29")]
     TrialRecalled(TrialRecalled),
+    /// A checkpoint is complete and durable: attempts may go on from it.
+    #[prost(message, tag = "33")]
+    CheckpointSaved(CheckpointSaved),
+    /// A checkpoint is not kept: nothing goes on from it, and who reaches it removes it.
+    #[prost(message, tag = "34")]
+    CheckpointDropped(CheckpointDropped),
+    /// A checkpoint that was dropped is gone from where it was.
+    #[prost(message, tag = "35")]
+    CheckpointErased(CheckpointErased),
 }
 
 impl Fact {
@@ -173,6 +184,9 @@ impl Fact {
             Self::TrialSpared(f) => f.sweep,
             Self::TrialResumed(f) => f.sweep,
             Self::TrialRecalled(f) => f.sweep,
+            Self::CheckpointSaved(f) => f.checkpoint.sweep,
+            Self::CheckpointDropped(f) => f.checkpoint.sweep,
+            Self::CheckpointErased(f) => f.checkpoint.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -199,6 +213,9 @@ impl Fact {
             Self::TrialSpared(f) => Some(f.trial),
             Self::TrialResumed(f) => Some(f.trial),
             Self::TrialRecalled(f) => Some(f.trial),
+            Self::CheckpointSaved(f) => Some(f.checkpoint.trial),
+            Self::CheckpointDropped(f) => Some(f.checkpoint.trial),
+            Self::CheckpointErased(f) => Some(f.checkpoint.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -230,6 +247,9 @@ impl Fact {
             Self::AttemptEnded(f) => Some(f.attempt),
             Self::TrialPlaced(f) => Some(f.attempt),
             Self::TrialRecalled(f) => Some(f.attempt),
+            Self::CheckpointSaved(f) => Some(f.checkpoint.attempt),
+            Self::CheckpointDropped(f) => Some(f.checkpoint.attempt),
+            Self::CheckpointErased(f) => Some(f.checkpoint.attempt),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -278,6 +298,9 @@ impl Fact {
             Self::TrialPlaced(_) => "trial_placed",
             Self::TrialSpared(_) => "trial_spared",
             Self::TrialResumed(_) => "trial_resumed",
+            Self::CheckpointSaved(_) => "checkpoint_saved",
+            Self::CheckpointDropped(_) => "checkpoint_dropped",
+            Self::CheckpointErased(_) => "checkpoint_erased",
             Self::TokenCreated(_) => "token_created",
             Self::TokenUsed(_) => "token_used",
             Self::TokenRevoked(_) => "token_revoked",

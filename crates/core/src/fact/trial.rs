@@ -1,6 +1,6 @@
 //! What happened to trials and the attempts at them.
 
-use heats_domain::{AgentId, FailureKind, Grant, Metrics, Params, StopReason, SweepId};
+use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, Metrics, Params, StopReason, SweepId};
 
 /// See [`Fact::TrialCreated`](super::Fact::TrialCreated).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -46,6 +46,9 @@ pub struct TrialLeased {
     /// It waits at the agent for the place of an attempt that runs there, and takes nothing until it has it.
     #[prost(bool, tag = "6")]
     pub ahead: bool,
+    /// The checkpoint that it goes on from; without it, from the beginning.
+    #[prost(message, optional, tag = "9")]
+    pub from: Option<Checkpoint>,
 }
 
 /// See [`Fact::TrialPlaced`](super::Fact::TrialPlaced).

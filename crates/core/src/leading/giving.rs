@@ -67,7 +67,10 @@ impl Leading {
         if dispatch::depends_on_configuration(sweep) {
             return self.place_by_configuration(id, room, suggestions);
         }
-        let Some((agent, grant)) = self.places.find(sweep, None, room) else { return Ok(Placed::Nowhere) };
+        let there = Next::there(sweep, self.promotion(sweep));
+        // The trial that is next goes where its checkpoint is, if there is a place.
+        let home = there.first().and_then(|next| next.home(sweep));
+        let Some((agent, grant)) = self.places.find(sweep, None, home, room) else { return Ok(Placed::Nowhere) };
         let may_go_on = self.lease(id, Seat { agent, grant, place: Place::Free }, suggestions)?;
         Ok(if may_go_on { Placed::Somewhere } else { Placed::Not })
     }
@@ -114,13 +117,15 @@ impl Leading {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
         let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
         for next in Next::there(sweep, self.promotion(sweep)) {
-            if let Some(found) = self.places.find(sweep, next.params(sweep), room) {
-                self.record_all(next.facts(sweep, Some(seat(found))))?;
+            if let Some(found) = self.places.find(sweep, next.params(sweep), next.home(sweep), room) {
+                let storages = self.draft.places(found.0);
+                let facts = next.facts(sweep, Some(seat(found)), storages);
+                self.record_all(facts)?;
                 return Ok(Placed::Somewhere);
             }
         }
         // With all places taken, it is better proposed late.
-        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, room).is_none() {
+        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, None, room).is_none() {
             return Ok(Placed::Nowhere);
         }
         let next = match Next::new(sweep, suggestions) {
@@ -130,11 +135,11 @@ impl Leading {
                 return Ok(if may_go_on { Placed::Somewhere } else { Placed::Not });
             }
         };
-        let found = self.places.find(sweep, next.params(sweep), room);
+        let found = self.places.find(sweep, next.params(sweep), None, room);
         let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
         let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
         let number = sweep.created();
-        let mut facts = next.facts(sweep, found.map(seat));
+        let mut facts = next.facts(sweep, found.map(seat), &[]);
         if stranded {
             facts.push(dispatch::without_variant(sweep, number));
         }
@@ -187,9 +192,11 @@ impl Leading {
     /// Leases the next trial of a sweep; whether the sweep may have another one.
     fn lease(&mut self, id: SweepId, seat: Seat, suggestions: &mut dyn Suggestions) -> Result<bool, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        match Next::of(sweep, self.promotion(sweep), suggestions) {
+        let storages = self.draft.places(seat.agent);
+        match Next::of(sweep, storages, self.promotion(sweep), suggestions) {
             Ok(next) => {
-                self.record_all(next.facts(sweep, Some(seat)))?;
+                let facts = next.facts(sweep, Some(seat), storages);
+                self.record_all(facts)?;
                 Ok(true)
             }
             Err(offer) => self.without_offer(id, offer),

@@ -29,6 +29,8 @@ pub struct Attach {
     pub unusable: BTreeSet<u32>,
     /// The cluster that `holding` is of: see [`State::lineage`].
     pub lineage: u64,
+    /// The storages of checkpoints that it reaches.
+    pub places: Vec<String>,
 }
 
 /// What an agent is told about its attempts.
@@ -46,14 +48,14 @@ impl Attach {
     /// Sorts the attempts that the agent holds from those that it should hold. Those of another cluster may have the same
     /// names and be others: an agent that comes from there has to end them first.
     pub fn decide(self, state: &State, now_ms: u64) -> Decision<Attached> {
-        let Self { agent, name, mut inventory, version, holding, able: _, unusable: _, lineage } = self;
+        let Self { agent, name, mut inventory, version, holding, able: _, unusable: _, lineage, places } = self;
         if lineage != state.lineage() {
             return Err(Refusal::OtherLineage { lineage: state.lineage() });
         }
         // A GPU that is listed twice is still one GPU.
         inventory.gpus.sort_by_key(|gpu| gpu.index);
         inventory.gpus.dedup_by_key(|gpu| gpu.index);
-        let fact = AgentAttached { agent, name, inventory, version };
+        let fact = AgentAttached { agent, name, inventory, version, places };
         let mut facts = Vec::new();
         if state.agent(agent) != Some(&fact) {
             facts.push(Fact::AgentAttached(fact));

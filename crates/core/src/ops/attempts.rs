@@ -90,7 +90,7 @@ pub fn owned(state: &State, agent: AgentId, key: Key) -> Result<(), Refusal> {
 }
 
 /// The trial whose live attempt is `key`'s.
-fn fenced(state: &State, key: Key) -> Result<(&Sweep, &Trial), Refusal> {
+pub(super) fn fenced(state: &State, key: Key) -> Result<(&Sweep, &Trial), Refusal> {
     let stale = || Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt };
     let sweep = sweep(state, key.sweep).map_err(|_| stale())?;
     let trial = sweep.trial(key.trial).ok_or_else(stale)?;

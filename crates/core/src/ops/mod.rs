@@ -5,6 +5,7 @@
 pub mod agent_drain;
 pub mod agents;
 pub mod attempts;
+pub mod checkpoints;
 pub mod control;
 pub mod drain;
 pub mod learn;

@@ -5,6 +5,7 @@ use heats_domain::{SweepId, SweepSpec};
 use super::{Decision, learn, sweep};
 use crate::fact::{Fact, SweepRemoved, SweepSubmitted};
 use crate::refusal::Refusal;
+use crate::retention;
 use crate::state::State;
 
 /// The largest specification, base directory or provenance that the log takes, in bytes.
@@ -97,7 +98,9 @@ pub fn remove(state: &State, id: SweepId) -> Decision<()> {
     if !sweep.is_ended() {
         return Err(Refusal::NotEnded(sweep.name.clone()));
     }
-    Ok((vec![Fact::SweepRemoved(SweepRemoved { sweep: id })], ()))
+    let mut facts = retention::all(sweep);
+    facts.push(Fact::SweepRemoved(SweepRemoved { sweep: id }));
+    Ok((facts, ()))
 }
 
 #[cfg(test)]

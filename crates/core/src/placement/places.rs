@@ -143,12 +143,42 @@ impl Places {
     /// Where a trial of the sweep gets what: its first variant for which there is a place, of those that are for `params`; of
     /// all of them where `params` are not known yet. Not more than `room` hundredths of GPUs.
     ///
-    /// Whole devices are taken where the first agent has them, shares where the least is left of the device.
-    pub fn find(&mut self, sweep: &Sweep, params: Option<&Params>, room: u64) -> Option<(AgentId, Grant)> {
+    /// An agent that reaches the storage `home` goes before others. Whole devices are taken where the first agent has them,
+    /// shares where the least is left of the device.
+    pub fn find(
+        &mut self,
+        sweep: &Sweep,
+        params: Option<&Params>,
+        home: Option<&str>,
+        room: u64,
+    ) -> Option<(AgentId, Grant)> {
         let variants = sweep.spec.variants().iter().enumerate();
         let allowed = variants.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
         let mut for_it = allowed.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
-        for_it.find_map(|(variant, need)| self.find_variant((sweep.id, variant), sweep.priority, need))
+        for_it.find_map(|(variant, need)| {
+            let (variant, priority) = ((sweep.id, variant), sweep.priority);
+            let (agent, grant) = self.find_variant(variant, priority, need)?;
+            // No trial waits for an agent that reaches its checkpoint: it might wait for ever.
+            let better = home.filter(|home| !self.reaches(agent, home));
+            let at_home = better.and_then(|home| self.find_at_home(home, variant, priority, need));
+            Some(at_home.unwrap_or((agent, grant)))
+        })
+    }
+
+    fn reaches(&self, agent: AgentId, home: &str) -> bool {
+        self.sites.get(&agent).is_some_and(|site| site.attached.places.iter().any(|place| place == home))
+    }
+
+    fn find_at_home(
+        &mut self,
+        home: &str,
+        variant: (SweepId, usize),
+        priority: u32,
+        need: &Resources,
+    ) -> Option<(AgentId, Grant)> {
+        let reaching: Vec<AgentId> = self.sites.keys().copied().filter(|agent| self.reaches(*agent, home)).collect();
+        let mut offers = reaching.into_iter().filter_map(|agent| self.offer(agent, variant, priority, need));
+        offers.next().map(|(agent, grant, _)| (agent, grant))
     }
 
     fn find_variant(&mut self, variant: (SweepId, usize), priority: u32, need: &Resources) -> Option<(AgentId, Grant)> {

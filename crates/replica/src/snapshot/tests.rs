@@ -29,6 +29,7 @@ fn state(entries: u64) -> (SnapshotMeta, State) {
             name: "a".repeat(1_500),
             inventory: Inventory::default(),
             version: "1".to_owned(),
+            places: Vec::new(),
         });
         let entry = Entry { term: 1, number: 0, after: 0, at_ms: index, facts: vec![fact.into()] };
         assert_eq!(state.apply(index, 1, &entry), Ok(true));

@@ -39,6 +39,7 @@ pub fn entry(term: u64, n: u64) -> Entry {
         name: format!("agent-{n}"),
         inventory: Inventory::default(),
         version: "1".to_owned(),
+        places: Vec::new(),
     });
     Entry { term, number: 0, after: 0, at_ms: n, facts: vec![fact.into()] }
 }
@@ -70,7 +71,15 @@ pub fn trial_entries(term: u64, trial: u32) -> Vec<Entry> {
     let (sweep, attempt, agent) = (SWEEP, 1, AgentId { bits: 1 });
     let mut entries = vec![vec![
         Fact::TrialCreated(TrialCreated { sweep, trial, ..Default::default() }),
-        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant: Grant::default(), ahead: false }),
+        Fact::TrialLeased(TrialLeased {
+            sweep,
+            trial,
+            attempt,
+            agent,
+            grant: Grant::default(),
+            ahead: false,
+            from: None,
+        }),
     ]];
     entries.extend((1..=3).map(|step| {
         let metrics = [("loss", 1.0 / step as f64)].into_iter().collect();

@@ -1,0 +1,178 @@
+//! Where complete checkpoints are kept, so that another attempt, maybe on another machine, goes on from them.
+//!
+//! A storage has objects: the files of one checkpoint and a manifest with their names, sizes and hashes, under a name that says
+//! whose it is, of which step, and what is in it. An object is there as a whole or not at all. Which objects there are, and
+//! which of them are kept, the catalogue in the log says; a storage is asked nothing but to put, to get and to remove.
+
+mod folder;
+mod manifest;
+mod tree;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use heats_domain::{AgentId, Checkpoint};
+use tokio::sync::Semaphore;
+
+use crate::key::Key;
+use folder::Folder;
+pub use tree::{How, transfer};
+
+/// How many checkpoints of one agent are on their way at once.
+const AT_ONCE: usize = 4;
+
+/// A storage of checkpoints. Its calls block.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Its name in the catalogue: whoever reaches a storage of this name reaches this one.
+    fn place(&self) -> &str;
+
+    /// Keeps what is in `folder` as the checkpoint of `step` of an attempt. Durable when this returns. Twice is as good as once.
+    ///
+    /// # Errors
+    /// See [`StorageError`]; nothing half is left where an object is looked for.
+    fn put(&self, key: Key, step: u64, folder: &Path) -> Result<Checkpoint, StorageError>;
+
+    /// Makes `into`, which must not be there, from an object, and makes sure that it is what was put.
+    ///
+    /// # Errors
+    /// See [`StorageError`]; `into` is not there then.
+    fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError>;
+
+    /// Removes an object. One that is gone is removed already.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    fn delete(&self, checkpoint: &Checkpoint) -> Result<(), StorageError>;
+}
+
+/// Why a storage does not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file system refuses.
+    #[error("`{path}` cannot be {verb}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried: `read`, `written`, `removed`.
+        verb: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is there is not what was put.
+    #[error("the checkpoint `{name}` is damaged: {what}")]
+    Damaged {
+        /// The object.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It holds what no storage keeps.
+    #[error("`{path}` {what}")]
+    Unfit {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
+    /// It has too many files.
+    #[error("a checkpoint has at most {limit} files and folders; pack them into one file")]
+    TooMany {
+        /// The most.
+        limit: usize,
+    },
+}
+
+impl StorageError {
+    /// What makes a file system's error one of these.
+    pub fn io(path: &Path, verb: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, verb, source }
+    }
+
+    /// Whether what was to be put or got is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+/// What an operator says about where checkpoints are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// In the agent's own folder: nobody else reaches them.
+    #[default]
+    Local,
+    /// In a folder that all agents mount, wherever each of them mounts it.
+    Shared(PathBuf),
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "local" => Ok(Self::Local),
+            Some(("shared", path)) if Path::new(path).is_absolute() => Ok(Self::Shared(path.into())),
+            _ => Err(format!("`{text}` names no storage: write `local`, or `shared:/FOLDER` with the whole path")),
+        }
+    }
+}
+
+/// The storages that an agent reaches.
+#[derive(Debug)]
+pub struct Stores {
+    own: Arc<dyn Storage>,
+    shared: Option<Arc<dyn Storage>>,
+    /// Who has one may put or get.
+    pub turns: Semaphore,
+}
+
+impl Stores {
+    /// Opens the agent's own storage at `own`, and the one that its operator names, and removes what this agent left half done
+    /// there.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn open(agent: AgentId, own: &Path, kind: &Kind) -> Result<Self, StorageError> {
+        let own: Arc<dyn Storage> = Arc::new(Folder::own(own, agent)?);
+        let shared: Option<Arc<dyn Storage>> = match kind {
+            Kind::Local => None,
+            Kind::Shared(path) => Some(Arc::new(Folder::shared(path, agent)?)),
+        };
+        Ok(Self { own, shared, turns: Semaphore::new(AT_ONCE) })
+    }
+
+    /// Their names.
+    pub fn places(&self) -> Vec<String> {
+        self.all().map(|storage| storage.place().to_owned()).collect()
+    }
+
+    /// The storage of this name, where the agent reaches it.
+    pub fn at(&self, place: &str) -> Option<Arc<dyn Storage>> {
+        self.all().find(|storage| storage.place() == place).cloned()
+    }
+
+    /// Where new checkpoints go.
+    pub fn newest(&self) -> Arc<dyn Storage> {
+        self.shared.as_ref().unwrap_or(&self.own).clone()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Storage>> {
+        std::iter::once(&self.own).chain(&self.shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_is_named_by_its_kind_and_a_whole_path() {
+        assert_eq!("local".parse(), Ok(Kind::Local));
+        assert_eq!("shared:/mnt/c:kpt".parse(), Ok(Kind::Shared("/mnt/c:kpt".into())));
+        for bad in ["", "shared", "shared:", "shared:ckpt", "/mnt/ckpt", "s4://x"] {
+            assert!(bad.parse::<Kind>().is_err_and(|why| why.contains("shared:/FOLDER")), "{bad}");
+        }
+    }
+}

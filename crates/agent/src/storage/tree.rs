@@ -1,0 +1,40 @@
+//! A folder with all that is in it, at another place.
+
+use std::fs;
+use std::path::Path;
+
+use super::StorageError;
+
+/// How files come to the other place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// By another name for the same file, where the file system can: for files that nobody writes into any more.
+    Link,
+    /// As a copy, which shares its blocks with the original where the file system can.
+    Copy,
+}
+
+/// Makes the folder `to` with what is in `from`. A symbolic link to a file becomes that file; one to a folder is refused, for it
+/// may lead anywhere.
+///
+/// # Errors
+/// The file system refuses, or there is something else than files and folders; what was made stays.
+pub fn transfer(from: &Path, to: &Path, how: How) -> Result<(), StorageError> {
+    fs::create_dir(to).map_err(StorageError::io(to, "written"))?;
+    for entry in fs::read_dir(from).map_err(StorageError::io(from, "read"))? {
+        let entry = entry.map_err(StorageError::io(from, "read"))?;
+        let (old, new) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(StorageError::io(&old, "read"))?;
+        if kind.is_dir() {
+            transfer(&old, &new, how)?;
+            continue;
+        }
+        if !fs::metadata(&old).map_err(StorageError::io(&old, "read"))?.is_file() {
+            return Err(StorageError::Unfit { path: old, what: "is neither a file nor a folder" });
+        }
+        if how == How::Copy || kind.is_symlink() || fs::hard_link(&old, &new).is_err() {
+            fs::copy(&old, &new).map_err(StorageError::io(&old, "read"))?;
+        }
+    }
+    Ok(())
+}

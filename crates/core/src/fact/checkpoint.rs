@@ -1,0 +1,30 @@
+//! What happened to the checkpoints of trials.
+
+use heats_domain::Checkpoint;
+
+/// See [`Fact::CheckpointSaved`](super::Fact::CheckpointSaved).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointSaved {
+    /// What is where.
+    #[prost(message, required, tag = "1")]
+    pub checkpoint: Checkpoint,
+}
+
+/// See [`Fact::CheckpointDropped`](super::Fact::CheckpointDropped).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointDropped {
+    /// What is to be removed from where.
+    #[prost(message, required, tag = "1")]
+    pub checkpoint: Checkpoint,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub why: String,
+}
+
+/// See [`Fact::CheckpointErased`](super::Fact::CheckpointErased).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointErased {
+    /// What is gone.
+    #[prost(message, required, tag = "1")]
+    pub checkpoint: Checkpoint,
+}
