@@ -5,6 +5,7 @@ mod alloc;
 mod asha;
 mod audit;
 mod bad_trials;
+mod checkpoints;
 mod code;
 mod confirm;
 mod dev;
