@@ -81,7 +81,7 @@ pub(crate) const SUITES: [Suite; 4] = [
         benchmark: "lcbench",
         tasks: &["189909", "168868", "167184", "167168", "168331", "167152"],
         agents: 32,
-        budgets: &[1.0, 2.0],
+        budgets: &[1.0, 2.0, 5.0, 10.0],
         left_out: &["auto + hyperband", "bohb + asha", "cmaes", "random + hyperband_sync", "random + pasha"],
     },
     Suite {
