@@ -1,7 +1,7 @@
 """What others reach on the benchmarks of docs/search.md: random search, asynchronous halving and Optuna's TPE, in virtual time.
 
-Nothing of Heats is in it but what is asked for as `heats-tpe`, so that one simulation checks the other. Needs numpy and
-optuna==5.0.0; HEATS_BENCH_DATA names the folder of the surrogates.
+Nothing of Heats is in it but what `heats-tpe` and `tpe-same-start` ask the program HEATS for, so that one simulation checks the
+other. Needs numpy and optuna==5.0.0; HEATS_BENCH_DATA names the folder of the surrogates.
 
 rivals.py check
 rivals.py run OUT.jsonl --bench rbv2_xgboost --methods random,asha,tpe,tpe-hyperband --seeds 0:40
@@ -192,6 +192,16 @@ class Heats:
         print(json.dumps({"tell": {"trial": trial, "value": max(reports)}}), file=self.process.stdin, flush=True)
 
 
+class SameStart(Optuna):
+    """Optuna's TPE after the random configurations that Heats begins with: ten that end, and three beside the last."""
+
+    def __init__(self, task, seed):
+        super().__init__(task, seed)
+        random = Heats(task, seed, "random", workers=13)
+        for _ in range(13):
+            self.study.enqueue_trial(random.ask()[1])
+
+
 class OptunaHyperband(Optuna):
     """Optuna's TPE with its HyperbandPruner, which is told every step."""
 
@@ -241,6 +251,7 @@ METHODS = {
     # Its groups of conditional parameters are each modelled as one, as Heats does.
     "tpe-group": partial(Optuna, group=True),
     "tpe-hyperband": OptunaHyperband,
+    "tpe-same-start": SameStart,
     "heats-tpe": Heats,
 }
 
@@ -291,8 +302,9 @@ def run(args):
     for number in range(first, last):
         for method in args.methods.split(","):
             for place, task in enumerate(tasks):
-                # Independent over tasks, and over benchmarks.
-                seed = number * 100 + place + (50 if args.bench == "lcbench" else 0)
+                # Independent over tasks, and over benchmarks; or one for all tasks, as in the table of reference.
+                own = number * 100 + place + (50 if args.bench == "lcbench" else 0)
+                seed = 10**6 + number if args.shared else own
                 if (task.name, method, seed) in done:
                     continue
                 begun = time.time()
@@ -351,6 +363,7 @@ def main():
     command.add_argument("--bench", choices=TASKS, required=True)
     command.add_argument("--methods", default="random,tpe")
     command.add_argument("--seeds", default="0:40")
+    command.add_argument("--shared", action="store_true", help="one seed for all tasks")
     command.set_defaults(act=run)
     command = commands.add_parser("table")
     command.add_argument("files", nargs="+")
