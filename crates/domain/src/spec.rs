@@ -3,14 +3,19 @@
 //!
 //! They say what may be written, not whether it makes sense together: see `check`.
 
+mod resources;
+mod run;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resources::GPU_PARTS;
 use crate::units::{Bytes, Span};
 use crate::{Direction, Domain, Expr, Parameter, Params, Space, Value};
+
+pub use resources::{Needs, Resources};
+pub use run::{Checkpoints, ExitMeaning, Run};
 
 /// A map of plug parameters: whatever stands beside `algorithm`. The plug itself refuses what it does not know.
 pub type PlugParams = BTreeMap<String, serde_json::Value>;
@@ -78,6 +83,11 @@ pub struct SweepSpec {
 
 const fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// The priority of sweeps that say none.
@@ -396,168 +406,6 @@ impl Default for Plateau {
     fn default() -> Self {
         Self { top: 10, std: 0.001, patience: 0 }
     }
-}
-
-/// What one trial needs of a machine.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Needs {
-    /// The same for every trial.
-    One(Resources),
-    /// Variants, the preferred first: a trial takes the first for which there is a place, of those whose `when` holds for its
-    /// configuration.
-    Several(Vec<Resources>),
-}
-
-impl Default for Needs {
-    fn default() -> Self {
-        Self::One(Resources::default())
-    }
-}
-
-/// What one trial needs of a machine.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// A CEL condition over the parameters: this variant is for configurations for which it holds, and for all without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub when: Option<Expr>,
-    /// GPUs: a whole number, or below 1 a share of one device, to 0.01.
-    #[serde(default)]
-    pub gpus: f64,
-    /// Device memory that each of these GPUs has at least; of a shared device, that the share of its memory is at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpu_memory: Option<Bytes>,
-    /// Processors.
-    #[serde(default = "one")]
-    pub cpus: u32,
-    /// Memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Bytes>,
-    /// Disk that the trial may fill.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk: Option<Bytes>,
-    /// A CEL condition over a machine and each GPU that is taken of it: `gpu.name in ["A100", "H100"] && labels.zone == "a"`.
-    /// There are `gpu.name`, `gpu.model`, `gpu.memory`, `gpu.slice`, `cpus`, `memory`, `disk`, `agent.name`, `labels.NAME` and
-    /// `facts.NAME`; sizes are in bytes, and all are what the machine has, not what is free. What a machine does not say makes
-    /// no condition true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require: Option<Expr>,
-    /// Machines that one trial spans.
-    #[serde(default = "one")]
-    pub nodes: u32,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { when: None, gpus: 0.0, gpu_memory: None, cpus: 1, memory: None, disk: None, require: None, nodes: 1 }
-    }
-}
-
-impl Resources {
-    /// The GPUs in hundredths of one, see [`GPU_PARTS`].
-    pub fn gpu_parts(&self) -> u32 {
-        (self.gpus * f64::from(GPU_PARTS)).round() as u32
-    }
-
-    /// Whether this variant is for the configuration. A condition that cannot be computed for it does not hold.
-    pub fn is_for(&self, params: &Params) -> bool {
-        self.when.as_ref().is_none_or(|when| when.holds(params) == Ok(true))
-    }
-
-    /// Whether it is a share of a device that others may have shares of.
-    pub fn shares_a_gpu(&self) -> bool {
-        (1..GPU_PARTS).contains(&self.gpu_parts())
-    }
-}
-
-/// How a trial's process is treated.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// The longest that one attempt may run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
-    /// How often a trial that failed is tried again.
-    #[serde(default = "two")]
-    pub retries: u32,
-    /// The time between SIGTERM and SIGKILL.
-    #[serde(default = "stop_grace")]
-    pub stop_grace: Span,
-    /// Pay the imports of a Python script once per agent.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub warm: bool,
-    /// What an exit code means.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub exit_codes: BTreeMap<String, ExitMeaning>,
-    /// More environment variables.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-}
-
-impl Default for Run {
-    fn default() -> Self {
-        Self {
-            timeout: None,
-            retries: two(),
-            stop_grace: stop_grace(),
-            warm: false,
-            exit_codes: BTreeMap::new(),
-            env: BTreeMap::new(),
-        }
-    }
-}
-
-const fn two() -> u32 {
-    2
-}
-
-const fn stop_grace() -> Span {
-    Span { ms: 10_000 }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// Which checkpoints are kept; all others are removed from where they are stored. Those of the trial that leads are never
-/// among them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Checkpoints {
-    /// Of so many trials, those with the best values, checkpoints are kept when they have ended: the latest, and that of the
-    /// step with the best value.
-    #[serde(default = "one")]
-    pub best: u32,
-    /// So many of the latest checkpoints of a trial that may go on, at least 1: that from which it would go on, and that of the
-    /// step with its best value, are kept beside them.
-    #[serde(default = "one")]
-    pub latest: u32,
-}
-
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Self { best: one(), latest: one() }
-    }
-}
-
-impl Checkpoints {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// What an exit code means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ExitMeaning {
-    /// Try again; does not use up a retry. Code 75 has this meaning by default.
-    Retry,
-    /// The configuration cannot be run. Code 65 has this meaning by default.
-    Infeasible,
-    /// Failed, and not to be tried again.
-    Fail,
 }
 
 /// Who is told about what.

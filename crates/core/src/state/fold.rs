@@ -1,0 +1,323 @@
+//! How a sweep and its trials take one fact in. What belongs to no sweep is in `state`, beside the maps that hold them.
+
+use std::sync::Arc;
+
+use heats_domain::{FailureKind, TrialState};
+use imbl::Vector;
+
+use crate::fact::{
+    AttemptEnded, Ending, Fact, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
+    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+};
+use crate::sweep::{Ranked, Status, Sweep};
+use crate::trial::{Attempt, AttemptEnd, Best, Trial};
+
+impl Sweep {
+    /// Folds one fact in; it is the last of the journal already.
+    pub(super) fn record(&mut self, fact: &Fact, at_ms: u64) -> Result<(), &'static str> {
+        match fact {
+            Fact::SweepPaused(_) => self.status = Status::Paused,
+            Fact::SweepResumed(_) => self.status = Status::Running,
+            Fact::SweepReopened(_) => self.reopened(at_ms),
+            Fact::SweepDrained(fact) => self.status = Status::Draining(ending(fact.ending)?, fact.why.clone()),
+            Fact::SweepEnded(fact) => self.ended(fact, at_ms)?,
+            Fact::SweepEdited(SweepEdited { sweep: _, trials, parallel, why, priority }) => {
+                if trials.is_some() {
+                    self.trials_max = *trials;
+                    self.limit_why.clone_from(why);
+                }
+                self.parallel = parallel.or(self.parallel);
+                self.priority = priority.unwrap_or(self.priority);
+            }
+            Fact::PointEnqueued(fact) => self.queue.push_back(fact.params.clone()),
+            Fact::TrialCreated(fact) => self.trial_created(fact)?,
+            Fact::TrialLeased(fact) => self.trial_leased(fact, at_ms)?,
+            Fact::TrialStarted(fact) => self.trial_started(fact, at_ms)?,
+            Fact::TrialReported(fact) => self.trial_reported(fact)?,
+            Fact::TrialSettled(fact) => self.trial_settled(fact)?,
+            Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
+            Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
+            Fact::TrialSpared(fact) => self.trial_spared(fact)?,
+            Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
+            Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
+            Fact::CheckpointErased(_) => {}
+            Fact::TrialPlaced(TrialPlaced { trial, attempt, .. })
+            | Fact::TrialRecalled(TrialRecalled { trial, attempt, .. }) => {
+                live_attempt(self.touch(*trial)?, *attempt)?;
+            }
+            Fact::SweepSubmitted(_)
+            | Fact::SweepRemoved(_)
+            | Fact::AgentAttached(_)
+            | Fact::AgentDrained(_)
+            | Fact::AgentUndrained(_)
+            | Fact::ClusterRestored(_)
+            | Fact::QuotaSet(_)
+            | Fact::QuotaRemoved(_)
+            | Fact::TokenCreated(_)
+            | Fact::TokenUsed(_)
+            | Fact::TokenRevoked(_)
+            | Fact::AgentJoined(_) => {
+                return Err("it is not a sweep's own");
+            }
+        }
+        Ok(())
+    }
+
+    fn reopened(&mut self, at_ms: u64) {
+        if let Status::Ended { at_ms: ended_ms, .. } = self.status {
+            self.open_before_ms = self.open_ms(ended_ms);
+            self.opened_ms = at_ms;
+        }
+        self.forgiven = self.counts.of(TrialState::Failed);
+        self.status = Status::Running;
+    }
+
+    fn ended(&mut self, fact: &SweepEnded, at_ms: u64) -> Result<(), &'static str> {
+        self.status = Status::Ended { ending: ending(fact.ending)?, why: fact.why.clone(), at_ms };
+        Ok(())
+    }
+
+    fn trial_created(&mut self, fact: &TrialCreated) -> Result<(), &'static str> {
+        if fact.trial as usize != self.trials.len() {
+            return Err("trials are numbered without gaps");
+        }
+        if fact.enqueued {
+            self.queue.pop_front().ok_or("no point is enqueued")?;
+        }
+        let ordinal = self.proposed;
+        match fact.confirms {
+            Some(leader) => {
+                if self.trial(leader).is_none_or(|leader| leader.confirms.is_some()) {
+                    return Err("what it confirms is no trial that was proposed");
+                }
+                self.fresh.entry(leader).or_default().push_back(fact.trial);
+            }
+            None => self.proposed += 1,
+        }
+        self.trials.push_back(Arc::new(Trial {
+            number: fact.trial,
+            ordinal,
+            confirms: fact.confirms,
+            state: TrialState::Waiting,
+            records: std::iter::once(self.last_record()).collect(),
+            series: Vector::new(),
+            attempts: Vec::new(),
+            retries_used: 0,
+            last_step: None,
+            last_value: None,
+            spared: false,
+            best: None,
+            point: Vec::new(),
+            checkpoints: Vec::new(),
+            saved: None,
+        }));
+        self.counts.enter(TrialState::Waiting);
+        self.waiting.insert(fact.trial);
+        Ok(())
+    }
+
+    fn trial_leased(&mut self, fact: &TrialLeased, at_ms: u64) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.live().is_some() {
+            return Err("the trial has a live lease");
+        }
+        if fact.attempt != trial.attempt() + 1 {
+            return Err("attempts are numbered without gaps");
+        }
+        let (agent, grant) = (fact.agent, fact.grant.clone());
+        trial.attempts.push(Attempt { agent, grant, leased_ms: at_ms, started_ms: None, end: None });
+        self.live.insert(fact.trial);
+        self.enter(fact.trial, TrialState::Leased)
+    }
+
+    fn trial_started(&mut self, fact: &TrialStarted, at_ms: u64) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        let state = trial.state;
+        live_attempt(trial, fact.attempt)?.started_ms = Some(at_ms);
+        if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+    }
+
+    fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
+        let value = self.measured(&fact.metrics).and_then(|mut values| values.next());
+        let place = self.last_record();
+        let trial = self.touched(fact.trial)?;
+        live_attempt(trial, fact.attempt)?;
+        if trial.state.is_at_rest() {
+            return Err("the trial is at rest");
+        }
+        if trial.last_step.is_some_and(|last| fact.step <= last) {
+            return Err("the step was reported before");
+        }
+        trial.series.push_back(place);
+        trial.last_step = Some(fact.step);
+        trial.last_value = value.or(trial.last_value);
+        if let Some(value) = value {
+            self.rank(fact, value)?;
+        }
+        let state = self.trials[fact.trial as usize].state;
+        if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+    }
+
+    /// Takes in that a report measured `value` of the (first) objective.
+    fn rank(&mut self, fact: &TrialReported, value: f64) -> Result<(), &'static str> {
+        let several = self.has_several();
+        let point: Vec<f64> = self.measured(&fact.metrics).filter(|_| several).into_iter().flatten().collect();
+        let before = self.touched(fact.trial)?.best;
+        let now = Best { value, step: fact.step };
+        let best = if several {
+            point.iter().all(|value| value.is_finite()).then_some(now)
+        } else {
+            let is_better = |before: Best| self.loss(value) < self.loss(before.value);
+            before.filter(|before| !is_better(*before)).or_else(|| value.is_finite().then_some(now))
+        };
+        if best == before {
+            return Ok(());
+        }
+        let trial = self.touched(fact.trial)?;
+        let is_searched = trial.confirms.is_none();
+        trial.best = best;
+        trial.point = if best.is_some() { point } else { Vec::new() };
+        let place = |best: Best| Ranked { loss: self.loss(best.value), trial: fact.trial };
+        let (gone, come) = (before.map(place), best.map(place));
+        if let Some(gone) = gone {
+            self.ranking.remove(&gone);
+        }
+        // A fresh run of a leader has no place.
+        self.ranking.extend(come.filter(|_| is_searched));
+        Ok(())
+    }
+
+    fn trial_settled(&mut self, fact: &TrialSettled) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        trial.retries_used += u32::from(fact.retry_used);
+        let (best, live) = (trial.best, trial.live().is_some());
+        let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
+        match state {
+            TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
+            TrialState::Waiting => {
+                if live {
+                    return Err("a trial with a live lease does not wait");
+                }
+            }
+            TrialState::Paused | TrialState::Completed => {}
+            TrialState::Stopped => {
+                if let Some(reason) = &fact.reason {
+                    *self.stopped_by.entry((reason.rule.clone(), reason.rung.unwrap_or(0))).or_insert(0) += 1;
+                }
+            }
+            TrialState::Failed | TrialState::Infeasible | TrialState::Cancelled => {
+                // What did not end well is not offered as the best.
+                if let Some(best) = best {
+                    let loss = self.loss(best.value);
+                    self.ranking.remove(&Ranked { loss, trial: fact.trial });
+                }
+            }
+        }
+        self.enter(fact.trial, state)
+    }
+
+    fn trial_resumed(&mut self, fact: &TrialResumed) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.state != TrialState::Paused {
+            return Err("the trial does not hold at a rung");
+        }
+        if trial.live().is_some() {
+            return Err("a trial with a live lease does not wait");
+        }
+        self.enter(fact.trial, TrialState::Waiting)
+    }
+
+    fn trial_spared(&mut self, fact: &TrialSpared) -> Result<(), &'static str> {
+        let trial = self.touch(fact.trial)?;
+        if trial.state.is_terminal() {
+            return Err("the trial is terminal");
+        }
+        if trial.spared {
+            return Err("the trial was spared before");
+        }
+        trial.spared = true;
+        Ok(())
+    }
+
+    fn attempt_ended(&mut self, fact: &AttemptEnded, at_ms: u64) -> Result<(), &'static str> {
+        let failure = match fact.failure {
+            Some(code) => {
+                Some(FailureKind::try_from(code).map_err(|_| "this version does not know the kind of failure")?)
+            }
+            None => None,
+        };
+        let trial = self.touch(fact.trial)?;
+        let attempt = live_attempt(trial, fact.attempt)?;
+        attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms: fact.ran_ms, cpu_ms: fact.cpu_ms });
+        let gpu_ms = attempt.grant.gpu_ms(fact.ran_ms);
+        self.live.remove(&fact.trial);
+        self.ledger.attempt_ms += fact.ran_ms;
+        self.ledger.cpu_ms += fact.cpu_ms;
+        self.ledger.gpu_ms += gpu_ms;
+        Ok(())
+    }
+
+    /// The trial, with the fact that is folded in added to its records.
+    fn touch(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
+        let place = self.last_record();
+        let trial = self.touched(number)?;
+        trial.records.push_back(place);
+        Ok(trial)
+    }
+
+    pub(crate) fn touched(&mut self, number: u32) -> Result<&mut Trial, &'static str> {
+        self.trials.get_mut(number as usize).map(Arc::make_mut).ok_or("there is no such trial")
+    }
+
+    fn last_record(&self) -> u32 {
+        self.journal.len() as u32 - 1
+    }
+
+    /// Moves a trial to `state`, and the counts and queues with it.
+    fn enter(&mut self, number: u32, state: TrialState) -> Result<(), &'static str> {
+        let trial = self.touched(number)?;
+        let before = trial.state;
+        // Failed trials may be asked for again; every other end is final (T2).
+        if before.is_terminal() && !(before == TrialState::Failed && state == TrialState::Waiting) {
+            return Err("the trial is terminal");
+        }
+        trial.state = state;
+        self.counts.leave(before);
+        self.counts.enter(state);
+        self.forgiven = self.forgiven.min(self.counts.of(TrialState::Failed));
+        if state == TrialState::Paused {
+            self.paused.insert(number);
+        } else {
+            self.paused.remove(&number);
+        }
+        if state == TrialState::Waiting {
+            self.waiting.insert(number);
+            // A trial that is tried again is ranked by what it reported before.
+            let trial = &self.trials[number as usize];
+            if let Some(best) = trial.best.filter(|_| trial.confirms.is_none()) {
+                let loss = self.loss(best.value);
+                self.ranking.insert(Ranked { loss, trial: number });
+            }
+        } else {
+            self.waiting.remove(&number);
+        }
+        self.sort_stored(number);
+        Ok(())
+    }
+}
+
+/// How a sweep ends; a newer version may know more ways.
+fn ending(code: i32) -> Result<Ending, &'static str> {
+    Ending::try_from(code).map_err(|_| "this version does not know the way the sweep ended")
+}
+
+/// The live attempt of `trial`, if it is `number`.
+pub(crate) fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Attempt, &'static str> {
+    if trial.attempt() != number {
+        return Err("the attempt is not the trial's last");
+    }
+    match trial.attempts.last_mut() {
+        Some(attempt) if attempt.end.is_none() => Ok(attempt),
+        _ => Err("the attempt has ended"),
+    }
+}
