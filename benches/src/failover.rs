@@ -3,19 +3,17 @@
 //! there is always one to be leased.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::machine;
 use crate::spread::Spread;
+use crate::three::{self, until};
 
 const KILLS: usize = 100;
-/// Nothing takes longer on a machine that works.
-const PATIENCE: Duration = Duration::from_secs(60);
 const SWEEP: &str = "
 version: 1
 name: failover
@@ -29,16 +27,9 @@ pub(crate) fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     std::fs::write(folder.join("sweep.yaml"), SWEEP)?;
-    std::fs::create_dir(folder.join(".heats"))?;
-    std::fs::write(folder.join(".heats/config.toml"), format!("address = \"{}\"\n", addresses().join(",")))?;
-    let mut coordinators = (0..3).map(|number| coordinator(folder, number)).collect::<Result<Vec<_>>>()?;
-    let all = addresses();
-    until("the coordinators", || {
-        let init: Vec<&str> = ["cluster", "init", "-q"].into_iter().chain(all.iter().map(String::as_str)).collect();
-        Ok(machine::command(folder, &init)?.stderr(Stdio::null()).status()?.success().then_some(()))
-    })?;
-    let agents = [agent(folder, 0)?, agent(folder, 1)?];
-    ensure!(machine::command(folder, &["submit", "sweep.yaml", "-q"])?.stdout(Stdio::null()).status()?.success());
+    let mut coordinators = three::start(folder)?;
+    let agents = [three::agent(folder, 0, 2)?, three::agent(folder, 1, 2)?];
+    three::submit(folder, "sweep.yaml")?;
     let mut kills = Vec::new();
     for _ in 0..KILLS {
         let leader = leader(folder)?;
@@ -50,7 +41,7 @@ pub(crate) fn run() -> Result<()> {
         doomed.0.wait()?;
         let created = self::created(folder)?;
         until("a lease of the new leader", || Ok((self::created(folder)? > created).then_some(())))?;
-        *doomed = coordinator(folder, leader)?;
+        *doomed = three::coordinator(folder, leader)?;
         until("the return of the killed one", || Ok((status(folder)?["up"] == 3).then_some(())))?;
     }
     let leases = leases(folder)?;
@@ -66,48 +57,6 @@ pub(crate) fn run() -> Result<()> {
     );
     drop(agents);
     Ok(())
-}
-
-/// A process that ends with this value; what it leaves goes with the folder.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-fn addresses() -> Vec<String> {
-    (1..=3).map(|node| format!("127.0.77.{node}:7177")).collect()
-}
-
-fn coordinator(folder: &Path, number: usize) -> Result<Process> {
-    let (id, data) = ((number + 1).to_string(), format!("c{number}"));
-    let address = addresses().get(number).cloned().context("there are three")?;
-    start(folder, &["coordinator", "start", "--id", &id, "--listen", &address, "--data", &data])
-}
-
-fn agent(folder: &Path, number: usize) -> Result<Process> {
-    let data = format!("a{number}");
-    start(folder, &["agent", "start", "--cpus", "2", "--data", &data])
-}
-
-fn start(folder: &Path, args: &[&str]) -> Result<Process> {
-    let mut command = machine::command(folder, args)?;
-    Ok(Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start heats")?))
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    bail!("waited {PATIENCE:?} in vain for {what}")
 }
 
 /// What every coordinator says of itself; without a leader the command says so by its exit code, too.

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::machine;
+use crate::{machine, processes};
 
 /// Long enough for a hundred ticks of the kernel's clock to be a share of a few per cent.
 const OBSERVED: Duration = Duration::from_secs(30);
-/// `/proc` counts in these on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(crate) fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -39,21 +37,12 @@ fn observe(dev: &mut Child) -> Result<(f64, f64)> {
     std::thread::spawn(move || lines.for_each(drop));
     // The start itself is over, and the agent attached.
     std::thread::sleep(Duration::from_secs(3));
-    let (before, switches) = (used(dev.id())?, switches(dev.id())?);
+    let (before, switches) = (processes::used(dev.id())?, switches(dev.id())?);
     let begun = Instant::now();
     std::thread::sleep(OBSERVED);
     let seconds = begun.elapsed().as_secs_f64();
-    let share = (used(dev.id())? - before) / seconds;
+    let share = (processes::used(dev.id())? - before) / seconds;
     Ok((share, (self::switches(dev.id())? - switches) / seconds))
-}
-
-/// Seconds of processor time that the process has used.
-fn used(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("heats dev is gone")?;
-    // The fields behind the command's name, which stands in parentheses.
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("a stat line")?.1.split(' ').collect();
-    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a field")?.parse()?) };
-    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
 /// How often its threads have gone to sleep.

@@ -2,6 +2,7 @@
 //! Most drive the release build of the command as users do; `durable` and `snapshot` run replicas of their own.
 //! `benches/README.md` has the targets.
 
+mod agents;
 mod cluster;
 mod digits;
 mod durable;
@@ -11,10 +12,12 @@ mod idle;
 mod latency;
 mod machine;
 mod node;
+mod processes;
 mod remote;
 mod reports;
 mod snapshot;
 mod spread;
+mod three;
 mod throughput;
 
 use std::process::ExitCode;
@@ -24,11 +27,14 @@ use anyhow::Result;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn() -> Result<()>);
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 10] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     ("durable", "how many entries three replicas make durable per second", durable::run),
     ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
+    ("slot", "the time from the end of a trial's process to the start of the next one's", agents::slot::run),
+    ("verdict", "the time from the report that dooms a trial to SIGTERM in its process", agents::verdict::run),
+    ("busy", "the share of a core that an agent uses for 64 trials that report ten times a second", agents::busy::run),
     ("idle", "the share of a core that an idle coordinator with an agent uses", idle::run),
     ("reports", "how many reports of one trial are recorded per second", reports::run),
     ("snapshot", "the latency of commits while a snapshot of 100,000 trials is taken and sent", snapshot::run),
@@ -40,6 +46,11 @@ fn main() -> ExitCode {
         && command == remote::COMMAND
     {
         return ended(command, remote::serve(folder, id));
+    }
+    if let [command, role, args @ ..] = names.as_slice()
+        && command == agents::COMMAND
+    {
+        return ended(command, agents::serve(role, args));
     }
     let chosen: Vec<&Bench> = BENCHES.iter().filter(|(name, ..)| names.iter().any(|given| given == name)).collect();
     if chosen.is_empty() || chosen.len() != names.len() {

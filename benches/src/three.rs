@@ -1,0 +1,103 @@
+//! Three coordinators with every write flushed on a majority, and agents: the release build of the command, as processes on
+//! one machine.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::machine;
+
+/// Nothing takes longer on a machine that works.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Three coordinators of one cluster, whose addresses commands in `folder` know.
+///
+/// # Errors
+/// Where they do not come up.
+pub(crate) fn start(folder: &Path) -> Result<Vec<Process>> {
+    std::fs::create_dir(folder.join(".heats"))?;
+    std::fs::write(folder.join(".heats/config.toml"), format!("address = \"{}\"\n", addresses().join(",")))?;
+    let coordinators = (0..3).map(|number| coordinator(folder, number)).collect::<Result<Vec<_>>>()?;
+    let all = addresses();
+    until("the coordinators", || {
+        let init: Vec<&str> = ["cluster", "init", "-q"].into_iter().chain(all.iter().map(String::as_str)).collect();
+        Ok(machine::command(folder, &init)?.stderr(Stdio::null()).status()?.success().then_some(()))
+    })?;
+    Ok(coordinators)
+}
+
+/// A process that ends with this value; what it leaves goes with the folder.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn addresses() -> Vec<String> {
+    (1..=3).map(|node| format!("127.0.77.{node}:7177")).collect()
+}
+
+/// One of the three, by its number from 0; it may have run before.
+///
+/// # Errors
+/// See [`machine::heats`].
+pub(crate) fn coordinator(folder: &Path, number: usize) -> Result<Process> {
+    let (id, data) = ((number + 1).to_string(), format!("c{number}"));
+    let address = addresses().get(number).cloned().context("there are three")?;
+    process(folder, &["coordinator", "start", "--id", &id, "--listen", &address, "--data", &data])
+}
+
+/// An agent with so many processors to give.
+///
+/// # Errors
+/// See [`machine::heats`].
+pub(crate) fn agent(folder: &Path, number: usize, cpus: u32) -> Result<Process> {
+    let (data, cpus) = (format!("a{number}"), cpus.to_string());
+    process(folder, &["agent", "start", "--cpus", &cpus, "--data", &data])
+}
+
+/// Submits the sweep of a file.
+///
+/// # Errors
+/// Where it is refused.
+pub(crate) fn submit(folder: &Path, file: &str) -> Result<()> {
+    ensure!(machine::command(folder, &["submit", file, "-q"])?.stdout(Stdio::null()).status()?.success());
+    Ok(())
+}
+
+fn process(folder: &Path, args: &[&str]) -> Result<Process> {
+    let mut command = machine::command(folder, args)?;
+    Ok(Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start heats")?))
+}
+
+/// What `look` finds.
+///
+/// # Errors
+/// Its own, or where it finds nothing in a minute.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("waited {PATIENCE:?} in vain for {what}")
+}
+
+/// Waits for a sweep's end, however long that takes.
+///
+/// # Errors
+/// Where it ends otherwise than finished.
+pub(crate) fn until_ended(folder: &Path, sweep: &str) -> Result<()> {
+    let status =
+        machine::command(folder, &["watch", sweep, "-q"])?.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "the sweep ended with {status}");
+    Ok(())
+}
