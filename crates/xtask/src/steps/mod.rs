@@ -7,6 +7,7 @@ mod doctests;
 mod edges;
 mod examples;
 mod fmt;
+mod manifests;
 mod python;
 mod schema;
 mod tests;
@@ -27,4 +28,5 @@ pub const ALL: &[&dyn Step] = &[
     &tests::Tests,
     &doctests::Doctests,
     &python::Python,
+    &manifests::Manifests,
 ];

@@ -62,7 +62,7 @@ impl Step for Python {
 }
 
 /// The interpreter of an environment that holds exactly [`REQUIREMENTS`]; made once, and again when they change.
-fn environment(target: &Path) -> Result<PathBuf> {
+pub fn environment(target: &Path) -> Result<PathBuf> {
     let folder = target.join("python-venv");
     let python = folder.join("bin/python");
     let stamp = folder.join("heats-requirements.txt");
