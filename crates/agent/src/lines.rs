@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// The longest line that is looked at, in bytes; the rest of a longer one is skipped.
 pub const LINE_MAX: usize = 64 * 1024;
-/// How much is read at a time.
+/// How much is read at a time, of a file that has more than a page to be read.
 pub const CHUNK: usize = 64 * 1024;
+/// How much is read of one that had nothing left: most lines come one by one.
+const PAGE: usize = 4 * 1024;
 
 /// Reads a growing file from its beginning, a chunk at a time.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Lines {
     offset: u64,
     partial: Vec<u8>,
     skipping: bool,
+    /// The last chunk was full.
+    behind: bool,
     /// How many lines were too long.
     pub too_long: u64,
 }
@@ -25,11 +29,11 @@ pub struct Lines {
 impl Lines {
     /// The lines of the file at `path`, which need not be there yet.
     pub const fn of(path: PathBuf) -> Self {
-        Self { path, file: None, offset: 0, partial: Vec::new(), skipping: false, too_long: 0 }
+        Self { path, file: None, offset: 0, partial: Vec::new(), skipping: false, behind: false, too_long: 0 }
     }
 
     /// Reads one chunk and hands each whole line, without its end, to `each`. `\r` ends a line too: progress
-    /// bars use it. Whether there was anything to read.
+    /// bars use it. Whether there may be more to read.
     ///
     /// # Errors
     /// Where the file is there and cannot be read.
@@ -42,8 +46,9 @@ impl Lines {
             }
         }
         let Some(file) = &self.file else { return Ok(false) };
-        let mut chunk = [0; CHUNK];
+        let mut chunk = vec![0; if self.behind { CHUNK } else { PAGE }];
         let count = file.read_at(&mut chunk, self.offset)?;
+        self.behind = count == chunk.len();
         if count == 0 {
             // A program that opens the file anew truncates it: what it writes then are new lines.
             if self.offset > 0 && file.metadata()?.len() < self.offset {
@@ -81,7 +86,7 @@ impl Lines {
                 self.partial.extend_from_slice(rest);
             }
         }
-        Ok(true)
+        Ok(self.behind)
     }
 
     /// Hands over what stands after the last line's end: the writer is gone, so that is a line too.
