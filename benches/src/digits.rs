@@ -6,11 +6,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::machine;
-use crate::spread::Spread;
+use crate::report::{Report, Target};
 
 const TIMES: usize = 3;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let data = tempfile::tempdir()?;
     let data = data.path().display().to_string();
     let file = machine::repository().join("examples/digits/sweep.yaml").display().to_string();
@@ -29,12 +29,12 @@ pub(crate) fn run() -> Result<()> {
         ensure!(sweep["counts"]["created"] == 60, "not 60 trials: {}", sweep["counts"]);
         let trials = sweep["ledger"]["attempts"].as_f64().context("the ledger")?;
         let inner = sweep["duration"].as_f64().context("a duration")?;
-        println!(
-            "  wall {wall:.1} s ({inner:.1} s from submission to end), trials {trials:.1} s on {slots} slots, best {}",
-            sweep["best"]["value"]
-        );
+        let best = &sweep["best"]["value"];
+        report.note(&format!(
+            "wall {wall:.1} s ({inner:.1} s from submission to end), trials {trials:.1} s on {slots} slots, best {best}"
+        ));
         ratios.push(wall * slots / trials);
     }
-    println!("  wall time, of the trials' own per slot: {} (target: at most 1.05)", Spread::of(ratios));
+    report.figure("wall time, of the trials' own per slot", "", ratios, Some(Target::AtMost(1.05)));
     Ok(())
 }

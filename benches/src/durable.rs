@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::entries;
 use crate::latency::Latencies;
 use crate::node::Node;
+use crate::report::Report;
 
 /// How many entries are on their way at once.
 const IN_FLIGHT: [usize; 4] = [1, 8, 32, 512];
@@ -22,9 +23,9 @@ const TOGETHER: u64 = 64;
 const FLUSHES: u64 = 1_000;
 const RUNNING: u32 = 0;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut cluster = Cluster::start()?;
-    println!("  a flush of 128 bytes: {}", flushes(cluster.folder.path())?);
+    report.note(&format!("a flush of 128 bytes: {}", flushes(cluster.folder.path())?));
     cluster.record([entries::sweep(cluster.term), entries::begin(cluster.term, RUNNING)].into_iter())?;
     let mut step = 1;
     for reports in [1, TOGETHER] {
@@ -33,12 +34,9 @@ pub(crate) fn run() -> Result<()> {
             let done = measure(&cluster, in_flight, reports, &mut step)?;
             let flushes = cluster.leader.replica.status().log_flushes - flushes;
             let entries = done.count() as f64;
-            println!(
-                "  {reports:2} reports an entry, {in_flight:3} on their way: {:7.0} reports/s, {:6.0} entries/s, {done}, {:.1} per flush",
-                entries * reports as f64 / done.wall.as_secs_f64(),
-                entries / done.wall.as_secs_f64(),
-                entries / flushes.max(1) as f64,
-            );
+            let what = format!("entries with {reports} reports each, {in_flight} on their way");
+            report.figure(&what, "per second", vec![entries / done.wall.as_secs_f64()], None);
+            report.note(&format!("{done}, {:.1} per flush", entries / flushes.max(1) as f64));
         }
     }
     cluster.stop();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::machine;
-use crate::spread::Spread;
+use crate::report::{Report, Target};
 use crate::three::{self, until};
 
 const KILLS: usize = 100;
@@ -23,7 +23,7 @@ search: { algorithm: random, seed: 1 }
 budget: { trials: 100000 }
 ";
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     std::fs::write(folder.join("sweep.yaml"), SWEEP)?;
@@ -51,10 +51,9 @@ pub(crate) fn run() -> Result<()> {
         Ok((next.as_millisecond() - kill.as_millisecond()) as f64 / 1000.0)
     };
     let gaps = kills.iter().map(gap).collect::<Result<Vec<_>>>()?;
-    println!(
-        "  seconds from kill -9 of the leader to the next lease: {} (target: median 2, worst 5)",
-        Spread::of(gaps)
-    );
+    let worst = gaps.iter().copied().fold(0.0, f64::max);
+    report.figure("from kill -9 of the leader to the next lease", "s", gaps, Some(Target::AtMost(2.0)));
+    report.figure("the longest of these", "s", vec![worst], Some(Target::AtMost(5.0)));
     drop(agents);
     Ok(())
 }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::report::{Report, Target};
 use crate::{machine, processes};
 
 /// Long enough for a hundred ticks of the kernel's clock to be a share of a few per cent.
 const OBSERVED: Duration = Duration::from_secs(30);
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut dev = machine::command(folder.path(), &["dev", "--listen", "127.0.0.1:0"])?
         .stdout(Stdio::null())
@@ -23,8 +24,8 @@ pub(crate) fn run() -> Result<()> {
     dev.kill().context("heats dev ended by itself")?;
     dev.wait()?;
     let (share, wakes) = share?;
-    println!("  processor: {:.2} % of a core over {} s (target: under 1 %)", share * 100.0, OBSERVED.as_secs());
-    println!("  voluntary switches: {wakes:.0} per second");
+    report.figure("processor time, of one core", "%", vec![share * 100.0], Some(Target::AtMost(1.0)));
+    report.figure("voluntary switches", "per second", vec![wakes], None);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The command under test, the machine, and the commit: what a number means nothing without.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -33,17 +34,48 @@ pub(crate) fn slots() -> Result<usize> {
     Ok(std::thread::available_parallelism().context("the number of processors")?.get())
 }
 
-/// Prints where and of what the following numbers are.
-///
-/// # Errors
-/// Where the system does not say.
-pub(crate) fn describe() -> Result<()> {
-    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(repository()).output();
-    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").context("the load of the machine")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    println!("  commit {commit}, {} processors, load before {load}", slots()?);
-    Ok(())
+/// Where, and of what, numbers are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Machine {
+    /// The commit of the tree; with a `+` where it was changed.
+    pub(crate) commit: String,
+    pub(crate) processors: usize,
+    /// The processors' model.
+    pub(crate) model: String,
+    pub(crate) kernel: String,
+    /// How many processes wanted a processor in the last minute.
+    pub(crate) load: String,
+}
+
+impl Machine {
+    /// This one.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub(crate) fn here() -> Result<Self> {
+        let git = |args: &[&str]| {
+            let output = Command::new("git").args(args).current_dir(repository()).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+        };
+        let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { "+" };
+        let processors = std::fs::read_to_string("/proc/cpuinfo").context("the processors")?;
+        let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let load = std::fs::read_to_string("/proc/loadavg").context("the load of the machine")?;
+        Ok(Self {
+            commit: format!("{}{changed}", git(&["rev-parse", "--short", "HEAD"])),
+            processors: slots()?,
+            model: model.map_or_else(String::new, |(_, model)| model.to_owned()),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { commit, processors, model, kernel, load } = self;
+        write!(f, "commit {commit}, {processors} processors ({model}), Linux {kernel}, load before {load}")
+    }
 }
 
 /// Waits until the disk has everything that was written: later, the kernel writes it in the middle of a measurement.

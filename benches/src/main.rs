@@ -1,4 +1,4 @@
-//! Measures Heats against what it must reach, as ratios within one run: `cargo run -p heats-benches --release -- NAME`.
+//! Measures Heats against what it must reach, as ratios within one run: `cargo xtask bench [NAME...]`.
 //! Most drive the release build of the command as users do; `durable` and `snapshot` run replicas of their own.
 //! `benches/README.md` has the targets.
 
@@ -14,18 +14,22 @@ mod machine;
 mod node;
 mod processes;
 mod remote;
+mod report;
 mod reports;
 mod snapshot;
 mod spread;
 mod three;
 mod throughput;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use report::Report;
+
 /// A measurement: its name, what it says, and how it is done.
-type Bench = (&'static str, &'static str, fn() -> Result<()>);
+type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
 const BENCHES: [Bench; 10] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
@@ -52,9 +56,14 @@ fn main() -> ExitCode {
     {
         return ended(command, agents::serve(role, args));
     }
-    let chosen: Vec<&Bench> = BENCHES.iter().filter(|(name, ..)| names.iter().any(|given| given == name)).collect();
-    if chosen.is_empty() || chosen.len() != names.len() {
-        eprintln!("usage: cargo run -p heats-benches --release -- NAME...");
+    let (folder, names) = match names.as_slice() {
+        [flag, folder, names @ ..] if flag == "--keep" => (Some(PathBuf::from(folder)), names),
+        names => (None, names),
+    };
+    let named = |bench: &&Bench| names.is_empty() || names.iter().any(|name| name == bench.0);
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(named).collect();
+    if !names.is_empty() && chosen.len() != names.len() {
+        eprintln!("usage: cargo xtask bench [NAME...]");
         for (name, what, _) in &BENCHES {
             eprintln!("  {name:12}{what}");
         }
@@ -62,7 +71,11 @@ fn main() -> ExitCode {
     }
     for (name, what, bench) in chosen {
         println!("{name}: {what}");
-        let code = ended(name, machine::describe().and_then(|()| bench()));
+        let measured = Report::begin(name).and_then(|mut report| {
+            bench(&mut report)?;
+            folder.as_ref().map_or(Ok(()), |folder| report.keep(folder))
+        });
+        let code = ended(name, measured);
         if code != ExitCode::SUCCESS {
             return code;
         }

@@ -4,10 +4,11 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::machine;
+use crate::report::Report;
 
 const LINES: u32 = 1_000_000;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let print =
         format!("BEGIN {{ for (i = 1; i <= {LINES}; i++) printf \"::metric step=%d loss=%d\\n\", i, {LINES} - i }}");
@@ -21,9 +22,7 @@ pub(crate) fn run() -> Result<()> {
     ensure!(sweep["ledger"]["steps"] == LINES, "not every report was recorded: {sweep}");
     let whole = sweep["duration"].as_f64().context("a duration")?;
     let script = sweep["ledger"]["attempts"].as_f64().context("the ledger")?;
-    println!(
-        "  {:.0} reports per second; the script itself took {script:.2} s of {whole:.2} s",
-        f64::from(LINES) / whole
-    );
+    report.figure("reports of one trial recorded", "per second", vec![f64::from(LINES) / whole], None);
+    report.note(&format!("the script itself took {script:.2} s of {whole:.2} s"));
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::latency::{Latencies, Load};
 use crate::machine;
 use crate::node::Node;
 use crate::remote::Remote;
-use crate::spread::Spread;
+use crate::report::{Report, Target};
 
 const TRIALS: u32 = 100_000;
 const ROUNDS: u64 = 5;
@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// For what went before a measurement to be over.
 const SETTLE: Duration = Duration::from_secs(2);
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut cluster = Cluster::start()?;
     let term = cluster.term;
     cluster.record(std::iter::once(entries::sweep(term)))?;
@@ -34,26 +34,24 @@ pub(crate) fn run() -> Result<()> {
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         let measured = Round::measure(&mut cluster, &load, 3 + round)?;
-        println!("  round {round}, taken: {}", measured.taking);
-        println!("  round {round}, sent: {}", measured.sending);
+        report.note(&format!("round {round}, taken: {}", measured.taking));
+        report.note(&format!("round {round}, sent: {}", measured.sending));
         rounds.push(measured);
     }
     load.stop();
     cluster.stop();
-    report("taken", rounds.iter().map(|round| &round.taking));
-    report("sent", rounds.iter().map(|round| &round.sending));
+    sum_up(report, "taken", rounds.iter().map(|round| &round.taking));
+    sum_up(report, "sent", rounds.iter().map(|round| &round.sending));
     Ok(())
 }
 
-fn report<'a>(what: &str, pairs: impl Iterator<Item = &'a Pair> + Clone) {
+fn sum_up<'a>(report: &mut Report, what: &str, pairs: impl Iterator<Item = &'a Pair> + Clone) {
     let ratios = pairs.clone().map(Pair::ratio).collect();
     let (before, meanwhile) = (pairs.clone().map(|pair| &pair.before), pairs.map(|pair| &pair.meanwhile));
     let all = Pair { before: Latencies::pooled(before), meanwhile: Latencies::pooled(meanwhile) };
-    println!(
-        "  p99 while it is {what}, of the p99 before: {} (target: at most 2); all rounds in one:",
-        Spread::of(ratios)
-    );
-    println!("    {all}");
+    let what = format!("p99 of a commit while a snapshot is {what}, of that before");
+    report.figure(&what, "", ratios, Some(Target::AtMost(2.0)));
+    report.note(&format!("all rounds in one: {all}"));
 }
 
 /// Latencies right before something, and while it goes on.

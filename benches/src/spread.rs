@@ -1,8 +1,10 @@
-//! Several ratios of the same thing: the middle, and how far they lie apart.
+//! Several numbers of the same thing: the middle, and how far they lie apart.
 
 use std::fmt;
 
-/// Ratios, sorted.
+use crate::report::short;
+
+/// Numbers, sorted.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Spread {
     sorted: Vec<f64>,
@@ -20,12 +22,30 @@ impl Spread {
         let count = self.sorted.len();
         (self.sorted[(count - 1) / 2] + self.sorted[count / 2]) / 2.0
     }
+
+    /// The smallest.
+    pub(crate) fn least(&self) -> f64 {
+        self.sorted[0]
+    }
+
+    /// The largest.
+    pub(crate) fn most(&self) -> f64 {
+        self.sorted[self.sorted.len() - 1]
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.sorted.len()
+    }
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (least, most) = (self.sorted[0], self.sorted[self.sorted.len() - 1]);
-        write!(f, "{:.2} (from {least:.2} to {most:.2}, {} times)", self.median(), self.sorted.len())
+        f.write_str(&short(self.median()))?;
+        if self.count() > 1 {
+            write!(f, " (from {} to {}, {} times)", short(self.least()), short(self.most()), self.count())?;
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::machine;
-use crate::spread::Spread;
+use crate::report::{Report, Target};
 
 const TASKS: u32 = 1000;
 const PAIRS: usize = 6;
@@ -27,29 +27,29 @@ search: { algorithm: random, seed: 1 }
 budget: { trials: 1000 }
 ";
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut rival = HyperQueue::start()?;
     // Once each for the page cache.
     rival.tasks()?;
     // Kept until the end: ext4 looks at every inode that was freed within the last minute before it gives out one.
     let folder = tempfile::tempdir()?;
-    println!("  a new file takes {:.0} µs", machine::new_file(folder.path())?);
+    report.note(&format!("a new file takes {:.0} µs", machine::new_file(folder.path())?));
     heats(&folder.path().join("0"))?;
     let (mut whole, mut sweep) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         let theirs = rival.tasks()?;
         let ours = heats(&folder.path().join(pair.to_string()))?;
-        println!(
-            "  pair {pair}: HyperQueue {:.0} tasks/s, heats {:.0} trials/s ({:.0} from submission to end)",
+        report.note(&format!(
+            "pair {pair}: HyperQueue {:.0} tasks/s, heats {:.0} trials/s ({:.0} from submission to end)",
             f64::from(TASKS) / theirs,
             f64::from(TASKS) / ours.whole,
             f64::from(TASKS) / ours.sweep,
-        );
+        ));
         whole.push(theirs / ours.whole);
         sweep.push(theirs / ours.sweep);
     }
-    println!("  trials per second, of HyperQueue's: {} (target: at least 1)", Spread::of(whole));
-    println!("  the same from submission to end: {}", Spread::of(sweep));
+    report.figure("trials per second, of HyperQueue's", "", whole, Some(Target::AtLeast(1.0)));
+    report.figure("the same from submission to end", "", sweep, None);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::command;
+use crate::report::{Report, Target};
 use crate::{machine, processes, three};
 
 pub(super) const ROLE: &str = "chatty";
@@ -26,7 +27,7 @@ pub(super) fn trial() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let sweep = serde_json::json!({
@@ -54,7 +55,7 @@ pub(crate) fn run() -> Result<()> {
     let shares = after.iter().map(|(pid, used)| used - before.get(pid).copied().unwrap_or(0.0));
     let share = shares.sum::<f64>() / seconds;
     ensure!(after.keys().eq(before.keys()), "processes of the agent came or went meanwhile");
-    println!("  {reports:.0} reports a second; {} processes of the agent", after.len());
-    println!("  processor: {:.2} % of a core over {} s (target: under 5 %)", share * 100.0, OBSERVED.as_secs());
+    report.note(&format!("{reports:.0} reports a second; {} processes of the agent", after.len()));
+    report.figure("processor time, of one core", "%", vec![share * 100.0], Some(Target::AtMost(5.0)));
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::{command, note, notes, now_ms};
-use crate::spread::Spread;
+use crate::report::{Report, Target};
 use crate::three;
 
 pub(super) const ROLE: &str = "short";
@@ -25,7 +25,7 @@ pub(super) fn trial(file: &Path) -> Result<()> {
     note(file, &format!("{begun} {}", now_ms()))
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let file = notes(folder);
@@ -47,6 +47,6 @@ pub(crate) fn run() -> Result<()> {
     let times = times.collect::<Result<Vec<_>>>()?;
     ensure!(times.len() == TRIALS + FIRST, "{} trials noted their times", times.len());
     let gaps = times.windows(2).skip(FIRST - 1).map(|pair| pair[1].0 - pair[0].1);
-    println!("  milliseconds from one process to the next: {} (target: median under 5)", Spread::of(gaps.collect()));
+    report.figure("from the end of a process to the next one's start", "ms", gaps.collect(), Some(Target::AtMost(5.0)));
     Ok(())
 }

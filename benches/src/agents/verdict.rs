@@ -4,12 +4,14 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{command, note, notes, now_ms};
 use crate::latency::Latencies;
+use crate::report::{Report, Target};
 use crate::three;
 
 pub(super) const ROLE: &str = "doomed";
@@ -24,15 +26,15 @@ pub(super) fn trial(file: &Path, door: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;
-        report(door, 1, UPPER / 2.0)?;
+        tell(door, 1, UPPER / 2.0)?;
         let doomed = now_ms();
-        report(door, 2, UPPER * 2.0)?;
+        tell(door, 2, UPPER * 2.0)?;
         terminated.recv().await.context("no signal can come any more")?;
         note(file, &format!("{door} {}", now_ms() - doomed))
     })
 }
 
-fn report(door: &str, step: u64, loss: f64) -> Result<()> {
+fn tell(door: &str, step: u64, loss: f64) -> Result<()> {
     match door {
         "stdout" => Ok(writeln!(std::io::stdout(), "::metric step={step} loss={loss}")?),
         "socket" => post(&serde_json::json!({"step": step, "metrics": {"loss": loss}}).to_string()),
@@ -52,7 +54,7 @@ fn post(body: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let file = notes(folder);
@@ -70,13 +72,13 @@ pub(crate) fn run() -> Result<()> {
     let text = std::fs::read_to_string(&file).context("the trials' notes")?;
     for door in DOORS {
         let noted = text.lines().filter_map(|line| line.strip_prefix(door));
-        let took = noted.map(|ms| Ok(std::time::Duration::from_secs_f64(ms.trim().parse::<f64>()? / 1e3)));
+        let took = noted.map(|ms| Ok(Duration::from_secs_f64(ms.trim().parse::<f64>()? / 1e3)));
         let took = took.collect::<Result<Vec<_>>>()?;
         ensure!(took.len() == TRIALS, "{} of {TRIALS} trials were told by SIGTERM", took.len());
-        println!(
-            "  from the report by {door} to SIGTERM: {} (target: p99 under 50 ms)",
-            Latencies::of(took, std::time::Duration::ZERO)
-        );
+        let took = Latencies::of(took, Duration::ZERO);
+        let p99 = vec![took.quantile(0.99)];
+        report.figure(&format!("p99 from a report by {door} to SIGTERM"), "ms", p99, Some(Target::AtMost(50.0)));
+        report.note(&took.to_string());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Holds no build logic and no release logic. A step is one file in `steps/` and one line in its registry.
 
+mod bench;
 mod findings;
 mod mutants;
 mod repo;
@@ -24,7 +25,9 @@ usage: cargo xtask verify [STEP]...   check everything, or only these steps; nev
        cargo xtask fix [STEP]...      format, apply clippy's suggestions, write generated files
        cargo xtask steps              list the steps
        cargo xtask mutants [NAME]...  break the product in each of the ways of tests/sim/mutations.toml, and see the
-                                      simulation find it; takes about half an hour";
+                                      simulation find it; takes about half an hour
+       cargo xtask bench [NAME]...    measure speed, and keep the figures in benches/results; on a machine with
+                                      nothing else to do: see benches/README.md";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         ["verify", names @ ..] => with_steps(names, verify),
         ["fix", names @ ..] => with_steps(names, fix),
         ["mutants", names @ ..] => told(Repo::open().and_then(|repo| mutants::run(&repo, names))),
+        ["bench", names @ ..] => told(Repo::open().and_then(|repo| bench::run(&repo, names))),
         ["steps"] => {
             for step in steps::ALL {
                 println!("{:<9} {}", step.name(), step.about());
