@@ -41,7 +41,7 @@ pub enum Kind {
         /// Whether its owner may run it.
         executable: bool,
     },
-    /// A link within the folder.
+    /// A link; of code that is packed, to another place in the folder.
     Link(PathBuf),
 }
 
@@ -52,10 +52,15 @@ pub enum Kind {
 /// Where the folder cannot be read, has too many files, or a link that leads out of it.
 pub fn list(folder: &Path, exclude: &[String], ignores: bool) -> Result<Vec<Entry>, CodeError> {
     let entries = walk(folder, exclude, ignores, FILES_MAX)?;
+    for Entry { path, kind } in &entries {
+        if let Kind::Link(target) = kind {
+            inside(folder, path, target)?;
+        }
+    }
     if entries.len() > FILES_MAX { Err(CodeError::TooMany(FILES_MAX)) } else { Ok(entries) }
 }
 
-/// At most one entry more than `most`.
+/// At most one entry more than `most`. Links may lead anywhere.
 fn walk(folder: &Path, exclude: &[String], ignores: bool, most: usize) -> Result<Vec<Entry>, CodeError> {
     let excluded = patterns(folder, exclude)?;
     let root = folder.to_owned();
@@ -81,7 +86,7 @@ fn walk(folder: &Path, exclude: &[String], ignores: bool, most: usize) -> Result
         let io = |source| CodeError::Io { path: found.path().to_owned(), source };
         let Some(kind) = found.file_type() else { continue };
         let kind = if kind.is_symlink() {
-            Kind::Link(inside(folder, path, std::fs::read_link(found.path()).map_err(io)?)?)
+            Kind::Link(std::fs::read_link(found.path()).map_err(io)?)
         } else if kind.is_file() {
             use std::os::unix::fs::PermissionsExt;
             let metadata = found.metadata()?;
@@ -112,8 +117,8 @@ fn is_never_code(folder: &Path) -> bool {
         || ENVIRONMENT.iter().any(|mark| folder.join(mark).exists())
 }
 
-/// The target of the link at `path` in `folder`, where it leads to another place there.
-fn inside(folder: &Path, path: &Path, target: PathBuf) -> Result<PathBuf, CodeError> {
+/// Whether the link at `path` in `folder` leads to another place there.
+fn inside(folder: &Path, path: &Path, target: &Path) -> Result<(), CodeError> {
     let mut depth = path.components().count() - 1;
     let stays = target.components().all(|part| match part {
         Component::CurDir => true,
@@ -133,7 +138,7 @@ fn inside(folder: &Path, path: &Path, target: PathBuf) -> Result<PathBuf, CodeEr
         (_, Err(_dangling)) => true,
         (Err(_), _) => false,
     };
-    if stays && arrives { Ok(target) } else { Err(CodeError::Link { path: path.to_owned(), target }) }
+    if stays && arrives { Ok(()) } else { Err(CodeError::Link { path: path.to_owned(), target: target.to_owned() }) }
 }
 
 /// What a folder that is not packed looked like: the hash of its files, as far as they are few and small enough to be read
@@ -238,6 +243,10 @@ mod tests {
         let first = fingerprint(root.path());
         assert_eq!((first.clone(), &first["whole"]), (fingerprint(root.path()), &json!(true)));
         write(root.path(), "a", "two");
-        assert_ne!(first, fingerprint(root.path()));
+        let second = fingerprint(root.path());
+        assert_ne!(first, second);
+        std::os::unix::fs::symlink("/etc/hostname", root.path().join("b")).expect("links");
+        assert!(fingerprint(root.path())["blake3"].is_string(), "nothing of it is sent: links may lead anywhere");
+        assert_ne!(second, fingerprint(root.path()));
     }
 }
