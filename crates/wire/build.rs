@@ -11,7 +11,7 @@ const FILES: [&str; 6] = [
     "heats/v1/cluster.proto",
     "heats/v1/tokens.proto",
 ];
-const DOMAIN: [(&str, &str); 11] = [
+const DOMAIN: [(&str, &str); 14] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
     ("TokenId", "ids::TokenId"),
@@ -23,6 +23,9 @@ const DOMAIN: [(&str, &str); 11] = [
     ("Grant", "resources::Grant"),
     ("StopReason", "outcome::StopReason"),
     ("Checkpoint", "checkpoint::Checkpoint"),
+    ("Digest", "provenance::Digest"),
+    ("Package", "provenance::Package"),
+    ("Environment", "provenance::Environment"),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

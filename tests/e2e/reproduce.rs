@@ -1,6 +1,6 @@
 //! A trial is run again, long after its sweep and from nothing but what is recorded, and comes to the same.
 
-use heats_testkit::{Workspace, heats_binary};
+use heats_testkit::{Heats, Workspace, eventually, heats_binary};
 use serde_json::Value;
 
 /// Random numbers that follow from the trial's seed, by way of the Python package.
@@ -77,5 +77,40 @@ fn a_seeded_script_comes_to_the_same_though_its_folder_has_changed_and_an_unseed
     script.env("PATH", path);
     let finished = script.output().expect("starts");
     assert_eq!(workspace.read("by-hand/metrics.jsonl").lines().count(), 3, "{finished:?}");
+    drop(dev);
+}
+
+/// Quick in a sweep; once the file is there, a trial that says who it and its child are, and never ends.
+const ENDLESS: &str = r#"
+import os, pathlib, subprocess, sys, time
+print("::metric step=1 loss=1", flush=True)
+place = pathlib.Path(sys.argv[1])
+if (place / "endless").exists():
+    child = subprocess.Popen(["sleep", "1000"])
+    (place / "pids.new").write_text(f"{os.getpid()} {child.pid}")
+    (place / "pids.new").rename(place / "pids")
+    time.sleep(1000)
+"#;
+
+#[test]
+fn an_interrupt_ends_what_was_run_again_with_all_that_it_has_started() {
+    let workspace = Workspace::with(SWEEP, "");
+    workspace.write("train.py", ENDLESS);
+    let place = workspace.path().display().to_string();
+    workspace.ok(&["run", "sweep.yaml", "--set", &format!("command=[python3, train.py, {place}]")]);
+    workspace.write("endless", "");
+    let dev = workspace.dev(&[]);
+    for interrupt in [Heats::interrupt as fn(&Heats), Heats::terminate] {
+        let again = workspace.start(&["reproduce", "again/0", "--run"]);
+        let pids = eventually("the trial to say who it is", || std::fs::read_to_string(workspace.file("pids")).ok());
+        std::fs::remove_file(workspace.file("pids")).expect("is ours");
+        interrupt(&again);
+        again.finish().expect(130);
+        for pid in pids.split(' ') {
+            let lives =
+                || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+            eventually("the trial and its child to be gone", || (!lives()).then_some(()));
+        }
+    }
     drop(dev);
 }

@@ -93,6 +93,18 @@ fn the_digits_example_reports_the_accuracies_that_its_script_printed() {
     // Texts of one length order as their numbers do.
     assert_eq!(printed.max(), Some(format!("{told:.4}")), "{logs}");
     assert!(stopped(&audit, &[1, 3, 9]) > 0, "the third trial learns too fast to learn anything");
+
+    // Run again from what is recorded, in the environment that is there, it learns the same to the last bit.
+    let best = format!("digits/{}", audit.best().expect("a best").0);
+    let shown = workspace.ok(&["show", &best, "-o", "json"]).json()["trial"].clone();
+    let name = shown["attempt_list"][0]["environment_name"].as_str().expect("has one").to_owned();
+    let packages = shown["environments"][&name]["packages"].as_array().expect("a list").clone();
+    assert!(packages.iter().any(|package| package["name"] == "scikit-learn"), "{packages:?}");
+    let again = workspace.ok(&["reproduce", &best, "--run", "-o", "json"]).json()["reproduction"].clone();
+    let nothing = serde_json::json!([]);
+    assert_eq!((&again["again"]["identical"], &again["again"]["environment_changes"]), (&true.into(), &nothing));
+    assert_eq!(again["differs_here"], nothing, "{again}");
+
     dev.interrupt();
     dev.finish().expect(130);
 }

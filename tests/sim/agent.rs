@@ -397,7 +397,7 @@ impl Agent {
                     free -= 1;
                     attempt.started = Some(now);
                     attempt.next_at = now + attempt.training.step_time();
-                    said.push(Message::Started(v1::Started { key: Some((*key).into()), environment: String::new() }));
+                    said.push(Message::Started(attempt.training.started()));
                 }
             } else if let Some(started) = attempt.started {
                 if let Some((_, cause)) = attempt.stops.filter(|(at, _)| now >= *at) {

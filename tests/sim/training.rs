@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
-use heats_domain::Params;
+use heats_domain::{Digest, Environment, Package, Params};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 
@@ -14,6 +14,8 @@ pub struct Training {
     key: Key,
     params: Params,
     seed: u64,
+    /// Whether the coordinator knows what its environment is.
+    environment_is_known: bool,
 }
 
 /// What comes next.
@@ -41,9 +43,27 @@ pub fn steps(params: &Params) -> u64 {
     number(params, "steps") as u64
 }
 
+/// The environment of a trial with this seed: one of three.
+pub fn environment(seed: u64) -> Environment {
+    let package = Package { name: "numpy".into(), version: (seed % 3).to_string(), origin: String::new() };
+    Environment { summary: "cpython 3.12".into(), packages: vec![package], ..Environment::default() }
+}
+
 impl Training {
     pub fn of(key: Key, run: &v1::Run) -> Self {
-        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed }
+        let environment_is_known = run.known.contains(&Digest::of_environment(&environment(run.seed)));
+        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed, environment_is_known }
+    }
+
+    /// What its agent says at its start.
+    pub fn started(&self) -> v1::Started {
+        let environment = environment(self.seed);
+        v1::Started {
+            key: Some(self.key.into()),
+            environment: environment.summary.clone(),
+            environment_name: Some(Digest::of_environment(&environment)),
+            found: (!self.environment_is_known).then_some(environment),
+        }
     }
 
     /// How long a step takes: some configurations are slower than others.

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use heats_domain::command::{self, Trial};
 use heats_domain::spec::Env;
-use heats_domain::{ArchiveName, Checkpoint, Grant, NotAName, Params, SweepSpec};
+use heats_domain::{ArchiveName, Checkpoint, Digest, Grant, NotAName, Params, SweepSpec};
 use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, Launch, Record};
@@ -57,6 +57,8 @@ pub struct Order {
     pub from: Option<Checkpoint>,
     /// The archive of its code; `None` where it runs in the sweep's folder as it is.
     pub code: Option<ArchiveName>,
+    /// The environments that its sweep names already.
+    pub known: Vec<Digest>,
 }
 
 impl Order {
@@ -65,7 +67,8 @@ impl Order {
     /// # Errors
     /// Where the specification is not one.
     pub fn of(key: Key, run: v1::Run) -> Result<Self, LaunchError> {
-        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step: _, from, code } = run;
+        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step: _, from, code, known } =
+            run;
         Ok(Self {
             key,
             spec: serde_json::from_str(&spec)?,
@@ -76,6 +79,7 @@ impl Order {
             base_dir: base_dir.into(),
             from,
             code: if code.is_empty() { None } else { Some(code.parse()?) },
+            known,
         })
     }
 
@@ -105,6 +109,11 @@ impl Order {
         }
     }
 
+    /// The program that it starts, as its command names it.
+    pub fn program(&self) -> &str {
+        self.spec.command.first().map_or("", String::as_str)
+    }
+
     /// The record of the attempt, which goes on from a checkpoint where there is one, and its parameters file.
     ///
     /// # Errors
@@ -127,6 +136,7 @@ impl Order {
         let checkpoints = house.paths.checkpoints(self.key);
         let env = self.variables(house, environment, &dir, resume);
         let run = &self.spec.run;
+        let name = Digest::of_environment(&environment.found);
         let record = Record {
             sweep_name: self.sweep_name.clone(),
             objective: self.spec.objective().map(|o| o.metric().to_owned()).filter(|name| !name.is_empty()),
@@ -139,7 +149,9 @@ impl Order {
             socket: house.socket.to_owned(),
             checkpoints,
             began_with: resume.map(|found| found.path.clone()),
-            environment: environment.identity.clone(),
+            environment: environment.found.summary.clone(),
+            environment_name: Some(name),
+            found: (!self.known.contains(&name)).then(|| environment.found.as_ref().clone()),
             launch: Launch { argv, cwd: self.cwd(&dir), env },
         };
         let mut params = serde_json::to_vec(&self.params)?;
@@ -288,6 +300,7 @@ mod tests {
             resume_step: Some(4),
             code: String::new(),
             from: None,
+            known: Vec::new(),
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use heats_domain::Metrics;
+use heats_domain::{Environment as Found, Metrics};
 use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, DirError, Record};
@@ -62,7 +62,7 @@ pub struct Solo {
     python: PathBuf,
     bin: Option<PathBuf>,
     tree: Option<Tree>,
-    environment: Arc<Environment>,
+    environment: Environment,
 }
 
 /// What is to be started.
@@ -90,7 +90,7 @@ impl Solo {
         let envs = data_dir.join("envs");
         std::fs::create_dir_all(&envs).map_err(io(envs.clone()))?;
         let dir = AttemptDir::at(paths.attempt(key));
-        let environment = Arc::default();
+        let environment = Environment::default();
         Ok(Self { order: Order::of(key, run)?, envs, paths, dir, python, bin, tree: None, environment })
     }
 
@@ -116,11 +116,18 @@ impl Solo {
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub async fn make_environment(&mut self, on_event: OnEvent) -> Result<&str, SoloError> {
+    pub async fn make_environment(&mut self, on_event: OnEvent) -> Result<Arc<Found>, SoloError> {
         let env = self.order.env(self.tree.as_ref().map(Tree::path));
         let environments = Environments::new(self.envs.clone(), on_event);
-        self.environment = environments.prepare(env.as_ref(), &self.order.base_dir).await?;
-        Ok(&self.environment.identity)
+        self.environment = environments.prepare(env.as_ref(), &self.order.base_dir, self.order.program()).await?;
+        Ok(self.environment.found.clone())
+    }
+
+    /// What its environment is, where it is here already; `None` where it would have to be made.
+    pub async fn environment(&self) -> Option<Arc<Found>> {
+        let env = self.order.env(self.tree.as_ref().map(Tree::path));
+        let environments = Environments::new(self.envs.clone(), OnEvent::default());
+        environments.known(env.as_ref(), &self.order.base_dir, self.order.program()).await
     }
 
     /// What an agent here would start; writes nothing.

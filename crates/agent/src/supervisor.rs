@@ -121,7 +121,7 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     let environment = tokio::select! {
         biased;
         ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
-        environment = context.environments.prepare(env.as_ref(), &order.base_dir) => environment,
+        environment = context.environments.prepare(env.as_ref(), &order.base_dir, order.program()) => environment,
     };
     let environment = environment.map_err(|error| failed(error.to_string()))?;
     let socket = context.paths.socket(held.key);
@@ -236,7 +236,12 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
     let Begun { record, process, door, slot, loan } = begun;
     let watch = context.watcher.watch(held.dir.path());
     let made = context.watcher.watch(&record.checkpoints);
-    let started = v1::Started { key: Some(held.key.to_wire()), environment: record.environment.clone() };
+    let started = v1::Started {
+        key: Some(held.key.to_wire()),
+        environment: record.environment.clone(),
+        environment_name: record.environment_name,
+        found: record.found.clone(),
+    };
     let (ended, is_ended) = watch::channel(false);
     let is_all_there = is_ended.clone();
     let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives());

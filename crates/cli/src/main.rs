@@ -12,6 +12,7 @@ mod host;
 mod import;
 mod live;
 mod output;
+mod provenance;
 mod room;
 mod select;
 mod settings;

@@ -219,6 +219,8 @@ impl Streams {
                 Fact::SweepSubmitted(_)
                 | Fact::QuotaSet(_)
                 | Fact::QuotaRemoved(_)
+                | Fact::EnvironmentRecorded(_)
+                | Fact::HardwareRecorded(_)
                 | Fact::SweepPaused(_)
                 | Fact::SweepResumed(_)
                 | Fact::SweepDrained(_)
@@ -265,6 +267,9 @@ async fn next(changed: &mut watch::Receiver<()>) {
     let _never_closed = changed.changed().await;
 }
 
+/// How many environments an agent is told not to describe again. Most sweeps have one.
+const KNOWN_MAX: usize = 64;
+
 /// The order to start an attempt, where it is live.
 pub fn run(state: &State, key: Key) -> Option<v1::Run> {
     let sweep = state.sweeps.get(&key.sweep)?;
@@ -285,6 +290,7 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
         resume_step: trial.last_step,
         code: submitted.code.clone(),
         from: sweep.lease_of(trial, attempt).and_then(|lease| lease.from.clone()),
+        known: sweep.named.environments.iter().take(KNOWN_MAX).copied().collect(),
     })
 }
 

@@ -206,7 +206,7 @@ async fn what_an_agent_says_about_a_trial_that_is_not_its_own_is_refused_and_cha
     let metrics = Some([("loss", 0.25)].into_iter().collect());
     let end = Some(v1::End { kind: v1::end::Kind::Exited.into(), code: 0, signal: 0 });
     for message in [
-        Message::Started(v1::Started { key, environment: String::new() }),
+        Message::Started(v1::Started { key, ..v1::Started::default() }),
         Message::Report(v1::Report { key, step: 1, metrics }),
         Message::Finished(v1::Finished { key, end, ..Default::default() }),
     ] {

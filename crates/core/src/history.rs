@@ -63,6 +63,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::ClusterRestored(_)
         | Fact::QuotaSet(_)
         | Fact::QuotaRemoved(_)
+        | Fact::EnvironmentRecorded(_)
+        | Fact::HardwareRecorded(_)
         | Fact::TrialRecalled(_)
         | Fact::TrialPlaced(_)
         | Fact::CheckpointSaved(_)

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use heats_domain::resources::GPU_PARTS;
 use heats_domain::{AgentId, Grant, Inventory, TrialState};
 
+use crate::fact::Fact;
 use crate::state::{Lease, State};
 use crate::sweep::{Ledger, Sweep};
 use crate::trial::Trial;
@@ -26,7 +27,7 @@ pub struct Violation {
 
 /// Every invariant that does not hold in `state`; empty for a sound one.
 ///
-/// T1, T2, T3, S2 and A2 are also enforced by `apply`, which refuses the fact that would break them.
+/// T1, T2, T3, S2, A2 and P1 are also enforced by `apply`, which refuses the fact that would break them.
 pub fn violations(state: &State) -> Vec<Violation> {
     let mut found = Vec::new();
     for sweep in state.sweeps.values() {
@@ -41,15 +42,15 @@ pub fn violations(state: &State) -> Vec<Violation> {
 
 /// Panics when what `fact` touched breaks an invariant; for debug builds.
 #[cfg(debug_assertions)]
-pub(crate) fn assert_touched(state: &State, sweep: &Sweep, fact: &crate::Fact) {
+pub(crate) fn assert_touched(state: &State, sweep: &Sweep, fact: &Fact) {
     let mut found = Vec::new();
     check_totals(sweep, &mut found);
     // An attempt that ended leaves its trial settled already, or the next fact settles it.
-    if let (Some(trial), false) = (fact.trial(), matches!(fact, crate::Fact::AttemptEnded(_))) {
+    if let (Some(trial), false) = (fact.trial(), matches!(fact, Fact::AttemptEnded(_))) {
         check_trial(state, sweep, trial, &mut found);
     }
     // While journals are replayed one after the other there is no agent yet, and leases overlap that never did.
-    if let crate::Fact::TrialLeased(leased) = fact
+    if let Fact::TrialLeased(leased) = fact
         && state.agents.contains_key(&leased.agent)
     {
         check_agent(state, leased.agent, &mut found);
@@ -87,9 +88,26 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     let holds = trial.state == TrialState::Paused;
     let what = "the set of paused trials names those that hold at a rung";
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
+    check_provenance(state, sweep, trial, found);
     if let Some((attempt, lease)) = trial.live() {
         let held = state.leases.get(&lease.agent).and_then(|held| held.get(&(sweep.id, number)));
         violation(found, held.is_some_and(|held| held.attempt == attempt), "T1", "a lease is held by its agent", place);
+    }
+}
+
+/// What is needed to run a trial again. Entries of earlier versions name no environment and no machine.
+fn check_provenance(state: &State, sweep: &Sweep, trial: &Trial, found: &mut Vec<Violation>) {
+    let place = || format!("{}/{}", sweep.id, trial.number);
+    let has_origin = sweep.submitted().is_some() && sweep.params(trial).is_some();
+    violation(found, has_origin, "P1", "a trial has its parameters, and its sweep a seed", place);
+    for record in sweep.records(trial) {
+        if let Some(Fact::TrialStarted(fact)) = &record.cell.fact {
+            let what = "what an attempt ran in is known, and not forgotten while its sweep is there";
+            violation(found, state.knows(fact), "P1", what, place);
+            let is_counted = fact.environment_name.is_none_or(|name| sweep.named.environments.contains(&name))
+                && fact.hardware_name.is_none_or(|name| sweep.named.hardware.contains(&name));
+            violation(found, is_counted, "P1", "a sweep names what its attempts ran in", place);
+        }
     }
 }
 

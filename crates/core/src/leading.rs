@@ -20,6 +20,7 @@ use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::checkpoints;
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
+use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
 use crate::ops::{quotas, restore};
@@ -59,8 +60,8 @@ pub enum Op {
     Retry(SweepId, Vec<u32>),
     /// An agent attaches.
     Attach(Attach),
-    /// An attempt's process was started, in this environment.
-    Start(Key, String),
+    /// An attempt's process was started.
+    Start(Start),
     /// An attempt reports at a step.
     Report(Key, u64, Metrics),
     /// An attempt is over.
@@ -205,9 +206,7 @@ impl Leading {
                 }
                 decided
             }
-            Op::Start(key, environment) => {
-                self.record(attempts::start(&self.draft, key, environment), |()| Reply::Done)
-            }
+            Op::Start(start) => self.record(start.decide(&self.draft), |()| Reply::Done),
             Op::Report(key, step, metrics) => {
                 let decision = match self.stopper(key.sweep) {
                     Ok(()) => {
@@ -409,6 +408,8 @@ impl Leading {
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)
             | Fact::QuotaRemoved(_)
+            | Fact::EnvironmentRecorded(_)
+            | Fact::HardwareRecorded(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)

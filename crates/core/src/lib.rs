@@ -14,6 +14,7 @@ pub mod leading;
 pub mod ops;
 pub mod placement;
 pub mod prior;
+pub mod provenance;
 pub mod refusal;
 pub mod retention;
 pub mod state;

@@ -13,6 +13,7 @@ use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
 use crate::fact::{AgentAttached, AgentDrained, Entry, Fact, Record, SweepSubmitted, TokenCreated, TokenRole};
+use crate::provenance::Surroundings;
 use crate::sweep::Sweep;
 use crate::token::Token;
 
@@ -107,6 +108,8 @@ pub struct State {
     pub tokens: OrdMap<TokenId, Arc<Token>>,
     /// The checkpoints that are to be removed from their storages: the record of each one's drop.
     pub dropped: OrdMap<Checkpoint, Arc<Record>>,
+    /// What trials ran in.
+    pub surroundings: Surroundings,
     joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
@@ -155,6 +158,7 @@ impl State {
                     if let Some((submitted, _)) = sweep.submitted() {
                         self.requests.remove(&submitted.request);
                     }
+                    self.forget_surroundings(&sweep);
                 }
             }
             Fact::AgentAttached(fact) => {
@@ -185,6 +189,7 @@ impl State {
             Fact::QuotaRemoved(fact) => {
                 self.quotas.remove(&(fact.scope, fact.name.clone()));
             }
+            Fact::EnvironmentRecorded(_) | Fact::HardwareRecorded(_) => self.keep_surroundings(fact, &record),
             Fact::ClusterRestored(_) => self.restored = Some(Arc::clone(&record)),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
@@ -207,6 +212,11 @@ impl State {
             | Fact::CheckpointErased(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
+                if let Fact::TrialStarted(fact) = fact
+                    && !self.knows(fact)
+                {
+                    return Err(contradiction("what it ran in was not recorded"));
+                }
                 let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
                 let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
                 let sweep = Arc::make_mut(sweep);
@@ -332,7 +342,7 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore, then drops of
+    /// what trials ran in, then sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore, then drops of
     /// checkpoints whose sweep is gone. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
@@ -340,7 +350,9 @@ impl State {
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
-        journals
+        self.surroundings
+            .records()
+            .chain(journals)
             .chain(self.agents.values())
             .chain(self.drains.values())
             .chain(self.quotas.values())

@@ -11,6 +11,7 @@ use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, Sweep
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
+use crate::provenance::Named;
 use crate::trial::Trial;
 
 /// A sweep.
@@ -67,6 +68,8 @@ pub struct Sweep {
     pub ledger: Ledger,
     /// How many trials each rule stopped, by rung (0 for rules without rungs).
     pub stopped_by: OrdMap<(String, u64), u32>,
+    /// What its trials ran in.
+    pub named: Named,
     /// Failures from before a user had the sweep go on: they do not count towards `budget.max_failures`.
     pub forgiven: u32,
     /// When it was submitted, or reopened since.
@@ -212,6 +215,7 @@ impl Sweep {
             ranking: OrdSet::new(),
             ledger: Ledger::default(),
             stopped_by: OrdMap::new(),
+            named: Named::default(),
             forgiven: 0,
             opened_ms,
             open_before_ms: 0,

@@ -13,6 +13,7 @@ use crate::invariants::violations;
 use crate::ops::agents::{Attach, Attached};
 use crate::ops::attempts::{End, Finish, Key};
 use crate::ops::control::{Edit, Verb};
+use crate::ops::start::Start;
 use crate::ops::submit::Submit;
 use crate::{Entry, Fact, Leading, Op, Refusal, Reply, State, Status, Sweep, Trial};
 
@@ -195,7 +196,7 @@ impl Cluster {
 
     /// The attempt's process was started.
     pub fn start(&mut self, key: Key) {
-        self.op(Op::Start(key, String::new())).expect("is live");
+        self.op(Op::Start(start(key))).expect("is live");
     }
 
     /// The attempt reports `loss`.
@@ -275,6 +276,11 @@ impl Cluster {
 pub fn leased(fact: &Fact) -> Option<Key> {
     let Fact::TrialLeased(fact) = fact else { return None };
     Some(Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt })
+}
+
+/// The start of an attempt, whose agent says nothing of its environment.
+pub const fn start(key: Key) -> Start {
+    Start { key, environment: String::new(), name: None, found: None }
 }
 
 /// A report of `loss`.

@@ -4,17 +4,18 @@
 
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, CheckpointDropped, CheckpointErased,
-    CheckpointSaved, ClusterRestored, Ending, Entry, Fact, FactCell, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet,
-    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
-    TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
-    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    CheckpointSaved, ClusterRestored, Ending, Entry, EnvironmentRecorded, Fact, FactCell, HardwareRecorded,
+    PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
+    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
+    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
+    TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
 use heats_domain::resources::Gpu;
 use heats_domain::{
-    AgentId, Checkpoint, FailureKind, Grant, Inventory, Metrics, Params, StopReason, SweepId, TokenId, TrialState,
-    Value,
+    AgentId, Checkpoint, Digest, Environment, FailureKind, Grant, Inventory, Metrics, Package, Params, StopReason,
+    SweepId, TokenId, TrialState, Value,
 };
 use prost::Message;
 
@@ -250,7 +251,14 @@ fn facts() -> Vec<Fact> {
             ahead: false,
             from: None,
         }),
-        Fact::TrialStarted(TrialStarted { sweep, trial: 4, attempt: 2, environment: "venv".into() }),
+        Fact::TrialStarted(TrialStarted {
+            sweep,
+            trial: 4,
+            attempt: 2,
+            environment: "venv".into(),
+            environment_name: None,
+            hardware_name: None,
+        }),
         Fact::TrialReported(TrialReported { sweep, trial: 4, attempt: 2, step: 9, metrics }),
         Fact::TrialSettled(TrialSettled {
             sweep,
@@ -324,6 +332,39 @@ fn placed() -> Vec<Fact> {
     ]
 }
 
+/// And what trials ran in.
+const V17: &[u8] = include_bytes!("golden/entry-v17.bin");
+
+/// The kinds of facts and the fields that versions before it did not have.
+fn ran_in() -> Vec<Fact> {
+    let package = |name: &str, version: &str, origin: &str| Package {
+        name: name.into(),
+        version: version.into(),
+        origin: origin.into(),
+    };
+    let environment = Environment {
+        summary: "cpython 3.12.1, packages 0123456789abcdef".into(),
+        packages: vec![package("numpy", "2.1.0", ""), package("own", "1", "git+https://host/own.git@abc")],
+        left_out: 3,
+        image: "docker.io/library/python@sha256:12".into(),
+    };
+    let facts = [("driver", "nvidia 570.1"), ("cuda", "12.8")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let hardware = Inventory { cpus: 8, memory: 1 << 36, facts, ..Inventory::default() };
+    let name = |low| Digest { high: 0x0123_4567_89ab_cdef, low };
+    vec![
+        Fact::EnvironmentRecorded(EnvironmentRecorded { name: name(1), environment }),
+        Fact::HardwareRecorded(HardwareRecorded { name: name(2), hardware }),
+        Fact::TrialStarted(TrialStarted {
+            sweep: SweepId { bits: 5 },
+            trial: 7,
+            attempt: 2,
+            environment: "cpython 3.12.1".into(),
+            environment_name: Some(name(1)),
+            hardware_name: Some(name(2)),
+        }),
+    ]
+}
+
 fn entry(facts: Vec<Fact>) -> Entry {
     let facts = facts.into_iter().map(FactCell::from).collect();
     Entry { term: 3, number: 0, after: 0, at_ms: 1_795_000_000_000, facts }
@@ -341,7 +382,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V9, learned()),
         (V10, placed()),
     ];
-    let and_since = [(V11, with_code()), (V12, catalogued())];
+    let and_since = [(V11, with_code()), (V12, catalogued()), (V17, ran_in())];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -351,11 +392,12 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
     let later =
-        [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed(), catalogued()].concat();
+        [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed(), catalogued(), ran_in()]
+            .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 32);
+    assert_eq!(names.len(), 34);
 }
 
 #[test]

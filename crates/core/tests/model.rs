@@ -8,6 +8,8 @@ mod kind;
 mod oracle;
 #[path = "model/run.rs"]
 mod run;
+#[path = "model/surroundings.rs"]
+mod surroundings;
 #[path = "model/tokens.rs"]
 mod tokens;
 
@@ -76,7 +78,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (1..9u64).prop_map(Happening::Restore),
         1 => agent().prop_map(Happening::Detach),
         1 => agent().prop_map(Happening::Expire),
-        6 => any::<u16>().prop_map(Happening::Start),
+        6 => (any::<u16>(), (0..3u8, any::<bool>())).prop_map(|(pick, told)| Happening::Start(pick, told)),
         20 => (any::<u16>(), -2..5i64, any::<u8>()).prop_map(|(pick, ahead, value)| {
             Happening::Report { pick, ahead, value }
         }),

@@ -58,7 +58,7 @@ pub struct Inventory {
     #[prost(btree_map = "string, string", tag = "5")]
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// What it found out about itself: `os`, `arch`, `kernel`, `driver`.
+    /// What it found out about itself: `os`, `arch`, `kernel`, `distribution`, `cpu`, `driver`, `cuda`.
     #[prost(btree_map = "string, string", tag = "6")]
     #[serde(default)]
     pub facts: BTreeMap<String, String>,

@@ -6,6 +6,7 @@ use heats_core::Op;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::Key;
 use heats_core::ops::checkpoints;
+use heats_core::ops::start::Start;
 use heats_domain::{AgentId, Inventory, Params};
 
 /// How an agent is connected.
@@ -83,7 +84,7 @@ impl Agent {
 /// The attempt that an agent's message is about.
 pub(crate) fn about(op: &Op) -> Option<Key> {
     match op {
-        Op::Start(key, _) | Op::Report(key, _, _) => Some(*key),
+        Op::Start(Start { key, .. }) | Op::Report(key, _, _) => Some(*key),
         Op::Finish(finish) => Some(finish.key),
         Op::SaveCheckpoint(checkpoint) => Some(checkpoints::key(checkpoint)),
         Op::EraseCheckpoint(_)

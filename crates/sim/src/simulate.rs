@@ -6,6 +6,7 @@ use std::sync::Arc;
 use heats_core::invariants::violations;
 use heats_core::ops::agents::Attached;
 use heats_core::ops::attempts::{End, Finish, Key};
+use heats_core::ops::start::Start;
 use heats_core::ops::submit::Submit;
 use heats_core::{Entry, Fact, Leading, Op, Refusal, Reply, State, Sweep, Trial, history};
 use heats_domain::{AgentId, Metrics, SweepId, SweepSpec};
@@ -275,7 +276,8 @@ impl<'a> Sim<'a> {
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.processes.insert(key, process);
         }
-        self.say(id, Op::Start(key, String::new()));
+        let start = Start { key, environment: String::new(), name: None, found: None };
+        self.say(id, Op::Start(start));
         self.advance(id, key);
         Ok(())
     }

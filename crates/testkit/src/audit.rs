@@ -161,6 +161,7 @@ impl Audit {
         self.check_best(&mut faults);
         self.check_export(&mut faults);
         self.check_sides(expected, &mut faults);
+        self.check_provenance(&mut faults);
         faults
     }
 
@@ -205,7 +206,11 @@ impl Audit {
                     life.live = *attempt;
                     next
                 }
-                "trial_started" => life.live == *attempt,
+                "trial_started" => {
+                    // What it ran in is recorded (P1).
+                    let named = ["environment_name", "hardware_name"].iter().all(|name| fact[name].is_string());
+                    life.live == *attempt && named
+                }
                 "trial_reported" => life.live == *attempt && life.settled.is_none(),
                 "attempt_ended" => life.live.is_some() && std::mem::take(&mut life.live) == *attempt,
                 "trial_settled" => {
@@ -309,6 +314,32 @@ impl Audit {
         }
     }
 
+    /// All that a trial followed from is recorded (P1); what it ran in is checked with its attempts.
+    fn check_provenance(&self, faults: &mut Vec<String>) {
+        let provenance = &self.sweep["provenance"];
+        let (code, data) = (&provenance["code"], &provenance["data"]);
+        if !code["archive"].is_string() && !code["as_it_was"]["blake3"].is_string() {
+            faults.push(format!("what code the sweep ran is not recorded: {code}"));
+        }
+        if code.get("git").is_none() {
+            faults.push(format!("what git says of the code is not recorded: {code}"));
+        }
+        let named = self.sweep["spec"]["data"].as_array().map_or(0, Vec::len);
+        let told = |one: &Value| one["blake3"].is_string() || one["error"].is_string();
+        let fingerprints = data.as_array().map_or(0, |all| all.iter().filter(|one| told(one)).count());
+        if fingerprints < named {
+            faults.push(format!("of {named} sets of data there are {fingerprints} fingerprints: {data}"));
+        }
+        if !self.sweep["seed"].is_u64() {
+            faults.push("the sweep has no seed".to_owned());
+        }
+        for Trial { number, json, .. } in &self.trials {
+            if !json["params"].is_object() {
+                faults.push(format!("trial {number} has no parameters"));
+            }
+        }
+    }
+
     fn reports(&self) -> Vec<Report> {
         let metric = self.sweep["metric"].as_str().unwrap_or_default();
         let report = |event: &Event| {
@@ -389,13 +420,13 @@ mod tests {
     /// Two trials of two steps each; the second needed two attempts.
     fn sound() -> Audit {
         let step = |step: u64, value: f64| json!({"step": step, "metrics": {"loss": value}});
-        let trial = |number: u64, value: f64, attempts: u64| json!({"number": number, "state": "completed", "value": value, "attempts": attempts, "detail": ""});
+        let trial = |number: u64, value: f64, attempts: u64| json!({"number": number, "state": "completed", "value": value, "attempts": attempts, "detail": "", "params": {}});
         let events = vec![
             event("trial_created", 0, 0, json!({})),
             event("trial_leased", 0, 1, json!({})),
             event("trial_created", 1, 0, json!({})),
             event("trial_leased", 1, 1, json!({})),
-            event("trial_started", 0, 1, json!({})),
+            event("trial_started", 0, 1, json!({"environment_name": "ab", "hardware_name": "cd"})),
             event("trial_reported", 0, 1, step(1, 0.5)),
             event("trial_reported", 1, 1, step(1, 0.4)),
             event("attempt_ended", 1, 1, json!({})),
@@ -413,7 +444,9 @@ mod tests {
         Audit {
             sweep: json!({
                 "name": "s", "metric": "loss", "direction": "minimize",
-                "counts": {"created": 2, "completed": 2, "failed": 0}, "best": {"number": 0, "value": 0.25}
+                "counts": {"created": 2, "completed": 2, "failed": 0}, "best": {"number": 0, "value": 0.25},
+                "seed": 7, "spec": {"data": [{"name": "d", "path": "d"}]},
+                "provenance": {"code": {"archive": "ef", "git": null}, "data": [{"blake3": "01"}]}
             }),
             trials: listed.iter().map(Trial::of).collect(),
             events,
@@ -490,6 +523,16 @@ mod tests {
         let found = faults(|audit| audit.trials[1].value = Some(0.4));
         assert!(found.contains("trial 1 has the value Some(0.4)"), "{found}");
         assert!(faults(|audit| audit.sweep["direction"] = "maximize".into()).contains("the best is told"));
+    }
+
+    #[test]
+    fn an_attempt_or_a_sweep_whose_origin_is_not_recorded_is_found() {
+        let found = faults(|audit| audit.events[4].fact["hardware_name"] = Value::Null);
+        assert!(found.contains("trial 0: `trial_started`"), "{found}");
+        let found = faults(|audit| audit.sweep["provenance"] = json!({}));
+        assert!(found.contains("what code") && found.contains("what git") && found.contains("there are 0"), "{found}");
+        assert!(faults(|audit| audit.sweep["seed"] = Value::Null).contains("no seed"));
+        assert!(faults(|audit| audit.trials[1].json["params"] = Value::Null).contains("trial 1 has no parameters"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
+use heats_core::ops::start::Start;
 
 use crate::v1;
 
@@ -42,6 +43,15 @@ impl From<Key> for v1::AttemptKey {
     fn from(key: Key) -> Self {
         let Key { sweep, trial, attempt } = key;
         Self { sweep: Some(sweep), trial, attempt }
+    }
+}
+
+impl TryFrom<v1::Started> for Start {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::Started) -> Result<Self, ConvertError> {
+        let v1::Started { key, environment, environment_name: name, found } = message;
+        Ok(Self { key: required(key, "key")?.try_into()?, environment, name, found })
     }
 }
 

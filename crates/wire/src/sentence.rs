@@ -107,6 +107,8 @@ pub fn sentence(fact: &Fact) -> String {
             f.trial, f.attempt, f.by
         ),
         Fact::AgentUndrained(f) => format!("agent `{}` is not drained any more", f.agent),
+        Fact::EnvironmentRecorded(f) => format!("environment {} was found: {}", f.name, f.environment.summary),
+        Fact::HardwareRecorded(f) => format!("a trial ran on machine {}", f.name),
     }
 }
 
@@ -169,7 +171,9 @@ pub fn fields(fact: &Fact) -> Value {
                 "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead,
                 "from": f.from.as_ref().map(checkpoint)})
         }
-        Fact::TrialStarted(f) => json!({"environment": f.environment}),
+        Fact::TrialStarted(f) => json!({
+            "environment": f.environment, "environment_name": f.environment_name, "hardware_name": f.hardware_name,
+        }),
         Fact::TrialReported(f) => {
             let metrics: serde_json::Map<String, Value> =
                 f.metrics.list.iter().map(|m| (m.name.clone(), number(m.value))).collect();
@@ -211,6 +215,8 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::QuotaRemoved(f) => json!({"scope": f.scope().name(), "name": f.name}),
         Fact::TrialRecalled(f) => json!({"by": f.by}),
         Fact::AgentUndrained(f) => json!({"agent": f.agent}),
+        Fact::EnvironmentRecorded(f) => json!({"name": f.name, "environment": f.environment}),
+        Fact::HardwareRecorded(f) => json!({"name": f.name, "hardware": f.hardware}),
         Fact::ClusterRestored(f) => json!({"index": f.index}),
     }
 }

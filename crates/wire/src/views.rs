@@ -6,7 +6,7 @@ use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::front::Extent;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
-use heats_domain::{AgentId, Grant, TrialState};
+use heats_domain::{AgentId, Digest, Grant, TrialState};
 
 use crate::v1;
 
@@ -152,10 +152,19 @@ pub fn early_stopping(sweep: &Sweep) -> Option<v1::EarlyStopping> {
 
 /// A trial with its attempts; its series is apart.
 pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
+    let attempts: Vec<v1::Attempt> =
+        (1..).zip(&trial.attempts).map(|(number, a)| attempt(state, sweep, trial, number, a)).collect();
+    let environments: BTreeSet<Digest> = attempts.iter().filter_map(|attempt| attempt.environment_name).collect();
+    let hardware: BTreeSet<Digest> = attempts.iter().filter_map(|attempt| attempt.hardware_name).collect();
+    let environment =
+        |name: Digest| v1::RecordedEnvironment { name: Some(name), environment: state.environment(name).cloned() };
+    let machine = |name: Digest| v1::RecordedHardware { name: Some(name), hardware: state.hardware(name).cloned() };
     let mut response = v1::TrialResponse {
         log_index: state.applied,
         trial: Some(summary(sweep, trial)),
-        attempts: (1..).zip(&trial.attempts).map(|(number, a)| attempt(state, sweep, trial, number, a)).collect(),
+        attempts,
+        environments: environments.into_iter().map(environment).collect(),
+        hardware: hardware.into_iter().map(machine).collect(),
         seed: heats_core::history::trial_seed(sweep.seed, trial.number),
         saw_index: 0,
         enqueued: false,
@@ -185,11 +194,15 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         max_rss: 0,
         detail: String::new(),
         environment: String::new(),
+        environment_name: None,
+        hardware_name: None,
     };
     for record in sweep.records(trial) {
         match record.cell.fact.as_ref() {
             Some(Fact::TrialStarted(fact)) if fact.attempt == number => {
-                message.environment.clone_from(&fact.environment)
+                message.environment.clone_from(&fact.environment);
+                message.environment_name = fact.environment_name;
+                message.hardware_name = fact.hardware_name;
             }
             Some(Fact::AttemptEnded(fact)) if fact.attempt == number => {
                 message.detail.clone_from(&fact.detail);

@@ -164,7 +164,7 @@ impl Agent {
             let name = Some(key.into());
             let mut say = |message, call| self.words.push_back(Word { key, message, call, said: None });
             if step == 1 {
-                say(Message::Started(v1::Started { key: name, environment: String::new() }), None);
+                say(Message::Started(v1::Started { key: name, ..v1::Started::default() }), None);
             }
             if step <= STEPS {
                 let metrics =

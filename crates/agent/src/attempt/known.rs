@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use heats_domain::{Digest, Environment};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Group;
@@ -48,8 +49,14 @@ pub struct Record {
     /// The checkpoint among them that it began with.
     #[serde(default)]
     pub began_with: Option<PathBuf>,
-    /// What the environment was found to be.
+    /// What the environment was found to be, in one line.
     pub environment: String,
+    /// What it is called by its content; none where an agent of an earlier version wrote this.
+    #[serde(default)]
+    pub environment_name: Option<Digest>,
+    /// What it is, where the coordinator has yet to be told.
+    #[serde(default)]
+    pub found: Option<Environment>,
     /// What the shim starts.
     pub launch: Launch,
 }

@@ -304,6 +304,8 @@ mod tests {
             checkpoints: "/tmp/c".into(),
             began_with: None,
             environment: "cpython".into(),
+            environment_name: None,
+            found: None,
             launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new() },
         }
     }

@@ -1,5 +1,6 @@
 //! The environment that a sweep's trials run in: made once per machine, then shared. Starts no trial.
 
+mod found;
 mod python;
 
 use std::collections::BTreeMap;
@@ -7,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use heats_domain::Environment as Found;
 use heats_domain::spec::Env;
 use tokio::sync::OnceCell;
 
 pub use python::PythonError;
 
 use crate::event::OnEvent;
+use found::Finder;
 
 /// How long a build that failed is not tried again: trials that wait for it fail at once with its reason,
 /// instead of asking the package index once each. A changed requirements file is another environment.
@@ -23,8 +26,8 @@ const FAILED_FOR: Duration = Duration::from_secs(60);
 pub struct Environment {
     /// Variables to set.
     pub variables: BTreeMap<String, String>,
-    /// The interpreter and a hash of its packages, for the provenance; empty where the sweep names no environment.
-    pub identity: String,
+    /// What it was found to be, for the provenance.
+    pub found: Arc<Found>,
 }
 
 /// Why an environment cannot be had.
@@ -53,7 +56,8 @@ pub enum EnvError {
     },
 }
 
-type Shared = Arc<OnceCell<Arc<Environment>>>;
+/// The folder of an environment, once it is made.
+type Shared = Arc<OnceCell<PathBuf>>;
 /// The file that asks for an environment, and the hash of what it asks for.
 type Name = (PathBuf, String);
 
@@ -65,6 +69,7 @@ pub struct Environments {
     ready: Mutex<BTreeMap<Name, Shared>>,
     failed: Mutex<BTreeMap<Name, (Instant, String)>>,
     interpreter: OnceCell<String>,
+    finder: Finder,
 }
 
 impl Environments {
@@ -77,26 +82,26 @@ impl Environments {
             ready: Mutex::new(BTreeMap::new()),
             failed: Mutex::new(BTreeMap::new()),
             interpreter: OnceCell::const_new(),
+            finder: Finder::default(),
         }
     }
 
     /// The environment that `env` asks for, with paths relative to `base`; built where it is not there. Attempts that
-    /// need the same one wait for the one build.
+    /// need the same one wait for the one build. Without `env` it is the agent's own, of which only that is found what a
+    /// `program` that is a Python sees of it.
     ///
     /// # Errors
     /// Where it cannot be built. Callers within the next minute get the same error; then it is tried again.
-    pub async fn prepare(&self, env: Option<&Env>, base: &Path) -> Result<Arc<Environment>, EnvError> {
+    pub async fn prepare(&self, env: Option<&Env>, base: &Path, program: &str) -> Result<Environment, EnvError> {
         match env {
-            None => Ok(Arc::new(Environment::default())),
+            None => Ok(Environment { variables: BTreeMap::new(), found: self.own(program).await }),
             Some(Env::Container(image)) => Err(EnvError::Container { image: image.clone() }),
             Some(Env::Prefix(prefix)) => {
                 let path = base.join(prefix);
                 if !path.join("bin").is_dir() {
                     return Err(EnvError::Prefix { path });
                 }
-                let cell = self.cell(path.clone(), "prefix".to_owned());
-                let made = cell.get_or_init(|| async { Arc::new(prefixed(&path, python::identity(&path).await)) });
-                Ok(made.await.clone())
+                Ok(self.prefixed(&path).await)
             }
             Some(Env::Python(requirements)) => {
                 let file = base.join(requirements);
@@ -109,13 +114,49 @@ impl Environments {
                         return Err(EnvError::Recently { why });
                     }
                     let built = python::build(&wanted, &self.folder, &self.on_event).await;
-                    let path = built.inspect_err(|error| self.note_failure(&name, error))?;
-                    let identity = python::identity(&path).await;
-                    Ok::<_, EnvError>(Arc::new(prefixed(&path, identity)))
+                    built.map_err(EnvError::from).inspect_err(|error| self.note_failure(&name, error))
                 });
-                Ok(made.await?.clone())
+                Ok(self.prefixed(made.await?).await)
             }
         }
+    }
+
+    /// What [`Environments::prepare`] would find, where it would have to make nothing; `None` where it would, or could not.
+    pub async fn known(&self, env: Option<&Env>, base: &Path, program: &str) -> Option<Arc<Found>> {
+        match env {
+            Some(Env::Python(requirements)) => {
+                let interpreter = self.interpreter.get_or_try_init(python::interpreter).await.ok()?;
+                let wanted = python::Wanted::read(base.join(requirements), interpreter).await.ok()?;
+                let made = wanted.made(&self.folder)?;
+                Some(self.prefixed(&made).await.found)
+            }
+            None | Some(Env::Prefix(_) | Env::Container(_)) => Some(self.prepare(env, base, program).await.ok()?.found),
+        }
+    }
+
+    /// The agent's own environment, as far as `program` is a Python that sees it.
+    async fn own(&self, program: &str) -> Arc<Found> {
+        match python(program) {
+            Some(python) => self.finder.find(python, None).await,
+            None => Arc::default(),
+        }
+    }
+
+    async fn prefixed(&self, prefix: &Path) -> Environment {
+        let bin = prefix.join("bin");
+        let found = self.finder.find(bin.join("python"), Some(prefix.to_owned())).await;
+        let bin = bin.display().to_string();
+        let path = match std::env::var("PATH") {
+            Ok(path) if !path.is_empty() => format!("{bin}:{path}"),
+            Ok(_) | Err(_) => bin,
+        };
+        let mut variables = BTreeMap::from([("PATH".to_owned(), path)]);
+        if prefix.join("pyvenv.cfg").is_file() {
+            variables.insert("VIRTUAL_ENV".to_owned(), prefix.display().to_string());
+        } else if prefix.join("conda-meta").is_dir() {
+            variables.insert("CONDA_PREFIX".to_owned(), prefix.display().to_string());
+        }
+        Environment { variables, found }
     }
 
     fn failed_recently(&self, name: &Name) -> Option<String> {
@@ -123,7 +164,7 @@ impl Environments {
         failed.get(name).filter(|(at, _)| at.elapsed() < FAILED_FOR).map(|(_, why)| why.clone())
     }
 
-    fn note_failure(&self, name: &Name, error: &PythonError) {
+    fn note_failure(&self, name: &Name, error: &EnvError) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.insert(name.clone(), (Instant::now(), error.to_string()));
     }
@@ -134,19 +175,30 @@ impl Environments {
     }
 }
 
-fn prefixed(prefix: &Path, identity: String) -> Environment {
-    let bin = prefix.join("bin").display().to_string();
-    let path = match std::env::var("PATH") {
-        Ok(path) if !path.is_empty() => format!("{bin}:{path}"),
-        Ok(_) | Err(_) => bin,
-    };
-    let mut variables = BTreeMap::from([("PATH".to_owned(), path)]);
-    if prefix.join("pyvenv.cfg").is_file() {
-        variables.insert("VIRTUAL_ENV".to_owned(), prefix.display().to_string());
-    } else if prefix.join("conda-meta").is_dir() {
-        variables.insert("CONDA_PREFIX".to_owned(), prefix.display().to_string());
+/// The program that is meant by the name of a Python, where it is one.
+fn python(program: &str) -> Option<PathBuf> {
+    let name = Path::new(program).file_name()?.to_str()?;
+    let version = name.strip_prefix("python")?;
+    if !version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
     }
-    Environment { variables, identity }
+    let path = Path::new(program);
+    if path.components().count() > 1 {
+        return path.is_absolute().then(|| path.to_owned());
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down: whoever waits here is dropped.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +219,7 @@ mod tests {
         });
         let environments = Environments::new(folder.path().to_owned(), on_event);
         let env = Env::Python("requirements.txt".into());
-        let prepare = || environments.prepare(Some(&env), folder.path());
+        let prepare = || environments.prepare(Some(&env), folder.path(), "python");
         let first = prepare().await.expect_err("no such package").to_string();
         assert!(first.contains("no-such-package"), "{first}");
         let (second, third) = tokio::join!(prepare(), prepare());
@@ -175,6 +227,7 @@ mod tests {
         assert_eq!(*builds.lock().expect("not poisoned"), 1);
         // A mended file is another environment: nobody has to wait for it.
         std::fs::write(folder.path().join("requirements.txt"), "").expect("writes");
-        prepare().await.expect("an environment without packages");
+        let made = prepare().await.expect("an environment without packages");
+        assert!(made.found.summary.starts_with("cpython 3."), "{made:?}");
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use super::blocking;
 use crate::admission::without_secrets;
 use crate::event::{AgentEvent, OnEvent};
 
@@ -24,14 +25,6 @@ const WITHOUT_VENV: &str = "on Debian and Ubuntu, install the package python3-ve
 const WITHOUT_UV: &str = "mend uv, or take it off the PATH: without it, `python3 -m venv` and pip are used";
 /// How a program says that a disk, or somebody's share of it, is full.
 const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
-/// Prints the interpreter's version, then what is installed, one to a line.
-const FREEZE: &str = "\
-import platform, sys
-from importlib import metadata
-print(platform.python_implementation().lower(), platform.python_version())
-print('\\n'.join(sorted({f\"{d.metadata['Name']}=={d.version}\".lower() for d in metadata.distributions()})))
-";
-
 /// Why an environment could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonError {
@@ -110,6 +103,12 @@ impl Wanted {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+
+    /// The environment in `folder`, where it is made already.
+    pub fn made(&self, folder: &Path) -> Option<PathBuf> {
+        let path = folder.join(&self.hash);
+        path.join(MARK).is_file().then_some(path)
+    }
 }
 
 /// Which interpreter environments are made from: its version and where it is.
@@ -140,10 +139,10 @@ fn includes(text: &str) -> impl Iterator<Item = &str> {
 /// # Errors
 /// Where a step of the build fails; what it left is built anew next time.
 pub async fn build(wanted: &Wanted, folder: &Path, on_event: &OnEvent) -> Result<PathBuf, PythonError> {
-    let path = folder.join(&wanted.hash);
-    if path.join(MARK).is_file() {
+    if let Some(path) = wanted.made(folder) {
         return Ok(path);
     }
+    let path = folder.join(&wanted.hash);
     let (wanted, on_event) = (wanted.clone(), on_event.clone());
     blocking(move || {
         let built = build_now(&wanted, &path, &on_event);
@@ -256,32 +255,6 @@ fn step(
     }
 }
 
-/// What the environment in `prefix` is: `cpython 3.11.7, packages 3fa9c1…`; empty where it has no Python.
-pub async fn identity(prefix: &Path) -> String {
-    let python = prefix.join("bin/python");
-    let printed = blocking(move || Command::new(python).args(["-I", "-c", FREEZE]).output()).await;
-    match printed {
-        Ok(output) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout);
-            let (version, packages) = text.split_once('\n').unwrap_or((&text, ""));
-            let hash = blake3::hash(packages.as_bytes()).to_hex();
-            format!("{version}, packages {}", &hash[..16])
-        }
-        Ok(_) | Err(_) => String::new(),
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down: whoever waits here is dropped.
-            Err(_cancelled) => std::future::pending().await,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,8 +301,6 @@ mod tests {
         let (one, two) = tokio::join!(build(&wanted, root.path(), &on_event), build(&wanted, root.path(), &on_event));
         assert_eq!((one.expect("builds"), two.expect("waits")), (path.clone(), path.clone()));
         assert_eq!((builds(&told), path.join("half").exists()), (1, false));
-        let identity = identity(&path).await;
-        assert!(identity.starts_with("cpython 3."), "{identity}");
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub trait GpuSource: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The latest version of CUDA that the driver runs; `None` where there is none.
+    fn cuda(&self) -> Option<String> {
+        None
+    }
+
     /// Why GPUs may be missing, for people; `None` where nothing says so.
     fn trouble(&self) -> Option<String> {
         None

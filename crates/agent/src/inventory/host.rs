@@ -21,12 +21,27 @@ pub fn disk(data_dir: &Path) -> u64 {
     if free >> 30 > 0 { free >> 30 << 30 } else { free }
 }
 
-/// What the machine is: `os`, `arch`, `kernel`.
+/// What the machine is: `os`, `arch`, `kernel`; and where the system says so, `distribution` and `cpu`, the processor's model.
 pub fn facts() -> BTreeMap<String, String> {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let told = [
+        ("distribution", value(&read("/etc/os-release"), "PRETTY_NAME", '=')),
+        ("cpu", value(&read("/proc/cpuinfo"), "model name", ':')),
+    ];
+    let found = told.into_iter().filter_map(|(name, value)| Some((name, value?)));
     [("os", std::env::consts::OS.to_owned()), ("arch", std::env::consts::ARCH.to_owned()), ("kernel", kernel)]
+        .into_iter()
+        .chain(found)
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .collect()
+}
+
+/// What the first line `name` of a text says, which has lines of a name, a sign and a value.
+fn value(text: &str, name: &str, sign: char) -> Option<String> {
+    let lines = text.lines().filter_map(|line| line.split_once(sign));
+    let mut values = lines.filter(|(word, _)| word.trim() == name).map(|(_, value)| value.trim().trim_matches('"'));
+    values.find(|value| !value.is_empty()).map(str::to_owned)
 }
 
 /// The machine's memory, or the limit of the control group that this process is in, where that is smaller.
@@ -72,7 +87,15 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         assert!(cpus() > 0 && memory() > 1 << 20);
         assert!(disk(&root.path().join("yet/to/be/made")) > 0, "the disk is that of the folder above");
-        assert_eq!(facts().keys().collect::<Vec<_>>(), ["arch", "kernel", "os"]);
+        assert!(["arch", "kernel", "os"].iter().all(|name| facts().contains_key(*name)), "{:?}", facts());
+    }
+
+    #[test]
+    fn the_processor_and_the_distribution_are_called_as_the_system_calls_them() {
+        let cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC 7763\n\nprocessor\t: 1\nmodel name\t: another\n";
+        assert_eq!(value(cpuinfo, "model name", ':').as_deref(), Some("AMD EPYC 7763"));
+        assert_eq!(value("NAME=x\nPRETTY_NAME=\"Debian 13\"\n", "PRETTY_NAME", '=').as_deref(), Some("Debian 13"));
+        assert_eq!(value("processor : 0\n", "model name", ':'), None, "not every architecture says so");
     }
 
     #[test]

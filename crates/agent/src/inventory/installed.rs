@@ -43,6 +43,10 @@ impl GpuSource for Installed {
         nvidia.or_else(|| self.amd.driver().map(|version| format!("amdgpu {version}")))
     }
 
+    fn cuda(&self) -> Option<String> {
+        self.nvidia.cuda()
+    }
+
     fn trouble(&self) -> Option<String> {
         self.nvidia.trouble()
     }

@@ -104,6 +104,7 @@ pub fn detect(source: Arc<dyn GpuSource>, data_dir: &Path) -> Hardware {
         devices.iter().filter(|device| device.fault.is_none()).map(|device| device.gpu.clone()).collect();
     let mut facts = host::facts();
     facts.extend(source.driver().map(|driver| ("driver".to_owned(), driver)));
+    facts.extend(source.cuda().map(|cuda| ("cuda".to_owned(), cuda)));
     let (cpus, memory, disk) = (host::cpus(), host::memory(), host::disk(data_dir));
     let inventory = Inventory { cpus, memory, gpus, disk, facts, ..Inventory::default() };
     Hardware { inventory, devices, trouble: source.trouble(), source }

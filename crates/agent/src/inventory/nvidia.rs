@@ -7,7 +7,7 @@ use heats_domain::resources::Gpu;
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::{Device as Handle, Nvml};
+use nvml_wrapper::{Device as Handle, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::device::{Device, Maker, User};
 
@@ -32,6 +32,12 @@ impl Nvidia {
     /// The driver's version.
     pub fn driver(&self) -> Option<String> {
         self.nvml.as_ref().ok()?.sys_driver_version().ok()
+    }
+
+    /// The version of CUDA that the driver brings: `12.4`.
+    pub fn cuda(&self) -> Option<String> {
+        let version = self.nvml.as_ref().ok()?.sys_cuda_driver_version().ok()?;
+        Some(format!("{}.{}", cuda_driver_version_major(version), cuda_driver_version_minor(version)))
     }
 
     /// Why the library cannot be used, where there ought to be one.

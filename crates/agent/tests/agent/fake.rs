@@ -318,6 +318,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         base_dir: std::env::temp_dir().display().to_string(),
         resume_step: None,
         code: String::new(),
+        known: Vec::new(),
         from: None,
     }
 }

@@ -1,6 +1,6 @@
 //! `heats compare`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_client::Client;
 use heats_domain::Metrics;
@@ -12,6 +12,7 @@ use super::series::{Series, last_common};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Column, Fields, Item, Kind, Listing};
+use crate::provenance::Surroundings;
 use crate::select::Selector;
 use crate::view;
 
@@ -35,18 +36,20 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let printer = context.printer(output)?;
     let client = context.client()?;
     let mut trials: Vec<(v1::Sweep, v1::TrialSummary)> = Vec::new();
+    let mut ran_in: Vec<Surroundings> = Vec::new();
     for selector in selectors {
         let sweep = client.get(&selector.sweep).await?.sweep.unwrap_or_default();
         for number in super::named::numbers(&client, selector).await? {
-            let trial = client.trial(sweep_id(&sweep), number).await?.trial.unwrap_or_default();
-            trials.push((sweep.clone(), trial));
+            let whole = client.trial(sweep_id(&sweep), number).await?;
+            ran_in.push(whole.attempts.last().map(|last| Surroundings::of(&whole, last)).unwrap_or_default());
+            trials.push((sweep.clone(), whole.trial.unwrap_or_default()));
         }
     }
     if trials.len() < 2 {
         return Err(Failure::usage("it takes two trials to compare").hint("heats compare digits/12 digits/40"));
     }
     let items: Vec<Item> = trials.iter().map(|(sweep, trial)| view::trial(&sweep.name, trial)).collect();
-    let rows = rows(&items, common(&client, &trials).await?.as_ref());
+    let rows = rows(&items, common(&client, &trials).await?.as_ref(), &ran_in);
     let columns = std::iter::once(Column::new("FIELD", "field", Kind::Text))
         .chain(items.iter().map(|item| Column::new(item.name.clone(), item.name.clone(), Kind::Number)))
         .collect();
@@ -74,7 +77,7 @@ async fn common(
     last_common(from(None)).await
 }
 
-fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>) -> Vec<Item> {
+fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>, ran_in: &[Surroundings]) -> Vec<Item> {
     let names: BTreeSet<String> = trials
         .iter()
         .filter_map(|item| item.json.get("params").and_then(Value::as_object))
@@ -90,6 +93,8 @@ fn rows(trials: &[Item], common: Option<&(u64, Vec<Metrics>)>) -> Vec<Item> {
     if let Some((step, metrics)) = common {
         rows.extend(at_step(trials, *step, metrics));
     }
+    // Of what they ran in, that which is the same in all is left to `heats show`.
+    rows.extend(surroundings(trials, ran_in).into_iter().filter(|(same, _)| !same));
     rows.sort_by_key(|(same, _)| *same);
     rows.into_iter().map(|(_, row)| row).collect()
 }
@@ -111,6 +116,14 @@ fn row<'a>(title: &str, cells: impl Iterator<Item = (&'a str, Option<String>)>) 
     (same, Item { name: title.to_owned(), json: fields.done() })
 }
 
+/// A line for each package, and for each thing that is known of a machine.
+fn surroundings(trials: &[Item], ran_in: &[Surroundings]) -> Vec<(bool, Item)> {
+    let things: Vec<BTreeMap<String, String>> = ran_in.iter().map(Surroundings::things).collect();
+    let names: BTreeSet<&String> = things.iter().flat_map(BTreeMap::keys).collect();
+    let cells = |name| trials.iter().zip(&things).map(move |(item, all)| (item.name.as_str(), all.get(name).cloned()));
+    names.into_iter().map(|name| row(name, cells(name))).collect()
+}
+
 /// A line for each metric that any of the trials has at `step`.
 fn at_step(trials: &[Item], step: u64, metrics: &[Metrics]) -> Vec<(bool, Item)> {
     let names: BTreeSet<&str> = metrics.iter().flat_map(|metrics| &metrics.list).map(|m| m.name.as_str()).collect();
@@ -126,6 +139,8 @@ fn at_step(trials: &[Item], step: u64, metrics: &[Metrics]) -> Vec<(bool, Item)>
 
 #[cfg(test)]
 mod tests {
+    use heats_domain::Inventory;
+
     use super::*;
 
     #[test]
@@ -136,10 +151,16 @@ mod tests {
             view::trial("s", &v1::TrialSummary { number, params, ..Default::default() })
         };
         let measured = |loss: f64| [("loss", loss)].into_iter().collect::<Metrics>();
-        let rows = rows(&[trial(1, 0.1), trial(2, 0.2)], Some(&(3, vec![measured(0.3), measured(0.6)])));
+        let common = (3, vec![measured(0.3), measured(0.6)]);
+        let machine = |cpus| {
+            let inventory = Inventory { cpus, memory: 1 << 30, ..Inventory::default() };
+            Surroundings::here(None, &inventory, &Surroundings::default())
+        };
+        let rows = rows(&[trial(1, 0.1), trial(2, 0.2)], Some(&common), &[machine(4), machine(8)]);
         let differing: Vec<&str> =
             rows.iter().filter(|row| row.json["same"] == Value::Bool(false)).map(|row| row.name.as_str()).collect();
-        assert_eq!(differing, ["lr", "loss at step 3"]);
+        assert_eq!(differing, ["lr", "loss at step 3", "processors"]);
+        assert!(rows.iter().all(|row| row.name != "memory"), "it is the same");
         assert_eq!(rows[0].name, "lr");
         assert_eq!(rows[1].json["s/2"], Value::from("0.6"));
     }

@@ -4,15 +4,17 @@ mod again;
 mod recorded;
 mod script;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
+use heats_agent::solo::Solo;
 use heats_client::Client;
 use heats_wire::v1;
 
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
+use crate::host::{HardwareArgs, detect};
 use crate::output::{Fields, Item};
 use crate::select::Selector;
 use recorded::Recorded;
@@ -53,8 +55,12 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         print!("{}", script::of(&recorded, &data_dir)?);
         return Ok(Exit::Ok);
     }
-    let differences = recorded.differences();
     let again = if *run { Some(again::run(&client, &recorded, &data_dir).await?) } else { None };
+    let machine = detect(&context.settings, &HardwareArgs::default())?.hardware.inventory;
+    let mut differences = recorded.differences(&machine);
+    if again.is_none() {
+        differences.extend(environment_differences(&recorded, &data_dir).await?);
+    }
     let json = Fields::new()
         .with("recorded", recorded.fields())
         .with("differs_here", differences.clone())
@@ -79,7 +85,16 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     }
 }
 
-async fn unpack(client: &Client, recorded: &Recorded, folder: &std::path::Path) -> Outcome {
+/// What of the environment is otherwise here, as far as that can be said without making it.
+async fn environment_differences(recorded: &Recorded, data_dir: &Path) -> Result<Vec<String>, Failure> {
+    let solo = Solo::new(recorded.order(), data_dir, None).map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(solo.environment().await.map_or_else(
+        || vec!["its environment is not made here yet: `--run` makes it, and compares".to_owned()],
+        |found| recorded.environment_changes(&found),
+    ))
+}
+
+async fn unpack(client: &Client, recorded: &Recorded, folder: &Path) -> Outcome {
     let fail = |error: std::io::Error| Failure::failed(format!("cannot unpack into {}: {error}", folder.display()));
     let Some(packed) = archive(client, &recorded.sweep.code).await? else {
         return Err(Failure::new(

@@ -16,6 +16,7 @@ use super::series::{Series, write_csv};
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Fields, Format, Item, Printer};
+use crate::provenance::Surroundings;
 use crate::select::Selector;
 use crate::{live, view, words};
 
@@ -80,6 +81,7 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     let sweep = client.get(sweep).await?.sweep.unwrap_or_default();
     let whole = client.sampled_trial(sweep_id(&sweep), number, SAMPLE).await?;
     let attempts: Vec<Item> = whole.attempts.iter().map(|one| view::attempt(&sweep.name, number, one)).collect();
+    let ran_in: Vec<Surroundings> = whole.attempts.iter().map(|one| Surroundings::of(&whole, one)).collect();
     let meta = Fields::new().with("log_index", whole.log_index).done();
     if let Some(wanted) = attempt {
         let place = whole.attempts.iter().position(|one| one.number == wanted).ok_or_else(|| {
@@ -87,7 +89,9 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
             Failure::new(Exit::NotFound, message)
                 .hint(format!("it has {}", words::count(whole.attempts.len() as u64, "attempt")))
         })?;
-        printer.one("attempt", &meta, &attempts[place], |out| write_attempt(out, &attempts[place]))?;
+        let mut item = attempts[place].clone();
+        item.json.insert("surroundings".into(), ran_in[place].fields().into());
+        printer.one("attempt", &meta, &item, |out| write_attempt(out, &item, &ran_in[place]))?;
         return Ok(Exit::Ok);
     }
     let summary = whole.trial.clone().unwrap_or_default();
@@ -96,6 +100,8 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     item.json.insert("saw_index".into(), whole.saw_index.into());
     item.json.insert("enqueued".into(), whole.enqueued.into());
     item.json.insert("attempt_list".into(), attempts.iter().map(|one| Value::Object(one.json.clone())).collect());
+    item.json.insert("environments".into(), view::environments(&whole));
+    item.json.insert("hardware".into(), view::machines(&whole));
     if *printer.format() == Format::Csv {
         // A line for each report: columns have no room for both the reports and the rest.
         let mut out = io::BufWriter::new(io::stdout().lock());
@@ -105,7 +111,9 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     }
     let Some(mut long) = printer.long("trial", &meta, &item, "series")? else {
         let sample = points(&whole.sample).map_err(|error| Failure::failed(error.to_string()))?;
-        printer.one("trial", &meta, &item, |out| write_trial(out, &item, &summary, &attempts, &sample))?;
+        printer.one("trial", &meta, &item, |out| {
+            write_trial(out, &item, &summary, attempts.iter().zip(&ran_in), &sample)
+        })?;
         return Ok(Exit::Ok);
     };
     let mut series = Series::of(client, &sweep, &summary);
@@ -117,11 +125,11 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     Ok(Exit::Ok)
 }
 
-fn write_trial(
+fn write_trial<'a>(
     out: &mut dyn Write,
     item: &Item,
     trial: &v1::TrialSummary,
-    attempts: &[Item],
+    attempts: impl Iterator<Item = (&'a Item, &'a Surroundings)>,
     sample: &[Point],
 ) -> io::Result<()> {
     let text = |path: &str| item.text(path).unwrap_or_default();
@@ -164,8 +172,8 @@ fn write_trial(
             kept.place
         )?;
     }
-    for attempt in attempts {
-        write_attempt(out, attempt)?;
+    for (attempt, ran_in) in attempts {
+        write_attempt(out, attempt, ran_in)?;
     }
     write_sample(out, &item.name, trial, sample)
 }
@@ -196,7 +204,7 @@ fn write_sample(out: &mut dyn Write, name: &str, trial: &v1::TrialSummary, sampl
     Ok(())
 }
 
-fn write_attempt(out: &mut dyn Write, attempt: &Item) -> io::Result<()> {
+fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> io::Result<()> {
     let text = |path: &str| attempt.text(path).unwrap_or_default();
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let failure = text("failure");
@@ -219,7 +227,11 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item) -> io::Result<()> {
     }
     let gpus = text("gpus");
     let gpus = if gpus == "[]" { String::new() } else { format!(", gpus {gpus}") };
-    writeln!(out, "    cpus {}{gpus}, environment {}", text("cpus"), or(text("environment"), "the agent's own"))?;
+    let environment = ran_in.environment_line().unwrap_or_else(|| or(text("environment"), "the agent's own"));
+    writeln!(out, "    cpus {}{gpus}, environment {environment}", text("cpus"))?;
+    if let Some(machine) = ran_in.hardware_line() {
+        writeln!(out, "    machine {machine}")?;
+    }
     if !text("detail").is_empty() {
         writeln!(out, "    {}", text("detail").replace('\n', "\n    "))?;
     }

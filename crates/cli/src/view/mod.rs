@@ -3,6 +3,7 @@
 mod agent;
 mod hardware;
 mod member;
+mod provenance;
 mod sweep;
 mod token;
 mod trial;
@@ -10,6 +11,7 @@ mod trial;
 pub use agent::{agent, barred, held, held_address, unusable};
 pub use hardware::{gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
+pub use provenance::{environment, environments, hardware, machines};
 pub use sweep::{
     front, front_short, is_over, objective, objectives, pairs, planned, spec, status, sweep, sweep_columns, winner,
 };

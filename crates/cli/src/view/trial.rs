@@ -110,6 +110,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         max_rss,
         detail,
         environment,
+        environment_name,
+        hardware_name,
     } = attempt;
     let grant = grant.clone().unwrap_or_default();
     let name = format!("{sweep}/{trial}@{number}");
@@ -132,6 +134,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .with("max_rss", *max_rss)
         .with("detail", detail.as_str())
         .with("environment", environment.as_str())
+        .with("environment_name", environment_name.map(|name| name.to_string()))
+        .with("hardware_name", hardware_name.map(|name| name.to_string()))
         .done();
     Item { name, json }
 }

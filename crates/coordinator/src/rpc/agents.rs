@@ -10,6 +10,7 @@ use heats_core::ops::agent_drain::leaving;
 use heats_core::ops::agents::{self, Attach};
 use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::ops::checkpoints;
+use heats_core::ops::start::Start;
 use heats_core::{Op, Refusal, Reply};
 use heats_domain::{AgentId, Checkpoint};
 use heats_wire::convert::{ConvertError, required};
@@ -253,9 +254,9 @@ impl Session {
                 self.node.relays.deliver(self.agent, chunk);
                 return Ok(None);
             }
-            from_agent::Message::Started(v1::Started { key, environment }) => {
-                let key = Key::try_from(required(key, "key")?)?;
-                (key, Op::Start(key, environment))
+            from_agent::Message::Started(started) => {
+                let start = Start::try_from(started)?;
+                (start.key, Op::Start(start))
             }
             from_agent::Message::Report(v1::Report { key, step, metrics }) => {
                 let key = Key::try_from(required(key, "key")?)?;

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod fleet;
 mod placement;
+mod provenance;
 mod sweep;
 mod trial;
 
@@ -18,6 +19,7 @@ pub use fleet::{
     TokenUsed,
 };
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
+pub use provenance::{EnvironmentRecorded, HardwareRecorded};
 pub use sweep::{
     Ending, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
     SweepResumed, SweepSubmitted,
@@ -55,7 +57,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35"
+                29, 33, 34, 35, 52, 53"
     )]
     pub fact: Option<Fact>,
 }
@@ -159,6 +161,12 @@ pub enum Fact {
     /// A checkpoint that was dropped is gone from where it was.
     #[prost(message, tag = "35")]
     CheckpointErased(CheckpointErased),
+    /// An environment was found that no trial had run in before.
+    #[prost(message, tag = "52")]
+    EnvironmentRecorded(EnvironmentRecorded),
+    /// A trial ran on a machine that no trial had run on before.
+    #[prost(message, tag = "53")]
+    HardwareRecorded(HardwareRecorded),
 }
 
 impl Fact {
@@ -196,6 +204,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
+            | Self::EnvironmentRecorded(_)
+            | Self::HardwareRecorded(_)
             | Self::ClusterRestored(_) => return None,
         })
     }
@@ -234,6 +244,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
+            | Self::EnvironmentRecorded(_)
+            | Self::HardwareRecorded(_)
             | Self::ClusterRestored(_) => None,
         }
     }
@@ -272,6 +284,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
+            | Self::EnvironmentRecorded(_)
+            | Self::HardwareRecorded(_)
             | Self::ClusterRestored(_) => None,
         }
     }
@@ -311,6 +325,8 @@ impl Fact {
             Self::QuotaSet(_) => "quota_set",
             Self::QuotaRemoved(_) => "quota_removed",
             Self::TrialRecalled(_) => "trial_recalled",
+            Self::EnvironmentRecorded(_) => "environment_recorded",
+            Self::HardwareRecorded(_) => "hardware_recorded",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What happened to trials and the attempts at them.
 
-use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, Metrics, Params, StopReason, SweepId};
+use heats_domain::{AgentId, Checkpoint, Digest, FailureKind, Grant, Metrics, Params, StopReason, SweepId};
 
 /// See [`Fact::TrialCreated`](super::Fact::TrialCreated).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,9 +77,15 @@ pub struct TrialStarted {
     /// The attempt.
     #[prost(uint32, tag = "3")]
     pub attempt: u32,
-    /// What the environment was found to be.
+    /// What the environment was found to be, in one line.
     #[prost(string, tag = "4")]
     pub environment: String,
+    /// The environment that was recorded; none in entries of versions that recorded that line alone.
+    #[prost(message, optional, tag = "80")]
+    pub environment_name: Option<Digest>,
+    /// The machine that was recorded; likewise.
+    #[prost(message, optional, tag = "81")]
+    pub hardware_name: Option<Digest>,
 }
 
 /// See [`Fact::TrialReported`](super::Fact::TrialReported).

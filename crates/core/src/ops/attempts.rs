@@ -6,7 +6,7 @@ use heats_search::{Judged, Stopper, Verdict};
 
 use super::drain::{self, settled, verdict};
 use super::{Decision, sweep};
-use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialSpared, TrialStarted};
+use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialSpared};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep, loss};
@@ -98,15 +98,6 @@ pub(super) fn fenced(state: &State, key: Key) -> Result<(&Sweep, &Trial), Refusa
         Some((attempt, _)) if attempt == key.attempt => Ok((sweep, trial)),
         _ => Err(stale()),
     }
-}
-
-/// The process was started.
-pub fn start(state: &State, key: Key, environment: String) -> Decision<()> {
-    let (_, trial) = fenced(state, key)?;
-    let started = trial.live().is_some_and(|(_, attempt)| attempt.started_ms.is_some());
-    let Key { sweep, trial, attempt } = key;
-    let fact = Fact::TrialStarted(TrialStarted { sweep, trial, attempt, environment: clip(environment) });
-    Ok((if started { Vec::new() } else { vec![fact] }, ()))
 }
 
 /// A report: recorded once per step and judged by the sweep's stopper. A step that the trial has reached
@@ -319,7 +310,7 @@ fn settle(sweep: &Sweep, trial: &Trial, meaning: Meaning) -> Fact {
 }
 
 /// At most [`DETAIL_MAX`] bytes of `text`, its end kept: the last lines say the most.
-fn clip(text: String) -> String {
+pub(super) fn clip(text: String) -> String {
     if text.len() <= DETAIL_MAX {
         return text;
     }
@@ -336,7 +327,7 @@ mod tests {
     use serde_json::json;
 
     use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX, owned};
-    use crate::testing::{Cluster, SweepBuilder, finish};
+    use crate::testing::{Cluster, SweepBuilder, finish, start};
     use crate::{Fact, Op, Refusal, Reply};
 
     fn one(builder: SweepBuilder) -> (Cluster, SweepId, Key) {
@@ -404,7 +395,7 @@ mod tests {
         cluster.attach(1, 1);
         assert_eq!(cluster.dispatch(), [Key { attempt: 2, ..key }]);
         assert_eq!(cluster.report(key, 1, 0.5), stale);
-        assert_eq!(cluster.op(Op::Start(key, String::new())), stale);
+        assert_eq!(cluster.op(Op::Start(start(key))), stale);
         assert!(matches!(cluster.report(Key { attempt: 3, ..key }, 1, 0.5), Err(Refusal::Stale { .. })));
         assert!(matches!(cluster.report(Key { trial: 9, ..key }, 1, 0.5), Err(Refusal::Stale { .. })));
         let nowhere = Key { sweep: SweepId { bits: 99 }, ..key };

@@ -11,6 +11,7 @@ pub mod drain;
 pub mod learn;
 pub mod quotas;
 pub mod restore;
+pub mod start;
 pub mod submit;
 pub mod tokens;
 

@@ -53,6 +53,8 @@ impl Sweep {
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)
             | Fact::QuotaRemoved(_)
+            | Fact::EnvironmentRecorded(_)
+            | Fact::HardwareRecorded(_)
             | Fact::TokenCreated(_)
             | Fact::TokenUsed(_)
             | Fact::TokenRevoked(_)
@@ -134,6 +136,7 @@ impl Sweep {
         let trial = self.touch(fact.trial)?;
         let state = trial.state;
         live_attempt(trial, fact.attempt)?.started_ms = Some(at_ms);
+        self.named.started(fact);
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
 

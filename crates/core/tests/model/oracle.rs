@@ -10,6 +10,7 @@ use heats_domain::{SweepId, TrialState};
 use heats_search::stoppers::audit::is_drawn;
 
 use crate::kind::{Kind, SEED, TARGET, UPPER};
+use crate::surroundings::RanIn;
 use crate::tokens::Tokens;
 
 #[derive(Clone, PartialEq, Debug)]
@@ -27,6 +28,7 @@ pub struct Attempt {
     pub started: Option<u64>,
     pub ran: Option<u64>,
     pub given_back: bool,
+    pub ran_in: Option<RanIn>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -538,12 +540,13 @@ impl Oracle {
         (trial.live().is_some() && trial.attempts.len() as u32 == key.attempt).then_some(sweep)
     }
 
-    pub fn start(&mut self, key: Key) -> Answer {
-        let now = self.now;
+    pub fn start(&mut self, key: Key, told: RanIn) -> Answer {
+        let (now, known) = (self.now, self.known(told));
         let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
         let trial = sweep.trials.get_mut(&key.trial).expect("is there");
         let attempt = trial.attempts.last_mut().expect("is live");
         attempt.started = attempt.started.or(Some(now));
+        attempt.ran_in = attempt.ran_in.or(Some(known));
         if trial.state() == TrialState::Leased {
             trial.state = Some(TrialState::Running);
         }
@@ -645,7 +648,7 @@ impl Oracle {
                 continue;
             };
             let sweep = self.sweeps.get_mut(&id).expect("is there");
-            let lease = Attempt { agent, gpus, started: None, ran: None, given_back: false };
+            let lease = Attempt { agent, gpus, started: None, ran: None, given_back: false, ran_in: None };
             if let Some(number) = sweep.waiting() {
                 let trial = sweep.trials.get_mut(&number).expect("is there");
                 trial.attempts.push(lease);

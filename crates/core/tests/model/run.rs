@@ -17,6 +17,7 @@ use prost::Message;
 
 use crate::kind::{Kind, TARGET, UPPER};
 use crate::oracle::{self, Answer, Ask, Oracle, Standing, ask};
+use crate::surroundings::{self, RanIn};
 use crate::tokens::Token;
 
 /// One thing that happens. Numbers pick among what there is when it happens.
@@ -36,7 +37,7 @@ pub enum Happening {
     Restore(u64),
     Detach(u64),
     Expire(u64),
-    Start(u16),
+    Start(u16, RanIn),
     Report { pick: u16, ahead: i64, value: u8 },
     Finish { pick: u16, end: u8, ran_ms: u64 },
     CreateToken { id: u64, secret: u8, role: u8, ttl: Option<u64>, uses: u32 },
@@ -173,10 +174,10 @@ impl Run {
                 let expected = self.oracle.expire(agent);
                 self.expect(Op::Expire(AgentId { bits: agent }, 5), expected);
             }
-            Happening::Start(pick) => {
+            Happening::Start(pick, told) => {
                 if let Some(key) = self.pick(pick) {
-                    let expected = self.oracle.start(key);
-                    self.expect(Op::Start(key, String::new()), expected);
+                    let expected = self.oracle.start(key, told);
+                    self.expect(Op::Start(surroundings::start(key, told)), expected);
                 }
             }
             Happening::Report { pick, ahead, value } => {
@@ -419,6 +420,7 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         assert_eq!(best, expected.best(), "the best of sweep {id} after {after}");
         compare_trials(sweep, expected, after);
     }
+    surroundings::compare(oracle, state, after);
     assert_eq!(state.lineage(), oracle.lineage, "the lineage after {after}");
     let tokens = state.tokens.iter().map(|(id, token)| (id.bits, token.role(), token.uses() as usize));
     let expected = oracle.tokens.good.iter().map(|(id, token)| (*id, Some(token.role), token.users.len()));

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use heats_agent::solo::Solo;
@@ -15,8 +15,9 @@ use heats_domain::Metrics;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::recorded::Recorded;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::hints;
+use crate::host::Signals;
 use crate::output::Fields;
 use crate::words;
 
@@ -30,7 +31,8 @@ pub(super) struct Again {
     address: String,
     objectives: Vec<String>,
     environment: String,
-    environment_then: String,
+    /// What of the environment is not as it was.
+    changes: Vec<String>,
     then: BTreeMap<u64, Metrics>,
     now: BTreeMap<u64, Metrics>,
     /// How it ended; `None` where it was ended, as far as the recorded one had come.
@@ -51,40 +53,80 @@ pub(super) async fn run(client: &Client, recorded: &Recorded, data_dir: &Path) -
             hints::note(&format!("making the environment of {requirements} with {tool}"));
         }
     });
-    let environment = solo.make_environment(on_event).await.map_err(fail)?.to_owned();
+    let environment = solo.make_environment(on_event).await.map_err(fail)?;
     let mut command = solo.prepare().map_err(fail)?;
     let io = |error: io::Error| Failure::failed(format!("it cannot be run: {error}"));
-    command.stdin(std::process::Stdio::null()).stdout(File::create(solo.stdout()).map_err(io)?).process_group(0);
+    command.stdin(Stdio::null()).stdout(File::create(solo.stdout()).map_err(io)?);
+    let mut signals = Signals::listen()?;
     hints::note(&format!("running {} again", recorded.address()));
-    let mut child = command.spawn().map_err(io)?;
+    let mut group = Group::start(command).map_err(io)?;
     let last = recorded.reports.last_key_value().map(|(step, _)| *step);
     let status = loop {
-        if let Some(status) = child.try_wait().map_err(io)? {
+        if let Some(status) = group.leader.try_wait().map_err(io)? {
             break Some(status);
         }
         let has_come =
             || last.is_some_and(|last| solo.reports().last_key_value().is_some_and(|(step, _)| *step >= last));
         // One that was stopped by its rule is stopped here where it was there.
         if !recorded.is_complete() && has_come() {
-            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            // Fails only where it has just ended.
-            let _ended = group.map(|group| kill_process_group(group, Signal::KILL));
-            child.wait().map_err(io)?;
             break None;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = signals.next() => {
+                group.signal(Signal::TERM);
+                let grace = Duration::from_millis(recorded.spec.run.stop_grace.ms);
+                let ended = async {
+                    while let Ok(None) = group.leader.try_wait() {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                };
+                tokio::select! {
+                    () = ended => {}
+                    () = tokio::time::sleep(grace) => {}
+                    () = signals.next() => {}
+                }
+                return Err(Failure::new(Exit::Interrupted, "interrupted: what ran was ended with it"));
+            }
+        }
     };
+    drop(group);
     Ok(Again {
         address: recorded.address(),
         objectives: recorded.spec.objectives().iter().map(|objective| objective.metric().to_owned()).collect(),
-        environment,
-        environment_then: recorded.attempt.environment.clone(),
+        environment: environment.summary.clone(),
+        changes: recorded.environment_changes(&environment),
         then: recorded.reports.clone(),
         now: solo.reports(),
         status,
         stdout: solo.stdout(),
         output: solo.output(),
     })
+}
+
+/// A process and its group: nothing of it is left when this is dropped.
+struct Group {
+    leader: Child,
+}
+
+impl Group {
+    fn start(mut command: Command) -> io::Result<Self> {
+        Ok(Self { leader: command.process_group(0).spawn()? })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let group = i32::try_from(self.leader.id()).ok().and_then(Pid::from_raw);
+        // Fails only where all of it has just ended.
+        let _ended = group.map(|group| kill_process_group(group, signal));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // It was killed, or has been waited for.
+        let _waited = self.leader.wait();
+    }
 }
 
 impl Again {
@@ -127,6 +169,7 @@ impl Again {
             .with("changed", changed)
             .with("ended", self.ended())
             .with("environment", self.environment.as_str())
+            .with("environment_changes", self.changes.clone())
             .with("stdout", self.stdout.display().to_string())
             .with("output", self.output.display().to_string())
             .into()
@@ -147,12 +190,8 @@ impl Again {
             let now = now.map_or_else(|| "not reported".to_owned(), |now| now.to_string());
             writeln!(out, "  step {step}: {name} was {then}, and is {now}")?;
         }
-        if self.environment != self.environment_then {
-            writeln!(
-                out,
-                "  the environment is another: it was `{}`, and is `{}`",
-                self.environment_then, self.environment
-            )?;
+        for change in &self.changes {
+            writeln!(out, "  the environment is another: {change}")?;
         }
         writeln!(out, "  its output is in {}", self.stdout.display())
     }
@@ -173,7 +212,7 @@ mod tests {
             address: "a/1@1".into(),
             objectives: vec!["loss".into()],
             environment: String::new(),
-            environment_then: String::new(),
+            changes: Vec::new(),
             then: series(then),
             now: series(now),
             status: None,

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 
 use heats_client::Client;
 use heats_domain::spec::Data;
-use heats_domain::{Metrics, SweepSpec, TrialState};
+use heats_domain::{Environment, Inventory, Metrics, SweepSpec, TrialState};
 use heats_wire::v1;
 use serde_json::Value;
 
 use super::super::series::Series;
 use crate::exit::{Exit, Failure};
 use crate::output::Fields;
+use crate::provenance::Surroundings;
 use crate::{sweepfile, view, words};
 
 /// One attempt at a trial, with everything that it followed from.
@@ -29,13 +30,13 @@ pub(super) struct Recorded {
     /// What the trial reported, by step: of all attempts, for a later one goes on where an earlier one was.
     pub reports: BTreeMap<u64, Metrics>,
     provenance: Value,
+    ran_in: Surroundings,
 }
 
 impl Recorded {
     /// Trial `number` of `sweep`; its last attempt, unless one is named.
     pub async fn of(client: &Client, sweep: v1::Sweep, number: u32, attempt: Option<u32>) -> Result<Self, Failure> {
         let whole = client.trial(super::super::best::sweep_id(&sweep), number).await?;
-        let trial = whole.trial.unwrap_or_default();
         let found = match attempt {
             None => whole.attempts.last(),
             Some(number) => whole.attempts.iter().find(|one| one.number == number),
@@ -43,6 +44,8 @@ impl Recorded {
         let attempt = found.cloned().ok_or_else(|| {
             Failure::new(Exit::NotFound, format!("trial `{}/{number}` has no such attempt", sweep.name))
         })?;
+        let ran_in = Surroundings::of(&whole, &attempt);
+        let trial = whole.trial.unwrap_or_default();
         let spec = view::spec(&sweep).ok_or_else(|| {
             Failure::failed("the specification of the sweep cannot be read: the coordinator is newer than this command")
         })?;
@@ -52,7 +55,7 @@ impl Recorded {
             reports.extend(points.into_iter().map(|point| (point.step, point.metrics)));
         }
         let provenance = serde_json::from_str(&sweep.provenance).unwrap_or(Value::Null);
-        Ok(Self { sweep, spec, trial, seed: whole.seed, attempt, reports, provenance })
+        Ok(Self { sweep, spec, trial, seed: whole.seed, attempt, reports, provenance, ran_in })
     }
 
     /// `digits/12@1`
@@ -85,8 +88,27 @@ impl Recorded {
         }
     }
 
-    /// What is not here as it was there: sentences.
-    pub fn differences(&self) -> Vec<String> {
+    /// What of its environment is not as `found` is. What an earlier version recorded is a line, and so compared as one.
+    pub fn environment_changes(&self, found: &Environment) -> Vec<String> {
+        if !self.ran_in.has_environment() {
+            let (then, now) = (&self.attempt.environment, &found.summary);
+            return (then != now).then(|| format!("it was `{then}`, and is `{now}`")).into_iter().collect();
+        }
+        let here = Surroundings::here(Some(found.clone()), &Inventory::default(), &Surroundings::default());
+        self.ran_in.clone().environment_only().changes(&here.environment_only())
+    }
+
+    /// What of its machine is otherwise here. What an earlier version recorded says nothing of it.
+    fn hardware_changes(&self, machine: &Inventory) -> Vec<String> {
+        let then = self.ran_in.clone().hardware_only();
+        if then == Surroundings::default() {
+            return Vec::new();
+        }
+        then.changes(&Surroundings::here(None, machine, &then))
+    }
+
+    /// What is not here as it was there, but for the environment: sentences. `machine` is this one.
+    pub fn differences(&self, machine: &Inventory) -> Vec<String> {
         let mut differences = Vec::new();
         let then = self.provenance.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
         for before in &then {
@@ -109,6 +131,7 @@ impl Recorded {
                 ));
             }
         }
+        differences.extend(self.hardware_changes(machine));
         let version = self.provenance.get("version").and_then(Value::as_str).unwrap_or_default();
         if version != env!("CARGO_PKG_VERSION") {
             differences.push(format!("it was submitted by heats {version}, and this is {}", env!("CARGO_PKG_VERSION")));
@@ -135,6 +158,7 @@ impl Recorded {
             .with("code", self.provenance.get("code").cloned())
             .with("data", self.provenance.get("data").cloned())
             .with("environment", self.attempt.environment.as_str())
+            .with("surroundings", self.ran_in.fields())
             .with("agent", self.attempt.agent_name.as_str())
             .with("reports", self.reports.len())
     }
@@ -159,9 +183,12 @@ impl Recorded {
             let changed = if is_dirty { ", with changes that were not committed" } else { "" };
             writeln!(out, "  git          {}{changed}", text("/git/commit"))?;
         }
-        let environment =
-            if self.attempt.environment.is_empty() { "the agent's own" } else { &self.attempt.environment };
-        writeln!(out, "  environment  {environment}")?;
+        let line = || Some(self.attempt.environment.clone()).filter(|line| !line.is_empty());
+        let environment = self.ran_in.environment_line().or_else(line);
+        writeln!(out, "  environment  {}", environment.unwrap_or_else(|| "the agent's own".to_owned()))?;
+        if let Some(machine) = self.ran_in.hardware_line() {
+            writeln!(out, "  machine      {machine}")?;
+        }
         writeln!(out, "  agent        {}", self.attempt.agent_name)
     }
 }
