@@ -86,6 +86,7 @@ fn held() -> Vec<Fact> {
         rank: Some(rank),
         peers: Some(9),
         cutoff: Some(0.25),
+        winner: None,
     };
     let (state, why) = (TrialState::Paused.into(), String::new());
     vec![
@@ -110,8 +111,16 @@ const V8: &[u8] = include_bytes!("golden/entry-v8.bin");
 /// The kind of fact that version 7 did not have.
 fn spared() -> Vec<Fact> {
     let value = 0.5;
-    let reason =
-        StopReason { rule: "median".into(), step: 9, value, rung: None, rank: None, peers: None, cutoff: None };
+    let reason = StopReason {
+        rule: "median".into(),
+        step: 9,
+        value,
+        rung: None,
+        rank: None,
+        peers: None,
+        cutoff: None,
+        winner: None,
+    };
     vec![Fact::TrialSpared(TrialSpared { sweep: SweepId { bits: 5 }, trial: 8, reason })]
 }
 
@@ -213,6 +222,7 @@ fn facts() -> Vec<Fact> {
         rank: Some(5),
         peers: Some(6),
         cutoff: Some(0.25),
+        winner: None,
     };
     vec![
         Fact::SweepSubmitted(SweepSubmitted {

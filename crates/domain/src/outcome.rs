@@ -157,6 +157,9 @@ pub struct StopReason {
     /// The value that it had to reach.
     #[prost(double, optional, tag = "7")]
     pub cutoff: Option<f64>,
+    /// The trial of whose state a copy takes its place, for a member of a population that is replaced.
+    #[prost(uint32, optional, tag = "70")]
+    pub winner: Option<u32>,
 }
 
 /// `asha at step 9: 0.71 ranks 5 of 6 at rung 9; the cutoff is 0.9`
@@ -171,6 +174,9 @@ impl fmt::Display for StopReason {
         }
         if let Some(cutoff) = self.cutoff {
             write!(f, "; the cutoff is {cutoff}")?;
+        }
+        if let Some(winner) = self.winner {
+            write!(f, "; a copy of trial {winner} takes its place")?;
         }
         Ok(())
     }

@@ -310,7 +310,7 @@ pub struct Confirm {
 /// How configurations are proposed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
-    /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`, `nsga2`.
+    /// The searcher: `auto`, `random`, `grid`, `sobol`, `tpe`, `gp`, `cmaes`, `bohb`, `nsga2`, `pbt`.
     #[serde(default = "auto")]
     pub algorithm: String,
     /// What every random choice of the sweep follows from; drawn at submission where it is not given.

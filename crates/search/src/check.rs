@@ -48,6 +48,51 @@ pub fn check(spec: &SweepSpec) -> Vec<Misfit> {
     let mut misfits = searcher_misfits(spec, &problem, sound);
     misfits.extend(stopper_misfits(spec));
     misfits.extend(enough_misfits(spec));
+    misfits.extend(population_misfits(spec, &problem));
+    misfits
+}
+
+/// What says of single trials what is not true of the members of a population.
+fn population_misfits(spec: &SweepSpec, problem: &Problem) -> Vec<Misfit> {
+    let Some(members) = searchers::members(spec) else { return Vec::new() };
+    let algorithm = spec.search.algorithm.as_str();
+    let mut misfits = Vec::new();
+    let mut must_not = |is_so: bool, path: &[&str], message: String, hint: &str| {
+        if is_so {
+            misfits.push(Misfit::new(path, message, hint));
+        }
+    };
+    let EarlyStop { algorithm: rule, resource: _, audit: _, params: _ } = &spec.early_stop;
+    must_not(
+        *rule != stoppers::none::ENTRY.name,
+        &["early_stop", "algorithm"],
+        format!("`{algorithm}` decides itself which trials end early, and `{rule}` would as well"),
+        "remove `early_stop`, or keep no more of it than `algorithm: none` and `resource`",
+    );
+    must_not(
+        spec.objective().is_some_and(|objective| objective.confirm.is_some()),
+        &["objective", "confirm"],
+        format!("what a trial of `{algorithm}` comes to is not its configuration's alone, so it cannot be run again"),
+        "remove `confirm`",
+    );
+    for (key, is_given) in [("plateau", spec.budget.plateau.is_some()), ("regret", spec.budget.regret.is_some())] {
+        let message = format!("`{key}` ends a search, and a population of `{algorithm}` is there from the beginning");
+        must_not(is_given, &["budget", key], message, "remove it");
+    }
+    let trials = spec.budget.trials.filter(|trials| *trials < members);
+    must_not(
+        trials.is_some(),
+        &["budget", "trials"],
+        format!("a population of {members} is more than the {} trials of the budget", trials.unwrap_or(0)),
+        "trials that replace members count as well: allow a few times as many as there are members",
+    );
+    let points = problem.space.cardinality().filter(|points| *points < u64::from(members));
+    must_not(
+        points.is_some() && !problem.space.parameters.is_empty(),
+        &["search", "population"],
+        format!("a population of {members} is more than the {} configurations of the space", points.unwrap_or(0)),
+        "make it smaller",
+    );
     misfits
 }
 
@@ -98,7 +143,7 @@ fn searcher_misfits(spec: &SweepSpec, problem: &Problem, sound: bool) -> Vec<Mis
             "search with `auto` or `tpe`, or remove `from`",
         ));
     }
-    if sound && spec.budget.trials.is_none() && !(entry.ends)(&problem.space) {
+    if sound && spec.budget.trials.is_none() && (entry.population.is_some() || !(entry.ends)(&problem.space)) {
         misfits.push(Misfit::new(
             &["budget", "trials"],
             format!("`budget.trials` is missing: `{algorithm}` never comes to an end in this space"),
@@ -507,6 +552,35 @@ mod tests {
                 let json = serde_json::json!({"space": {"x": domain}, "search": {"algorithm": algorithm}});
                 assert_eq!(paths(json), [""; 0], "{domain}");
             }
+        }
+    }
+
+    #[test]
+    fn a_population_takes_no_rule_beside_its_own_and_fits_its_budget_and_space() {
+        let sweep = |json: serde_json::Value| {
+            let mut whole = serde_json::json!({
+                "search": {"algorithm": "pbt", "population": 4, "perturbation_interval": 5, "max": 50},
+                "early_stop": {"algorithm": "none", "resource": "epoch"}
+            });
+            for (key, value) in json.as_object().expect("a map") {
+                whole[key] = value.clone();
+            }
+            paths(whole)
+        };
+        assert_eq!(sweep(serde_json::json!({})), [""; 0]);
+        for (json, path) in [
+            (serde_json::json!({"early_stop": {"algorithm": "asha"}}), "early_stop.algorithm"),
+            (
+                serde_json::json!({"objective": {"minimize": "loss", "confirm": {"top": 2, "seeds": 2}}}),
+                "objective.confirm",
+            ),
+            (serde_json::json!({"budget": {"trials": 9, "regret": 0.1}}), "budget.regret"),
+            (serde_json::json!({"budget": {"trials": 3}}), "budget.trials"),
+            (serde_json::json!({"budget": {}, "space": {"k": {"int": [1, 5]}}}), "budget.trials"),
+            (serde_json::json!({"space": {"k": {"int": [1, 3]}}}), "search.population"),
+            (serde_json::json!({"objective": null}), "search.algorithm"),
+        ] {
+            assert_eq!(sweep(json.clone()), [path], "{json}");
         }
     }
 

@@ -518,9 +518,17 @@ pub fn check_stopper_mirrors(entry: &stoppers::Entry) {
     let maximized = verdicts(stopper(entry, Direction::Maximize).as_mut(), &events);
     for (a, b) in minimized.into_iter().zip(maximized) {
         assert_eq!(std::mem::discriminant(&a), std::mem::discriminant(&b), "{}", entry.name);
-        let mirrored = b.reason().cloned().map(|StopReason { rule, step, value, rung, rank, peers, cutoff }| {
-            StopReason { rule, step, value: -value, rung, rank, peers, cutoff: cutoff.map(|c| -c) }
-        });
+        let mirrored =
+            b.reason().cloned().map(|StopReason { rule, step, value, rung, rank, peers, cutoff, winner }| StopReason {
+                rule,
+                step,
+                value: -value,
+                rung,
+                rank,
+                peers,
+                cutoff: cutoff.map(|c| -c),
+                winner,
+            });
         assert_eq!(a.reason(), mirrored.as_ref(), "{}", entry.name);
     }
 }
@@ -662,6 +670,25 @@ mod tests {
     #[test]
     fn every_stopper_survives_losses_that_are_no_numbers_and_events_out_of_order() {
         stoppers::ALL.iter().for_each(check_stopper_survives);
+    }
+
+    /// The rule of a population, as if it were registered among the stoppers.
+    const PBT: stoppers::Entry = stoppers::Entry {
+        name: searchers::pbt::ENTRY.name,
+        example: searchers::pbt::ENTRY.example,
+        build: |setting, params| {
+            let population = searchers::pbt::ENTRY.population.expect("it trains one");
+            (population.rule)(setting, &problem(finite(), 0), params)
+        },
+        ..stoppers::none::ENTRY
+    };
+
+    #[test]
+    fn the_rule_of_a_population_is_a_rule_like_any_other() {
+        check_stopper_folds(&PBT);
+        check_stopper_mirrors(&PBT);
+        check_stopper_reasons(&stoppers::Entry { needs_objective: true, ..PBT });
+        check_stopper_survives(&PBT);
     }
 
     #[test]

@@ -13,6 +13,19 @@ pub enum Event<'a> {
         /// Its configuration.
         params: &'a Params,
     },
+    /// A trial came to be that goes on from another one's checkpoint, in the place of a third one, which has ended.
+    Forked {
+        /// The trial's number.
+        trial: u32,
+        /// Whose checkpoint it is.
+        parent: u32,
+        /// The checkpoint's step: the trial reports later ones only.
+        step: u64,
+        /// The last loss of the one that it replaces.
+        loss: f64,
+        /// Its configuration.
+        params: &'a Params,
+    },
     /// A trial reported at a step that it had not reported before; steps of one trial increase.
     Reported {
         /// The trial's number.

@@ -20,6 +20,8 @@ pub enum Purpose {
     Audit,
     /// Where the lowest bound of a regret is looked for.
     Regret,
+    /// Whom a member of a population copies, and what it explores from there.
+    Exploit,
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
             Self::Share => 5,
             Self::Audit => 6,
             Self::Regret => 7,
+            Self::Exploit => 8,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an early-stopping rule is.
 
-use heats_domain::{Direction, StopReason};
+use heats_domain::{Direction, Params, StopReason};
 
 use crate::Event;
 
@@ -29,6 +29,8 @@ pub enum Verdict {
     Spare(StopReason),
     /// It holds here, for this reason, until the rule promotes it.
     Pause(StopReason),
+    /// It ends here, and a copy of another one takes its place.
+    Fork(Box<Fork>),
 }
 
 impl Verdict {
@@ -37,8 +39,22 @@ impl Verdict {
         match self {
             Self::Continue => None,
             Self::Stop(reason) | Self::Spare(reason) | Self::Pause(reason) => Some(reason),
+            Self::Fork(fork) => Some(&fork.reason),
         }
     }
+}
+
+/// A trial is to be replaced by one that goes on from the latest checkpoint of another one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fork {
+    /// Whose checkpoint.
+    pub parent: u32,
+    /// The configuration of the new trial.
+    pub params: Params,
+    /// Why the old one ends.
+    pub reason: StopReason,
+    /// What becomes of the old one where nobody can take its place: there is no checkpoint, or the budget is used.
+    pub instead: Verdict,
 }
 
 /// A trial that holds at a rung is to go on.

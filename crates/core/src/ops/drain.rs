@@ -81,6 +81,7 @@ fn stopped(sweep: &Sweep, trial: &Trial, rule: &str) -> Fact {
         rank: None,
         peers: None,
         cutoff: None,
+        winner: None,
     };
     verdict(sweep, trial.number, TrialState::Stopped, reason)
 }

@@ -51,7 +51,7 @@ impl Searcher for Enough {
             }
             Event::Limited { by_user: false } => self.is_limited = true,
             Event::Limited { by_user: true } => self.is_overruled |= self.is_limited,
-            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
+            Event::Forked { .. } | Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } => {}
             Event::Ended { trial, outcome } => {
                 let open = self.open.remove(&trial);
                 let has_value = matches!(outcome, Outcome::Completed(_) | Outcome::Stopped(_));

@@ -141,6 +141,7 @@ impl Scale {
     fn event(self, event: Event<'_>) -> Event<'_> {
         match event {
             Event::Created { .. }
+            | Event::Forked { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Spared { .. }

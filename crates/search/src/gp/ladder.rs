@@ -133,7 +133,7 @@ impl Ladder {
                 let reached = self.rungs.partition_point(|rung| *rung <= step);
                 self.reach(trial, loss, reached, Status::Running);
             }
-            Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             // Where it stands is known, and nothing more is about to be.
             Event::Paused { trial, loss } => self.reach(trial, loss, 0, Status::Ended),
             Event::Resumed { trial } => {

@@ -121,7 +121,7 @@ impl History {
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
             Event::Resumed { trial } => self.resume(trial),
             // It runs on, and what it comes to is worth more than what it was to be stopped for.
-            Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }

@@ -18,6 +18,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: true,
     is_warm: true,
     ends: deck::ends,
+    population: None,
     example: r#"{"n_startup_trials": 4}"#,
     schema: || schemars::schema_for!(AutoParams),
     build,

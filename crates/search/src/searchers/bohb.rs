@@ -41,6 +41,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: false,
     is_warm: true,
     ends: deck::ends,
+    population: None,
     example: r#"{"random_fraction": 0.2}"#,
     schema: || schemars::schema_for!(BohbParams),
     build,
@@ -172,7 +173,11 @@ impl Bohb {
             Event::Created { trial, params } => self.rungs.enter(trial, self.place(params)),
             Event::Reported { trial, step, loss, rest: _ } => self.rungs.report(trial, step, loss),
             // What it reported is known, and may yet become more.
-            Event::Paused { .. } | Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             Event::Ended { trial, outcome } => self.rungs.end(trial, outcome),
         }
     }

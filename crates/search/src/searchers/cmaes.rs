@@ -48,6 +48,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: false,
     is_warm: true,
     ends: deck::ends,
+    population: None,
     example: r#"{"population": 8}"#,
     schema: || schemars::schema_for!(CmaesParams),
     build,
@@ -186,7 +187,11 @@ impl Searcher for Cmaes {
                     deck.note(trial, params);
                 }
             }
-            Event::Reported { .. } | Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. }
+            | Event::Reported { .. }
+            | Event::Resumed { .. }
+            | Event::Spared { .. }
+            | Event::Limited { .. } => {}
             // Most that hold never go on: their generation does not wait for them.
             Event::Paused { trial, loss } => {
                 if let Some(place) = self.waiting.remove(&trial) {

@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: false,
     is_warm: true,
     ends: deck::ends,
+    population: None,
     example: r#"{"n_startup_trials": 5}"#,
     schema: || schemars::schema_for!(GpParams),
     build,

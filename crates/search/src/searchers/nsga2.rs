@@ -37,6 +37,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: true,
     is_warm: false,
     ends: deck::ends,
+    population: None,
     example: r#"{"population": 8}"#,
     schema: || schemars::schema_for!(Nsga2Params),
     build,
@@ -131,7 +132,7 @@ impl Searcher for Nsga2 {
                 }
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
-            Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. } | Event::Resumed { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Ended { trial, outcome } => self.end(trial, outcome),
         }
     }

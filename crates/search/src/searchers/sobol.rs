@@ -25,6 +25,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: true,
     is_warm: false,
     ends: deck::ends,
+    population: None,
     example: "{}",
     schema: || schemars::schema_for!(NoParams),
     build,

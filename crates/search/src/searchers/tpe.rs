@@ -40,6 +40,7 @@ pub const ENTRY: Entry = Entry {
     several_objectives: true,
     is_warm: true,
     ends: deck::ends,
+    population: None,
     example: r#"{"n_startup_trials": 10}"#,
     schema: || schemars::schema_for!(TpeParams),
     build,

@@ -40,6 +40,7 @@ impl Stopper for Audited {
             }
             Event::Limited { .. } => {}
             Event::Created { trial, .. }
+            | Event::Forked { trial, .. }
             | Event::Reported { trial, .. }
             | Event::Paused { trial, .. }
             | Event::Resumed { trial }
@@ -106,7 +107,7 @@ mod tests {
             stopper.observe(&happened.event());
             match verdict {
                 Verdict::Continue => {}
-                Verdict::Pause(_) => panic!("trial {trial} holds"),
+                Verdict::Pause(_) | Verdict::Fork(_) => panic!("trial {trial} holds, or is replaced"),
                 Verdict::Stop(_) => {
                     stopped.insert(trial);
                     stopper.observe(&Event::Ended { trial, outcome: Outcome::Stopped(loss) });
@@ -136,7 +137,7 @@ mod tests {
                             spares += 1;
                         }
                         Verdict::Continue if spared.contains(&trial) => assert_eq!(without, None, "{}", entry.name),
-                        Verdict::Continue | Verdict::Stop(_) | Verdict::Pause(_) => {
+                        Verdict::Continue | Verdict::Stop(_) | Verdict::Pause(_) | Verdict::Fork(_) => {
                             assert_eq!(without, Some(verdict), "{}, trial {trial} at step {step}", entry.name);
                             stops += i32::from(*verdict != Verdict::Continue);
                         }

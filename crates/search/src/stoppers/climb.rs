@@ -104,7 +104,7 @@ impl Climb {
     /// Takes one event in.
     pub fn observe(&mut self, event: &Event<'_>) {
         match *event {
-            Event::Created { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Created { .. } | Event::Forked { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Reported { trial, step, loss, rest: _ } => {
                 if let Some(rung) = self.reached(trial, step) {
                     let loss = tidy(loss);
@@ -153,6 +153,7 @@ impl Climb {
             rank: Some(rank as u64 + 1),
             peers: Some(peers as u64),
             cutoff: cutoff.map(|(loss, _)| self.direction.value(*loss)),
+            winner: None,
         })
     }
 
@@ -171,6 +172,7 @@ impl Climb {
                 rank: Some(place as u64 + 1),
                 peers: Some(rung.standing.len() as u64),
                 cutoff: rung.standing.get(open - 1).map(|(loss, _)| self.direction.value(*loss)),
+                winner: None,
             };
             Some(Promotion { trial: *trial, reason })
         })

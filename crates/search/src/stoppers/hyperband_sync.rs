@@ -174,7 +174,16 @@ impl Sync {
             let rule = ENTRY.name.to_owned();
             Promotion {
                 trial: *trial,
-                reason: StopReason { rule, step: at, value, rung: Some(at), rank: Some(rank), peers, cutoff },
+                reason: StopReason {
+                    rule,
+                    step: at,
+                    value,
+                    rung: Some(at),
+                    rank: Some(rank),
+                    peers,
+                    cutoff,
+                    winner: None,
+                },
             }
         };
         (1..).zip(&standing[..open]).map(winner).collect()
@@ -204,7 +213,7 @@ impl Stopper for Sync {
                     *climber = Climber::Came(tidy(loss));
                 }
             }
-            Event::Paused { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
+            Event::Forked { .. } | Event::Paused { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
             Event::Resumed { trial } => match self.climber(trial) {
                 Some(Climber::Came(_)) => self.climb(trial),
                 Some(climber @ Climber::Due(_)) => *climber = Climber::Climbing,
@@ -233,6 +242,7 @@ impl Stopper for Sync {
             rank: Some(standing.iter().filter(|(other, _)| *other <= loss).count() as u64 + 1),
             peers: Some(standing.len() as u64 + 1),
             cutoff: None,
+            winner: None,
         })
     }
 

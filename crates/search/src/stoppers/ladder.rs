@@ -150,6 +150,7 @@ impl Halving {
             peers: Some(peers as u64),
             // No single number would have let it go on.
             cutoff: None,
+            winner: None,
         })
     }
 }
@@ -158,6 +159,7 @@ impl Stopper for Halving {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. }
+            | Event::Forked { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Spared { .. }
@@ -202,6 +204,7 @@ impl Stopper for Halving {
             rank: Some(losses.below(loss) as u64 + 1),
             peers: Some(losses.len() as u64 + 1),
             cutoff: Some(self.direction.value(cutoff)),
+            winner: None,
         })
     }
 }

@@ -95,6 +95,7 @@ impl Stopper for Median {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. }
+            | Event::Forked { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Spared { .. }
@@ -129,6 +130,7 @@ impl Stopper for Median {
             rank: Some(others.below(best) as u64 + 1),
             peers: Some(others.len() as u64 + 1),
             cutoff: Some(self.direction.value(median)),
+            winner: None,
         })
     }
 }

@@ -14,11 +14,12 @@ pub mod patience;
 pub mod threshold;
 pub mod wilcoxon;
 
+use heats_domain::SweepSpec;
 use heats_domain::spec::{EarlyStop, PlugParams};
 
 use crate::plug::{Built, PlugError};
 use crate::stoppers::ladder::Plan;
-use crate::{Setting, Stopper};
+use crate::{Problem, Setting, Stopper, searchers};
 
 /// One stopper as the registry knows it.
 #[derive(Clone, Copy, Debug)]
@@ -90,12 +91,18 @@ pub fn build_stopper(setting: &Setting, algorithm: &str, params: &PlugParams) ->
     (entry.build)(setting, params).map_err(|complaints| PlugError { algorithm: algorithm.to_owned(), complaints })
 }
 
-/// Makes the stopper of a sweep that says so about early stopping, with its control group where it has one.
+/// Makes the stopper of a sweep: with its control group where it has one, and for a population the rule that replaces its
+/// members.
 ///
 /// # Errors
 /// As [`build_stopper`].
-pub fn of_sweep(setting: &Setting, early_stop: &EarlyStop) -> Result<Box<dyn Stopper>, PlugError> {
-    let EarlyStop { algorithm, resource: _, audit, params } = early_stop;
+pub fn of_sweep(setting: &Setting, spec: &SweepSpec) -> Result<Box<dyn Stopper>, PlugError> {
+    let search = &spec.search;
+    if let Some(population) = searchers::find(&search.algorithm).and_then(|entry| entry.population) {
+        return (population.rule)(setting, &Problem::of(spec, setting.seed), &search.params)
+            .map_err(|complaints| PlugError { algorithm: search.algorithm.clone(), complaints });
+    }
+    let EarlyStop { algorithm, resource: _, audit, params } = &spec.early_stop;
     let rule = build_stopper(setting, algorithm, params)?;
     Ok(match *audit {
         Some(share) => Box::new(audit::Audited::new(rule, share, setting.seed)),

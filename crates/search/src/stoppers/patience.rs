@@ -92,6 +92,7 @@ impl Stopper for Patience {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. }
+            | Event::Forked { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Spared { .. }
@@ -121,6 +122,7 @@ impl Stopper for Patience {
             rank: None,
             peers: None,
             cutoff: Some(self.direction.value(best - self.params.min_delta)),
+            winner: None,
         })
     }
 }

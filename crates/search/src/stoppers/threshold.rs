@@ -80,6 +80,7 @@ impl Stopper for Threshold {
             rank: None,
             peers: None,
             cutoff,
+            winner: None,
         })
     }
 }

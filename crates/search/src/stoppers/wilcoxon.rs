@@ -96,6 +96,7 @@ impl Stopper for Wilcoxon {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
             Event::Created { .. }
+            | Event::Forked { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Spared { .. }
@@ -134,6 +135,7 @@ impl Stopper for Wilcoxon {
             rank: None,
             peers: None,
             cutoff: Some(self.direction.value(cutoff)),
+            winner: None,
         })
     }
 }

@@ -171,7 +171,7 @@ fn has_several(sweep: &v1::Sweep) -> bool {
 
 /// The verdict on all objectives: no one of its values was the reason.
 fn stopped_by_all(reason: &StopReason) -> String {
-    let StopReason { rule, step, value: _, rung, rank, peers, cutoff: _ } = reason;
+    let StopReason { rule, step, value: _, rung, rank, peers, cutoff: _, winner } = reason;
     let at = rung.map_or_else(String::new, |rung| format!(" at rung {rung}"));
     match (rank, peers) {
         (Some(rank), Some(peers)) => {
@@ -183,7 +183,7 @@ fn stopped_by_all(reason: &StopReason) -> String {
 
 /// The verdict with the numbers that it was reached with.
 fn stopped(reason: &StopReason, direction: Option<Direction>) -> String {
-    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    let StopReason { rule, step, value, rung, rank, peers, cutoff, winner } = reason;
     let mut text = format!("`{rule}` stopped it at step {step}: {}", words::short(*value));
     if let (Some(rank), Some(peers)) = (rank, peers) {
         text.push_str(&format!(" ranks {rank} of {peers}"));
@@ -225,6 +225,7 @@ mod tests {
             rank: Some(5),
             peers: Some(6),
             cutoff: Some(0.9),
+            winner: None,
         };
         let trial = v1::TrialSummary { state: TrialState::Stopped as i32, stopped: Some(reason), ..Default::default() };
         let whole = v1::TrialResponse { trial: Some(trial), saw_index: 40, ..Default::default() };
@@ -275,6 +276,7 @@ mod tests {
             rank: Some(4),
             peers: Some(4),
             cutoff: None,
+            winner: None,
         };
         let stopped = TrialState::Stopped as i32;
         let trial = v1::TrialSummary { state: stopped, stopped: Some(reason), ..Default::default() };
