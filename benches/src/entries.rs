@@ -85,7 +85,15 @@ fn begun(trial: u32) -> Vec<Fact> {
     ];
     let params = params.into_iter().collect();
     vec![
-        Fact::TrialCreated(TrialCreated { sweep, trial, params, saw_index: 0, enqueued: false, confirms: None }),
+        Fact::TrialCreated(TrialCreated {
+            sweep,
+            trial,
+            params,
+            saw_index: 0,
+            enqueued: false,
+            confirms: None,
+            forked: None,
+        }),
         Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead: false, from: None }),
         Fact::TrialStarted(TrialStarted { sweep, trial, attempt, ..TrialStarted::default() }),
     ]

@@ -24,6 +24,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::Stale { .. }
         | Refusal::BelowCreated { .. }
         | Refusal::BudgetUsed { .. }
+        | Refusal::PopulationFull { .. }
         | Refusal::NothingFailed(_)
         | Refusal::AmbiguousAgent { .. }
         | Refusal::NothingToLearn { .. }

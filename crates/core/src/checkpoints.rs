@@ -21,11 +21,29 @@ pub struct Saved {
 
 impl Trial {
     /// The checkpoint that an attempt goes on from, of those for which `reaches` is true: the latest of a step that was
-    /// reported, so that no report is missing; without one, the latest.
+    /// reported, so that no report is missing; without one, the latest. A fork has the one that it comes from as well, until it
+    /// has its own.
     pub fn resumable(&self, reaches: impl Fn(&Checkpoint) -> bool) -> Option<&Checkpoint> {
-        let reported = |checkpoint: &Checkpoint| self.last_step.is_some_and(|last| checkpoint.step <= last);
-        let order = |checkpoint: &&Checkpoint| (reported(checkpoint), checkpoint.step, checkpoint.attempt);
-        self.checkpoints.iter().filter(|checkpoint| reaches(checkpoint)).max_by_key(order)
+        let order = |checkpoint: &&Checkpoint| (self.has_reported(checkpoint), checkpoint.step, checkpoint.attempt);
+        self.checkpoints.iter().chain(self.origin()).filter(|checkpoint| reaches(checkpoint)).max_by_key(order)
+    }
+
+    /// The latest checkpoint of its own of a step that it reported.
+    pub fn reported_checkpoint(&self) -> Option<&Checkpoint> {
+        let reported = self.checkpoints.iter().filter(|checkpoint| self.has_reported(checkpoint));
+        reported.max_by_key(|checkpoint| (checkpoint.step, checkpoint.attempt))
+    }
+
+    fn has_reported(&self, checkpoint: &Checkpoint) -> bool {
+        self.last_step.is_some_and(|last| checkpoint.step <= last)
+    }
+
+    /// The checkpoint of another trial that this one was forked from, as long as an attempt may have to go on from there: it
+    /// has not ended for good, and has no checkpoint of its own of a step that it reported.
+    pub fn origin(&self) -> Option<&Checkpoint> {
+        let is_over = self.state.is_terminal() && self.state != TrialState::Failed;
+        let forked = self.forked.as_ref().filter(|_| !is_over && self.reported_checkpoint().is_none())?;
+        Some(&forked.from)
     }
 
     /// Whether the attempt has said this before, or something later.
@@ -70,6 +88,22 @@ impl Sweep {
             } else {
                 set.remove(&number);
             }
+        }
+        self.sort_heir(number);
+    }
+
+    /// Puts a fork among those that may have to go on from another trial's checkpoint, or takes it out.
+    pub(crate) fn sort_heir(&mut self, number: u32) {
+        let Some(forked) = self.trial(number).and_then(|trial| trial.forked.as_ref()) else { return };
+        let (parent, needs_it) = (forked.from.trial, self.trial(number).and_then(Trial::origin).is_some());
+        let heirs = self.heirs.entry(parent).or_default();
+        if needs_it {
+            heirs.insert(number);
+        } else {
+            heirs.remove(&number);
+        }
+        if heirs.is_empty() {
+            self.heirs.remove(&parent);
         }
     }
 }

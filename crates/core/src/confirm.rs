@@ -78,7 +78,7 @@ pub(crate) fn missing(sweep: &Sweep) -> Vec<Fact> {
     });
     let created = |(trial, (leader, params))| {
         let (sweep, confirms) = (sweep.id, Some(leader));
-        Fact::TrialCreated(TrialCreated { sweep, trial, params, saw_index: 0, enqueued: false, confirms })
+        Fact::TrialCreated(TrialCreated { sweep, trial, params, saw_index: 0, enqueued: false, confirms, forked: None })
     };
     (sweep.created()..).zip(runs).map(created).collect()
 }

@@ -59,7 +59,8 @@ pub fn brisk(sweep: &Sweep) -> Option<&Resources> {
     let [need] = sweep.spec.variants() else { return None };
     let only_processors = Resources { cpus: need.cpus, ..Resources::default() } == *need;
     let is_brisk = ended >= AHEAD_AFTER && sweep.ledger.attempt_ms / u64::from(ended) < AHEAD_MS;
-    (only_processors && is_brisk).then_some(need)
+    // Members of a population go where the checkpoint is that they go on from.
+    (only_processors && is_brisk && sweep.members.is_none()).then_some(need)
 }
 
 /// Whether a trial waits for a place that is free, or takes it.
@@ -127,7 +128,9 @@ impl Next {
 
     /// The trials that are there already and may get a place, in the order in which they should; the first few of them.
     pub fn there(sweep: &Sweep, promotion: Option<Promotion>) -> Vec<Self> {
-        sweep.waiting.iter().take(LOOK).copied().map(Self::Waiting).chain(promotion.map(Self::Promoted)).collect()
+        // The members of a population may wait for places of different agents each.
+        let look = if sweep.members.is_some() { usize::MAX } else { LOOK };
+        sweep.waiting.iter().take(look).copied().map(Self::Waiting).chain(promotion.map(Self::Promoted)).collect()
     }
 
     /// A new trial.
@@ -148,6 +151,15 @@ impl Next {
             Self::Promoted(promotion) => sweep.trial(promotion.trial),
             Self::New { .. } => None,
         }
+    }
+
+    /// The storages that one must reach to run it: there are checkpoints of it, the one that it goes on from best first. `None`
+    /// where it may begin from the beginning as well, which a fork never does.
+    pub fn bound_to<'a>(&self, sweep: &'a Sweep) -> Option<Vec<&'a str>> {
+        let trial = self.trial(sweep).filter(|trial| trial.forked.is_some())?;
+        let best = trial.resumable(|_| true);
+        let others = trial.checkpoints.iter().rev().chain(trial.origin());
+        Some(best.into_iter().chain(others).map(|checkpoint| checkpoint.place.as_str()).collect())
     }
 
     /// The storage that has the checkpoint which it would go on from best.
@@ -174,7 +186,8 @@ impl Next {
             }
             Self::New { params, saw_index } => {
                 let (trial, enqueued) = (sweep.created(), !sweep.queue.is_empty());
-                let created = TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued, confirms: None };
+                let created =
+                    TrialCreated { sweep: sweep.id, trial, params, saw_index, enqueued, confirms: None, forked: None };
                 (trial, Some(Fact::TrialCreated(created)))
             }
         };
@@ -187,15 +200,16 @@ impl Next {
     }
 }
 
-/// Whether what a trial of the sweep needs depends on its configuration.
-pub fn depends_on_configuration(sweep: &Sweep) -> bool {
-    sweep.spec.variants().iter().any(|need| need.when.is_some())
+/// Whether a place must be looked for for each trial of the sweep alone: what it needs depends on its configuration, or it has
+/// to go on from a certain checkpoint.
+pub fn depends_on_trial(sweep: &Sweep) -> bool {
+    sweep.members.is_some() || sweep.spec.variants().iter().any(|need| need.when.is_some())
 }
 
 /// How many trials of the sweep could use a place now, if there were as many.
 pub fn wants(sweep: &Sweep) -> usize {
     let at_once = sweep.parallel.map_or(usize::MAX, |most| (most as usize).saturating_sub(sweep.live.len()));
-    let new = sweep.trials_max.map_or(usize::MAX, |max| max.saturating_sub(sweep.proposed) as usize);
+    let new = sweep.begun_max().map_or(usize::MAX, |max| max.saturating_sub(sweep.proposed) as usize);
     at_once.min(sweep.waiting.len().saturating_add(sweep.paused.len()).saturating_add(new))
 }
 
@@ -219,7 +233,8 @@ pub fn reject(sweep: &Sweep) -> Vec<Fact> {
     let Some(params) = sweep.queue.front().cloned() else { return Vec::new() };
     let trial = sweep.created();
     let why = "no configuration that satisfies the conditions and constraints has these values";
-    let created = TrialCreated { sweep: sweep.id, trial, params, saw_index: 0, enqueued: true, confirms: None };
+    let created =
+        TrialCreated { sweep: sweep.id, trial, params, saw_index: 0, enqueued: true, confirms: None, forked: None };
     vec![Fact::TrialCreated(created), settled(sweep, trial, TrialState::Infeasible, why)]
 }
 

@@ -3,7 +3,7 @@
 use heats_domain::TrialState;
 use heats_search::{Event, Outcome, Searcher, Setting, Stopper, around, stoppers};
 
-use crate::fact::Fact;
+use crate::fact::{Fact, Forked};
 use crate::refusal::Refusal;
 use crate::sweep::Sweep;
 use crate::trial::Trial;
@@ -16,7 +16,11 @@ use crate::trial::Trial;
 pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
     match fact {
         Fact::TrialCreated(fact) => {
-            Some(Event::Created { trial: proposed(sweep, fact.trial)?.ordinal, params: &fact.params })
+            let (trial, params) = (proposed(sweep, fact.trial)?.ordinal, &fact.params);
+            let Some(Forked { from, replaces }) = &fact.forked else { return Some(Event::Created { trial, params }) };
+            let parent = proposed(sweep, from.trial)?.ordinal;
+            let loss = last_loss(sweep, proposed(sweep, *replaces)?);
+            Some(Event::Forked { trial, parent, step: from.step, loss, params })
         }
         Fact::TrialReported(fact) => {
             let trial = proposed(sweep, fact.trial)?.ordinal;
@@ -122,8 +126,7 @@ pub fn searcher(sweep: &Sweep) -> Result<Box<dyn Searcher>, Refusal> {
 pub fn stopper(sweep: &Sweep) -> Result<Option<Box<dyn Stopper>>, Refusal> {
     let Some(objective) = sweep.objective() else { return Ok(None) };
     let setting = Setting { direction: objective.direction(), trials: sweep.spec.budget.trials, seed: sweep.seed };
-    let mut stopper =
-        stoppers::of_sweep(&setting, &sweep.spec.early_stop).map_err(|error| Refusal::Spec(error.to_string()))?;
+    let mut stopper = stoppers::of_sweep(&setting, &sweep.spec).map_err(|error| Refusal::Spec(error.to_string()))?;
     for event in events_from(sweep, 0) {
         stopper.observe(&event);
     }

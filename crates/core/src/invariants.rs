@@ -85,6 +85,12 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     );
     let waits = trial.state == TrialState::Waiting;
     violation(found, waits == sweep.waiting.contains(&number), "T4", "the queue names the waiting trials", place);
+    let parent = trial.forked.as_ref().and_then(|forked| sweep.trial(forked.from.trial));
+    let is_kept = trial.origin().is_none_or(|from| parent.is_some_and(|parent| parent.checkpoints.contains(from)));
+    violation(found, is_kept, "F1", "the checkpoint that a fork has to go on from is kept", place);
+    let from = |attempt: &u32| sweep.lease_of(trial, *attempt).is_some_and(|lease| lease.from.is_some());
+    let begins = trial.forked.is_none() || trial.live().is_none_or(|(attempt, _)| from(&attempt));
+    violation(found, begins, "F2", "a fork goes on from a checkpoint, never from the beginning", place);
     let holds = trial.state == TrialState::Paused;
     let what = "the set of paused trials names those that hold at a rung";
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);

@@ -20,6 +20,7 @@ use crate::ops::attempts::{self, Finish, Key};
 use crate::ops::checkpoints;
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
+use crate::ops::fork::Stranded;
 use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
@@ -130,6 +131,8 @@ pub struct Leading {
     without_place: BTreeMap<SweepId, u64>,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
+    /// Forks that no attached agent can go on with.
+    stranded: Stranded,
 }
 
 impl Leading {
@@ -157,6 +160,7 @@ impl Leading {
             usage,
             without_place: BTreeMap::new(),
             vacated: BTreeSet::new(),
+            stranded: Stranded::default(),
         }
     }
 
@@ -277,7 +281,7 @@ impl Leading {
         }
     }
 
-    /// Ends the sweeps whose time or GPU-hours are over.
+    /// Ends the sweeps whose time or GPU-hours are over, and the forks that have waited too long for their checkpoint.
     ///
     /// # Errors
     /// See [`TurnError`].
@@ -285,6 +289,10 @@ impl Leading {
         for id in self.active.clone() {
             let Some(sweep) = self.draft.sweeps.get(&id) else { continue };
             let facts = drain::limits(sweep, self.now_ms);
+            self.record_all(facts)?;
+            let Some(sweep) = self.draft.sweeps.get(&id).filter(|sweep| sweep.members.is_some()) else { continue };
+            let promoted = self.promotion(sweep).map(|promotion| promotion.trial);
+            let facts = self.stranded.look(&self.draft, &self.attached, sweep, promoted, self.now_ms);
             self.record_all(facts)?;
         }
         Ok(())
@@ -374,6 +382,7 @@ impl Leading {
                 self.active.remove(&fact.sweep);
                 self.stoppers.remove(&fact.sweep);
                 self.places.forget(fact.sweep);
+                self.stranded.forget(fact.sweep);
             }
             Fact::TrialLeased(fact) => self.recount(fact.agent),
             Fact::AttemptEnded(_) => {

@@ -57,6 +57,14 @@ pub enum Refusal {
     /// As many points wait as may.
     #[error("{0} points are enqueued already, which is the limit")]
     QueueFull(usize),
+    /// A population has all the members that it begins with.
+    #[error("the population of sweep `{name}` has all of its {members} members")]
+    PopulationFull {
+        /// The sweep.
+        name: String,
+        /// How many there are.
+        members: u32,
+    },
     /// The budget leaves no trial for the point.
     #[error("sweep `{name}` has created all of its {max} trials")]
     BudgetUsed {
@@ -160,6 +168,7 @@ impl Refusal {
             Self::Point(_) => "H0008",
             Self::QueueFull(_) => "H0009",
             Self::BudgetUsed { .. } => "H0010",
+            Self::PopulationFull { .. } => "H0040",
             Self::NothingFailed(_) => "H0011",
             Self::ReportTooLarge { .. } => "H0012",
             Self::TooLarge { .. } => "H0013",
@@ -192,6 +201,7 @@ impl Refusal {
             Self::BelowCreated { .. } => "trials that exist are never taken back; `heats stop` ends the sweep early",
             Self::Point(_) => "`heats show SWEEP` prints the space",
             Self::QueueFull(_) => "wait until some have become trials",
+            Self::PopulationFull { .. } => "submit another sweep, with the point in its `search.enqueue`",
             Self::BudgetUsed { .. } => "raise it with `heats edit SWEEP --trials +N` first",
             Self::NothingFailed(_) => "`heats trials SWEEP --where 'state == \"failed\"'` lists them",
             Self::ReportTooLarge { .. } => "report fewer metrics, or write them to a file",

@@ -2,7 +2,8 @@
 //!
 //! Of a trial that may go on: the latest so many, the one that it would go on from, and the one of the step with its best
 //! value. Of one that has ended the same, where it is among the best so many or has failed (a user may ask for it again), and
-//! else none. So a sweep keeps at most `latest` + 2 checkpoints of each trial that has not ended, or failed, or leads.
+//! else none. So a sweep keeps at most `latest` + 2 checkpoints of each trial that has not ended, or failed, or leads. One that
+//! a fork goes on from is kept until the fork has its own.
 
 use std::collections::BTreeSet;
 
@@ -18,9 +19,13 @@ pub fn excess(sweep: &Sweep, touched: &BTreeSet<u32>) -> Vec<Fact> {
         return Vec::new();
     }
     let best = best(sweep);
-    // Of the others, only one that has ended and led until now can have any too many. There are no more of them than may lead.
+    // Of the others, only one that has ended and led until now can have any too many, or one that a fork has gone on from.
+    // There are no more of them than may lead, or were forked.
     let had_led = sweep.finals.iter().filter(|number| !touched.contains(number));
-    let looked_at = touched.iter().chain(had_led).filter_map(|&number| sweep.trial(number));
+    let parent = |number: &u32| sweep.trial(*number)?.forked.as_ref().map(|forked| forked.from.trial);
+    let parents: BTreeSet<u32> = touched.iter().filter_map(parent).collect();
+    let parents = parents.iter().filter(|&number| !touched.contains(number) && !sweep.finals.contains(number));
+    let looked_at = touched.iter().chain(had_led).chain(parents).filter_map(|&number| sweep.trial(number));
     looked_at.flat_map(|trial| of_trial(sweep, trial, best.contains(&trial.number))).collect()
 }
 
@@ -46,7 +51,9 @@ fn of_trial(sweep: &Sweep, trial: &Trial, leads: bool) -> Vec<Fact> {
         }
         TrialState::Completed | TrialState::Stopped | TrialState::Infeasible | TrialState::Cancelled => leads,
     };
-    let kept = if is_kept { kept(sweep, trial) } else { BTreeSet::new() };
+    let mut kept = if is_kept { kept(sweep, trial) } else { BTreeSet::new() };
+    let heirs = sweep.heirs.get(&trial.number).into_iter().flatten();
+    kept.extend(heirs.filter_map(|&heir| sweep.trial(heir)?.origin()));
     let why = if is_kept { "later ones are kept" } else { "its trial has ended, and others are better" };
     trial.checkpoints.iter().filter(|checkpoint| !kept.contains(checkpoint)).map(|c| dropped(c, why)).collect()
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use heats_domain::spec::{Objective, PROJECT};
 use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
+use heats_search::searchers;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
@@ -37,6 +38,10 @@ pub struct Sweep {
     pub fresh: OrdMap<u32, Vector<u32>>,
     /// Where it stands.
     pub status: Status,
+    /// How many trials it begins with, for one that trains a population; each of them may be replaced by a fork later.
+    pub members: Option<u32>,
+    /// The forks that may have to go on from another trial's checkpoint, by that trial's number.
+    pub heirs: OrdMap<u32, OrdSet<u32>>,
     /// How many trials may be proposed; those that confirm come on top.
     pub trials_max: Option<u32>,
     /// Why that many, for people, where it is not what a user asked for.
@@ -200,6 +205,8 @@ impl Sweep {
             proposed: 0,
             fresh: OrdMap::new(),
             status: Status::Running,
+            members: searchers::members(&spec),
+            heirs: OrdMap::new(),
             trials_max: spec.budget.trials,
             limit_why: String::new(),
             parallel: spec.budget.parallel,
@@ -368,9 +375,19 @@ impl Sweep {
         self.trials.len() as u32
     }
 
-    /// Whether the budget allows another trial to be proposed.
+    /// How many trials its searcher may propose, as its budget and its population are.
+    pub fn begun_max(&self) -> Option<u32> {
+        self.trials_max.into_iter().chain(self.members).min()
+    }
+
+    /// Whether the searcher may propose another trial.
     pub fn may_create(&self) -> bool {
-        self.trials_max.is_none_or(|max| self.proposed < max)
+        self.begun_max().is_none_or(|max| self.proposed < max)
+    }
+
+    /// Whether the budget allows another trial that replaces one.
+    pub fn may_fork(&self) -> bool {
+        !matches!(self.status, Status::Draining(..)) && self.trials_max.is_none_or(|max| self.proposed < max)
     }
 
     /// Whether another lease would keep within `budget.parallel`.
@@ -394,7 +411,8 @@ impl Sweep {
         for trial in &self.trials {
             savings.steps += u64::from(trial.reports());
             match (trial.state, trial.last_step) {
-                (TrialState::Stopped, Some(last)) => {
+                // What a member of a population does not run, the one runs that replaces it.
+                (TrialState::Stopped, Some(last)) if self.members.is_none() => {
                     savings.steps_saved = savings.steps_saved.saturating_add(longest.saturating_sub(last));
                 }
                 (TrialState::Completed, Some(last)) => {

@@ -5,6 +5,7 @@ use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, TrialState};
 use imbl::Vector;
 
 use crate::checkpoints::Saved;
+use crate::fact::Forked;
 
 /// A trial.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,6 +16,8 @@ pub struct Trial {
     pub ordinal: u32,
     /// The leader that it confirms. It is no part of the search then: see `confirm`.
     pub confirms: Option<u32>,
+    /// Where it comes from, for one that goes on from another trial's checkpoint.
+    pub forked: Option<Forked>,
     /// Where it stands.
     pub state: TrialState,
     /// The places in the sweep's journal of its facts other than reports, in order; the first is its creation.
@@ -26,7 +29,8 @@ pub struct Trial {
     pub attempts: Vec<Attempt>,
     /// How many of `run.retries` its failures have used up.
     pub retries_used: u32,
-    /// The last step that it reported: the high-water mark below which reports are repetitions.
+    /// The last step that it reported: the high-water mark below which reports are repetitions. Before its first report that
+    /// is the step of the checkpoint which it was forked from.
     pub last_step: Option<u64>,
     /// The objective's value in the last report that had it; NaN and infinities included. With several objectives, the
     /// first's in the last report that had all.

@@ -102,7 +102,15 @@ const V7: &[u8] = include_bytes!("golden/entry-v7.bin");
 fn confirming() -> Vec<Fact> {
     let (sweep, confirms) = (SweepId { bits: 5 }, Some(0));
     let params = [("a", Value::Int(-3))].into_iter().collect();
-    vec![Fact::TrialCreated(TrialCreated { sweep, trial: 8, params, saw_index: 0, enqueued: false, confirms })]
+    vec![Fact::TrialCreated(TrialCreated {
+        sweep,
+        trial: 8,
+        params,
+        saw_index: 0,
+        enqueued: false,
+        confirms,
+        forked: None,
+    })]
 }
 
 /// And trials that are spared.
@@ -251,7 +259,15 @@ fn facts() -> Vec<Fact> {
         Fact::SweepReopened(SweepReopened { sweep }),
         Fact::SweepRemoved(SweepRemoved { sweep }),
         Fact::PointEnqueued(PointEnqueued { sweep, params: params.clone() }),
-        Fact::TrialCreated(TrialCreated { sweep, trial: 4, params, saw_index: 300, enqueued: true, confirms: None }),
+        Fact::TrialCreated(TrialCreated {
+            sweep,
+            trial: 4,
+            params,
+            saw_index: 300,
+            enqueued: true,
+            confirms: None,
+            forked: None,
+        }),
         Fact::TrialLeased(TrialLeased {
             sweep,
             trial: 4,

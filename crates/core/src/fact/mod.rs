@@ -25,8 +25,8 @@ pub use sweep::{
     SweepResumed, SweepSubmitted,
 };
 pub use trial::{
-    AttemptEnded, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialResumed, TrialSettled, TrialSpared,
-    TrialStarted,
+    AttemptEnded, Forked, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialResumed, TrialSettled,
+    TrialSpared, TrialStarted,
 };
 
 /// What one log entry carries: everything that was decided in one turn of the leader.

@@ -23,6 +23,20 @@ pub struct TrialCreated {
     /// The leader that it confirms: it runs that trial's configuration again, on a seed of its own.
     #[prost(uint32, optional, tag = "6")]
     pub confirms: Option<u32>,
+    /// Where it comes from, for one that goes on from another trial's checkpoint.
+    #[prost(message, optional, tag = "70")]
+    pub forked: Option<Forked>,
+}
+
+/// Where a trial comes from that did not begin at the beginning.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Forked {
+    /// The checkpoint that it goes on from, of the trial that it is a copy of.
+    #[prost(message, required, tag = "1")]
+    pub from: Checkpoint,
+    /// The trial whose place in the population it takes.
+    #[prost(uint32, tag = "2")]
+    pub replaces: u32,
 }
 
 /// See [`Fact::TrialLeased`](super::Fact::TrialLeased).

@@ -64,8 +64,8 @@ impl Leading {
     fn place(&mut self, id: SweepId, suggestions: &mut dyn Suggestions) -> Result<Placed, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
         let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Ok(Placed::Not) };
-        if dispatch::depends_on_configuration(sweep) {
-            return self.place_by_configuration(id, room, suggestions);
+        if dispatch::depends_on_trial(sweep) {
+            return self.place_by_trial(id, room, suggestions);
         }
         let there = Next::there(sweep, self.promotion(sweep));
         // The trial that is next goes where its checkpoint is, if there is a place.
@@ -106,9 +106,9 @@ impl Leading {
         Ok(())
     }
 
-    /// Gives a place to a trial of a sweep whose needs depend on the configuration: to the first of those that are there which
+    /// Gives a place to a trial of a sweep whose trials need each something else: to the first of those that are there which
     /// fits somewhere. Else the next one is created, and waits where it fits nowhere.
-    fn place_by_configuration(
+    fn place_by_trial(
         &mut self,
         id: SweepId,
         room: u64,
@@ -116,8 +116,15 @@ impl Leading {
     ) -> Result<Placed, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
         let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
-        for next in Next::there(sweep, self.promotion(sweep)) {
-            if let Some(found) = self.places.find(sweep, next.params(sweep), next.home(sweep), room) {
+        let there = Next::there(sweep, self.promotion(sweep));
+        let is_bound = there.iter().any(|next| next.bound_to(sweep).is_some());
+        for next in there {
+            let params = next.params(sweep);
+            let found = match next.bound_to(sweep) {
+                Some(homes) => homes.iter().find_map(|home| self.places.find_at(home, sweep, params, room)),
+                None => self.places.find(sweep, params, next.home(sweep), room),
+            };
+            if let Some(found) = found {
                 let storages = self.draft.places(found.0);
                 let facts = next.facts(sweep, Some(seat(found)), storages);
                 self.record_all(facts)?;
@@ -125,8 +132,10 @@ impl Leading {
             }
         }
         // With all places taken, it is better proposed late.
-        if !dispatch::may_propose(sweep) || self.places.find(sweep, None, None, room).is_none() {
-            return Ok(Placed::Nowhere);
+        let has_place = self.places.find(sweep, None, None, room).is_some();
+        if !dispatch::may_propose(sweep) || !has_place {
+            // Other agents' places are of no use to who waits for a certain one.
+            return Ok(if is_bound && has_place { Placed::Not } else { Placed::Nowhere });
         }
         let next = match Next::new(sweep, suggestions) {
             Ok(next) => next,

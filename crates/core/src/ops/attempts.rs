@@ -5,7 +5,7 @@ use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
 use super::drain::{self, settled, verdict};
-use super::{Decision, sweep};
+use super::{Decision, fork, sweep};
 use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialSpared};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -137,20 +137,29 @@ pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64,
             (reason.step, reason.value, reason.cutoff) = (step, value, Some(target));
         }
     } else if let (Some((loss, rest)), Some(stopper)) = (losses, stopper) {
-        match stopper.judge(Judged { trial: trial.ordinal, step, loss, rest: &rest }) {
-            Verdict::Stop(reason) => facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason)),
-            // Nobody would let it go on any more.
-            Verdict::Pause(reason) if matches!(sweep.status, Status::Draining(..)) => {
-                facts.push(verdict(sweep, key.trial, TrialState::Stopped, reason));
-            }
-            Verdict::Pause(reason) => facts.push(verdict(sweep, key.trial, TrialState::Paused, reason)),
-            Verdict::Spare(reason) => {
-                facts.push(Fact::TrialSpared(TrialSpared { sweep: key.sweep, trial: key.trial, reason }));
-            }
-            Verdict::Continue => {}
-        }
+        let verdict = stopper.judge(Judged { trial: trial.ordinal, step, loss, rest: &rest });
+        facts.extend(carried_out(sweep, trial, verdict));
     }
     Ok((facts, ()))
+}
+
+/// The facts by which a verdict on a trial's report is carried out.
+fn carried_out(sweep: &Sweep, trial: &Trial, judged: Verdict) -> Vec<Fact> {
+    let settled = |state, reason| vec![verdict(sweep, trial.number, state, reason)];
+    match judged {
+        Verdict::Continue => Vec::new(),
+        Verdict::Stop(reason) => settled(TrialState::Stopped, reason),
+        // Nobody would let it go on any more.
+        Verdict::Pause(reason) if matches!(sweep.status, Status::Draining(..)) => settled(TrialState::Stopped, reason),
+        Verdict::Pause(reason) => settled(TrialState::Paused, reason),
+        Verdict::Spare(reason) => {
+            vec![Fact::TrialSpared(TrialSpared { sweep: sweep.id, trial: trial.number, reason })]
+        }
+        Verdict::Fork(fork) => match fork::replaced(sweep, trial, &fork) {
+            Some(facts) => facts,
+            None => carried_out(sweep, trial, fork.instead),
+        },
+    }
 }
 
 /// A report that reaches what a sweep was to come to.

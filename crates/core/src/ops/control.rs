@@ -92,6 +92,10 @@ pub fn edit(state: &State, id: SweepId, edit: Edit) -> Decision<()> {
         Status::Running | Status::Paused if edit == Edit::default() => facts.clear(),
         Status::Running | Status::Paused => {}
         Status::Ended { ending: Ending::Finished, .. } if trials.is_some_and(|t| t > sweep.proposed) => {
+            // Only members that train have any use for more trials.
+            if let Some(members) = sweep.members.filter(|&members| sweep.proposed >= members) {
+                return Err(Refusal::PopulationFull { name: sweep.name.clone(), members });
+            }
             reopens(state, sweep)?;
             facts.push(Fact::SweepReopened(SweepReopened { sweep: id }));
         }
@@ -119,6 +123,9 @@ pub fn enqueue(state: &State, id: SweepId, params: Params) -> Decision<u32> {
         return Err(Refusal::QueueFull(QUEUE_MAX));
     }
     let after = sweep.proposed as usize + sweep.queue.len() + 1;
+    if let Some(members) = sweep.members.filter(|&members| after > members as usize) {
+        return Err(Refusal::PopulationFull { name: sweep.name.clone(), members });
+    }
     if let Some(max) = sweep.trials_max.filter(|&max| after > max as usize) {
         return Err(Refusal::BudgetUsed { name: sweep.name.clone(), max });
     }

@@ -130,7 +130,12 @@ pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
             if !fresh.is_empty() {
                 return fresh;
             }
-            if sweep.limit_why.is_empty() {
+            if sweep.members.is_some() {
+                ended(
+                    Ending::Finished,
+                    &format!("every member of its population ended, after {} trials", sweep.proposed),
+                )
+            } else if sweep.limit_why.is_empty() {
                 ended(Ending::Finished, &format!("all {} trials of its budget ended", sweep.proposed))
             } else {
                 ended(Ending::Finished, &sweep.limit_why)

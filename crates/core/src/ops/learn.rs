@@ -99,9 +99,11 @@ fn prior(sweep: &Sweep, space: &Space, rungs: &[u64], limits: Limits) -> Result<
     }
 }
 
-/// Whether it ended with something to learn from. A fresh run of a leader is no part of its own sweep's search, nor of this.
+/// Whether it ended with something to learn from. A fresh run of a leader is no part of its own sweep's search, nor of this;
+/// and what a fork came to is not its configuration's alone.
 fn teaches(trial: &Trial) -> bool {
     trial.confirms.is_none()
+        && trial.forked.is_none()
         && matches!(trial.state, TrialState::Completed | TrialState::Stopped | TrialState::Infeasible)
 }
 

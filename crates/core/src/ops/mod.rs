@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod checkpoints;
 pub mod control;
 pub mod drain;
+pub mod fork;
 pub mod learn;
 pub mod quotas;
 pub mod restore;

@@ -165,6 +165,20 @@ impl Places {
         })
     }
 
+    /// The same on an agent that reaches the storage `home`, and on no other.
+    pub fn find_at(
+        &mut self,
+        home: &str,
+        sweep: &Sweep,
+        params: Option<&Params>,
+        room: u64,
+    ) -> Option<(AgentId, Grant)> {
+        let variants = sweep.spec.variants().iter().enumerate();
+        let allowed = variants.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
+        let mut for_it = allowed.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
+        for_it.find_map(|(variant, need)| self.find_at_home(home, (sweep.id, variant), sweep.priority, need))
+    }
+
     fn reaches(&self, agent: AgentId, home: &str) -> bool {
         self.sites.get(&agent).is_some_and(|site| site.attached.places.iter().any(|place| place == home))
     }

@@ -6,7 +6,7 @@ use heats_domain::{FailureKind, TrialState};
 use imbl::Vector;
 
 use crate::fact::{
-    AttemptEnded, Ending, Fact, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
+    AttemptEnded, Ending, Fact, Forked, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
     TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
@@ -83,6 +83,14 @@ impl Sweep {
         if fact.trial as usize != self.trials.len() {
             return Err("trials are numbered without gaps");
         }
+        if let Some(Forked { from, replaces }) = &fact.forked {
+            if self.trial(from.trial).is_none_or(|parent| !parent.checkpoints.contains(from)) {
+                return Err("what it is forked from is no checkpoint that is kept");
+            }
+            if self.trial(*replaces).is_none_or(|replaced| !replaced.state.is_terminal()) {
+                return Err("the trial whose place it takes has not ended");
+            }
+        }
         if fact.enqueued {
             self.queue.pop_front().ok_or("no point is enqueued")?;
         }
@@ -100,12 +108,13 @@ impl Sweep {
             number: fact.trial,
             ordinal,
             confirms: fact.confirms,
+            forked: fact.forked.clone(),
             state: TrialState::Waiting,
             records: std::iter::once(self.last_record()).collect(),
             series: Vector::new(),
             attempts: Vec::new(),
             retries_used: 0,
-            last_step: None,
+            last_step: fact.forked.as_ref().map(|forked| forked.from.step),
             last_value: None,
             spared: false,
             best: None,
@@ -115,6 +124,7 @@ impl Sweep {
         }));
         self.counts.enter(TrialState::Waiting);
         self.waiting.insert(fact.trial);
+        self.sort_heir(fact.trial);
         Ok(())
     }
 
@@ -157,6 +167,7 @@ impl Sweep {
         if let Some(value) = value {
             self.rank(fact, value)?;
         }
+        self.sort_heir(fact.trial);
         let state = self.trials[fact.trial as usize].state;
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
