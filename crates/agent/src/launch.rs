@@ -55,6 +55,8 @@ pub struct Order {
     pub base_dir: PathBuf,
     /// The checkpoint to go on from.
     pub from: Option<Checkpoint>,
+    /// It is a fork of another trial: from the beginning it would be something else, so it is not started then.
+    pub forked: bool,
     /// The archive of its code; `None` where it runs in the sweep's folder as it is.
     pub code: Option<ArchiveName>,
     /// The environments that its sweep names already.
@@ -67,8 +69,20 @@ impl Order {
     /// # Errors
     /// Where the specification is not one.
     pub fn of(key: Key, run: v1::Run) -> Result<Self, LaunchError> {
-        let v1::Run { key: _, sweep_name, params, grant, seed, spec, base_dir, resume_step: _, from, code, known } =
-            run;
+        let v1::Run {
+            key: _,
+            sweep_name,
+            params,
+            grant,
+            seed,
+            spec,
+            base_dir,
+            resume_step: _,
+            from,
+            forked,
+            code,
+            known,
+        } = run;
         Ok(Self {
             key,
             spec: serde_json::from_str(&spec)?,
@@ -78,6 +92,7 @@ impl Order {
             seed,
             base_dir: base_dir.into(),
             from,
+            forked,
             code: if code.is_empty() { None } else { Some(code.parse()?) },
             known,
         })
@@ -301,6 +316,7 @@ mod tests {
             code: String::new(),
             from: None,
             known: Vec::new(),
+            forked: false,
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")

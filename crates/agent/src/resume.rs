@@ -6,13 +6,12 @@ use crate::checkpoints::{self, Found};
 use crate::context::Context;
 use crate::key::Key;
 
-/// What is in the attempt's folder then. Where it cannot be had, the error is for the attempt's log: it starts from the
-/// beginning.
+/// What is in the attempt's folder then. The error is for the attempt's log: why it cannot be had.
 pub async fn fetch(context: &Context, key: Key, from: Option<&Checkpoint>) -> Result<Option<Found>, String> {
     let Some(from) = from.cloned() else { return Ok(None) };
     let failed = |why: String| {
         tracing::warn!(attempt = %key, why, "a checkpoint cannot be had");
-        format!("the checkpoint of step {} cannot be had: {why}; this attempt starts from the beginning", from.step)
+        format!("the checkpoint of step {} cannot be had: {why}", from.step)
     };
     let storage = context.stores.at(&from.place);
     let storage = storage.ok_or_else(|| failed(format!("this agent does not reach the storage `{}`", from.place)))?;

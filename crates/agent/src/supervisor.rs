@@ -142,6 +142,11 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
         resume = resume::fetch(context, held.key, order.from.as_ref()) => resume,
     };
+    let resume = match resume {
+        Err(why) if order.forked => return Err(failed(format!("{why}; a fork does not start from the beginning"))),
+        Err(why) => Err(format!("{why}; this attempt starts from the beginning")),
+        Ok(found) => Ok(found),
+    };
     let found = resume.as_ref().ok().and_then(Option::as_ref);
     let (record, params) = order.record(&house, &environment, found).map_err(|error| failed(error.to_string()))?;
     let (dir, made) = (held.dir.clone(), record.clone());

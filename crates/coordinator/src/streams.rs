@@ -291,6 +291,7 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
         code: submitted.code.clone(),
         from: sweep.lease_of(trial, attempt).and_then(|lease| lease.from.clone()),
         known: sweep.named.environments.iter().take(KNOWN_MAX).copied().collect(),
+        forked: trial.forked.is_some(),
     })
 }
 

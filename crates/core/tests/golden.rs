@@ -4,7 +4,7 @@
 
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, CheckpointDropped, CheckpointErased,
-    CheckpointSaved, ClusterRestored, Ending, Entry, EnvironmentRecorded, Fact, FactCell, HardwareRecorded,
+    CheckpointSaved, ClusterRestored, Ending, Entry, EnvironmentRecorded, Fact, FactCell, Forked, HardwareRecorded,
     PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
     SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
     TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
@@ -198,6 +198,40 @@ fn catalogued() -> Vec<Fact> {
             inventory: Inventory::default(),
             version: "0.1.0".into(),
             places,
+        }),
+    ]
+}
+
+/// And members of a population that are replaced by forks.
+const V16: &[u8] = include_bytes!("golden/entry-v16.bin");
+
+/// The fields that versions before it did not have.
+fn forked() -> Vec<Fact> {
+    let (sweep, place) = (SweepId { bits: 5 }, "local:agt_0000000000006".to_owned());
+    let from = Checkpoint { sweep, trial: 3, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
+    let reason = StopReason {
+        rule: "pbt".into(),
+        step: 300,
+        value: 0.5,
+        rung: None,
+        rank: Some(8),
+        peers: Some(8),
+        cutoff: Some(0.25),
+        winner: Some(3),
+    };
+    let (state, why) = (TrialState::Stopped.into(), String::new());
+    let params = [("a", Value::Int(-3))].into_iter().collect();
+    let forked = Some(Forked { from, replaces: 7 });
+    vec![
+        Fact::TrialSettled(TrialSettled { sweep, trial: 7, state, reason: Some(reason), retry_used: false, why }),
+        Fact::TrialCreated(TrialCreated {
+            sweep,
+            trial: 8,
+            params,
+            saw_index: 300,
+            enqueued: false,
+            confirms: None,
+            forked,
         }),
     ]
 }
@@ -408,7 +442,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V9, learned()),
         (V10, placed()),
     ];
-    let and_since = [(V11, with_code()), (V12, catalogued()), (V17, ran_in())];
+    let and_since = [(V11, with_code()), (V12, catalogued()), (V16, forked()), (V17, ran_in())];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");

@@ -1,5 +1,6 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
+use heats_core::fact::Forked;
 use heats_core::{Fact, Prior};
 use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
@@ -28,15 +29,24 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::SweepRemoved(_) => "the sweep was removed".into(),
         Fact::PointEnqueued(f) => format!("a user enqueued {}", f.params),
         Fact::TrialCreated(f) => {
-            let whose = match (f.confirms, f.enqueued) {
-                (Some(leader), _) => format!("to confirm trial {leader}"),
-                (None, true) => "from an enqueued point".into(),
-                (None, false) => "by the searcher".into(),
+            let whose = match (f.confirms, &f.forked, f.enqueued) {
+                (Some(leader), _, _) => format!("to confirm trial {leader}"),
+                (None, Some(Forked { from, replaces }), _) => {
+                    format!(
+                        "from the checkpoint of step {} of trial {}, in the place of trial {replaces}",
+                        from.step, from.trial
+                    )
+                }
+                (None, None, true) => "from an enqueued point".into(),
+                (None, None, false) => "by the searcher".into(),
             };
             format!("trial {} was created {whose}: {}", f.trial, f.params)
         }
         Fact::TrialLeased(f) => {
-            let from = f.from.as_ref().map(|from| format!(", from its checkpoint of step {}", from.step));
+            let from = f.from.as_ref().map(|from| match from.trial == f.trial {
+                true => format!(", from its checkpoint of step {}", from.step),
+                false => format!(", from the checkpoint of step {} of trial {}", from.step, from.trial),
+            });
             format!(
                 "trial {} was leased to `{}` as attempt {}{}",
                 f.trial,
@@ -127,9 +137,9 @@ pub fn number(value: f64) -> Value {
 }
 
 fn verdict(reason: &StopReason) -> Value {
-    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    let StopReason { rule, step, value, rung, rank, peers, cutoff, winner } = reason;
     json!({"rule": rule, "step": step, "value": number(*value), "rung": rung, "rank": rank, "peers": peers,
-           "cutoff": cutoff.map(number)})
+           "cutoff": cutoff.map(number), "winner": winner})
 }
 
 /// A checkpoint without its trial, which the event has already.
@@ -164,7 +174,12 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::SweepEnded(f) => json!({"ending": f.ending().name(), "why": f.why}),
         Fact::PointEnqueued(f) => json!({"params": f.params}),
         Fact::TrialCreated(f) => {
-            json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued, "confirms": f.confirms})
+            let forked_from = f
+                .forked
+                .as_ref()
+                .map(|Forked { from, replaces }| json!({"trial": from.trial, "step": from.step, "replaces": replaces}));
+            json!({"params": f.params, "saw_index": f.saw_index, "enqueued": f.enqueued, "confirms": f.confirms,
+                "forked_from": forked_from})
         }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use heats_core::assessment::{Assessment, Control, Rung, Share};
+use heats_core::fact::Forked;
 use heats_core::front::Extent;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
@@ -132,7 +133,28 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
             names.zip(trial.point.iter().copied()).collect()
         }),
         checkpoints: trial.checkpoints.clone(),
+        forked_from: trial.forked.as_ref().map(|Forked { from, replaces }| v1::ForkedFrom {
+            trial: from.trial,
+            step: from.step,
+            replaces: *replaces,
+        }),
     }
+}
+
+/// What made a fork what it is, the first stretch first; empty for a trial that began at the beginning.
+fn lineage(sweep: &Sweep, trial: &Trial) -> Vec<v1::Stretch> {
+    let mut stretches = Vec::new();
+    let (mut at, mut to_step) = (Some(trial).filter(|trial| trial.forked.is_some()), None);
+    while let Some(trial) = at {
+        let from = trial.forked.as_ref().map(|forked| &forked.from);
+        let from_step = from.map_or(0, |from| from.step);
+        let params = sweep.params(trial).cloned();
+        stretches.push(v1::Stretch { trial: trial.number, from_step, to_step, params });
+        // A trial is forked from an earlier one, so this ends.
+        (at, to_step) = (from.and_then(|from| sweep.trial(from.trial)), Some(from_step));
+    }
+    stretches.reverse();
+    stretches
 }
 
 /// Whether the early stopping of a sweep is right; `None` for a sweep without any.
@@ -148,6 +170,14 @@ pub fn early_stopping(sweep: &Sweep) -> Option<v1::EarlyStopping> {
     });
     let rung = |Rung { at, trials, correlation }| v1::Rung { at, trials, correlation };
     Some(v1::EarlyStopping { control, rungs: rungs.into_iter().map(rung).collect(), hasty, patient })
+}
+
+fn forks(sweep: &Sweep, trial: &Trial) -> Vec<u32> {
+    // No fork comes before what it is forked from.
+    let later = sweep.trials.iter().skip(trial.number as usize);
+    let is_fork =
+        |other: &&std::sync::Arc<Trial>| other.forked.as_ref().is_some_and(|forked| forked.from.trial == trial.number);
+    later.filter(is_fork).map(|fork| fork.number).collect()
 }
 
 /// A trial with its attempts; its series is apart.
@@ -169,6 +199,8 @@ pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
         saw_index: 0,
         enqueued: false,
         sample: Vec::new(),
+        lineage: lineage(sweep, trial),
+        forks: forks(sweep, trial),
     };
     for record in sweep.records(trial) {
         if let Some(Fact::TrialCreated(fact)) = record.cell.fact.as_ref() {

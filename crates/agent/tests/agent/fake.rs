@@ -320,6 +320,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         code: String::new(),
         known: Vec::new(),
         from: None,
+        forked: false,
     }
 }
 

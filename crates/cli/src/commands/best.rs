@@ -1,11 +1,13 @@
 //! `heats best`
 
+use std::io::{self, Write};
+
 use heats_wire::v1;
 use serde_json::Value;
 
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Outcome};
-use crate::output::{Fields, Listing};
+use crate::output::{Fields, Item, Listing};
 use crate::select::Selector;
 use crate::{hints, live, view};
 
@@ -59,14 +61,23 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         .with("objectives", view::objectives(spec.as_ref()))
         .with("front", sweep.front.as_ref().map(|front| Value::from(view::front(spec.as_ref(), front))))
         .done();
-    let listing = Listing {
-        of: "trials",
-        meta,
-        items: trials.iter().map(|trial| view::trial(&sweep.name, trial)).collect(),
-        columns: view::trial_columns(&trials),
-        now_ms,
-    };
+    let mut items: Vec<Item> = trials.iter().map(|trial| view::trial(&sweep.name, trial)).collect();
+    let mut lineages: Vec<(u32, Vec<v1::Stretch>)> = Vec::new();
+    // What a fork came to is not its own configuration's alone.
+    for (trial, item) in trials.iter().zip(&mut items).filter(|(trial, _)| trial.forked_from.is_some()) {
+        let v1::TrialResponse { lineage, .. } = client.trial(sweep_id(&sweep), trial.number).await?;
+        item.json.insert("lineage".into(), lineage.iter().map(|one| Value::from(view::stretch(one))).collect());
+        lineages.push((trial.number, lineage));
+    }
+    let listing = Listing { of: "trials", meta, items, columns: view::trial_columns(&trials), now_ms };
     printer.list(&listing, &format!("no trial of `{}` has a finite value yet", sweep.name))?;
+    if printer.is_for_people() {
+        let mut out = io::stdout().lock();
+        for (number, lineage) in &lineages {
+            writeln!(out, "\ntrial {number} is a fork; these configurations made it, one after the other:")?;
+            live::write_lineage(&mut out, lineage, "  ")?;
+        }
+    }
     if let (Some(front), true) = (&sweep.front, printer.is_for_people()) {
         hints::note(&format!(
             "the front of {}: none of these is better than another in one objective without being worse in another{}",

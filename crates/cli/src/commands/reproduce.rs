@@ -51,6 +51,9 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         return unpack(&client, &recorded, folder).await;
     }
     let data_dir = context.settings.data_dir();
+    if let Some(failure) = recorded.without_beginning().filter(|_| *run || *script) {
+        return Err(failure);
+    }
     if *script {
         print!("{}", script::of(&recorded, &data_dir)?);
         return Ok(Exit::Ok);
@@ -77,7 +80,9 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     match again {
         None => {
             let address = recorded.address();
-            hints::next(&[(format!("heats reproduce {address} --run"), "run it again, and compare")]);
+            if recorded.without_beginning().is_none() {
+                hints::next(&[(format!("heats reproduce {address} --run"), "run it again, and compare")]);
+            }
             Ok(Exit::Ok)
         }
         Some(again) if again.is_identical() => Ok(Exit::Ok),

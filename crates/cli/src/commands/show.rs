@@ -99,6 +99,8 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     item.json.insert("seed".into(), whole.seed.into());
     item.json.insert("saw_index".into(), whole.saw_index.into());
     item.json.insert("enqueued".into(), whole.enqueued.into());
+    item.json.insert("forks".into(), whole.forks.clone().into());
+    item.json.insert("lineage".into(), whole.lineage.iter().map(|one| Value::from(view::stretch(one))).collect());
     item.json.insert("attempt_list".into(), attempts.iter().map(|one| Value::Object(one.json.clone())).collect());
     item.json.insert("environments".into(), view::environments(&whole));
     item.json.insert("hardware".into(), view::machines(&whole));
@@ -111,9 +113,8 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
     }
     let Some(mut long) = printer.long("trial", &meta, &item, "series")? else {
         let sample = points(&whole.sample).map_err(|error| Failure::failed(error.to_string()))?;
-        printer.one("trial", &meta, &item, |out| {
-            write_trial(out, &item, &summary, attempts.iter().zip(&ran_in), &sample)
-        })?;
+        printer
+            .one("trial", &meta, &item, |out| write_trial(out, &item, &whole, attempts.iter().zip(&ran_in), &sample))?;
         return Ok(Exit::Ok);
     };
     let mut series = Series::of(client, &sweep, &summary);
@@ -128,10 +129,11 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
 fn write_trial<'a>(
     out: &mut dyn Write,
     item: &Item,
-    trial: &v1::TrialSummary,
+    whole: &v1::TrialResponse,
     attempts: impl Iterator<Item = (&'a Item, &'a Surroundings)>,
     sample: &[Point],
 ) -> io::Result<()> {
+    let trial = &whole.trial.clone().unwrap_or_default();
     let text = |path: &str| item.text(path).unwrap_or_default();
     writeln!(out, "\x1b[1m{}\x1b[0m {}", item.name, text("state"))?;
     if let Some(point) = &trial.point {
@@ -160,6 +162,11 @@ fn write_trial<'a>(
     }
     if let Some(params) = &trial.params {
         live::write_params(out, params, "  ")?;
+    }
+    live::write_lineage(out, &whole.lineage, "  ")?;
+    if !whole.forks.is_empty() {
+        let forks: Vec<String> = whole.forks.iter().map(u32::to_string).collect();
+        writeln!(out, "  forks     {}", forks.join(", "))?;
     }
     writeln!(out, "  seed      {}", text("seed"))?;
     for kept in &trial.checkpoints {

@@ -93,8 +93,16 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     benchmark::run(&printer, &load(file, &overrides)?, &options)
 }
 
-/// What is found in virtual time is told as one value and its regret.
-fn one_objective(spec: &SweepSpec) -> Result<(), Failure> {
+/// What is found in virtual time is told as one value and its regret; and nothing that stands in for a training has a state that
+/// another trial could go on from.
+fn may_be_simulated(spec: &SweepSpec) -> Result<(), Failure> {
+    if heats_search::searchers::members(spec).is_some() {
+        let algorithm = &spec.search.algorithm;
+        let failure = Failure::usage(format!(
+            "`{algorithm}` cannot be simulated: its trials go on from checkpoints of others, and in virtual time there are none"
+        ));
+        return Err(failure.hint("run it, or simulate another searcher: --set search='{\"algorithm\": \"auto\"}'"));
+    }
     match spec.objectives().len() {
         0 | 1 => Ok(()),
         several => Err(Failure::usage(format!("`heats simulate` takes one objective, and this sweep has {several}"))
@@ -104,7 +112,7 @@ fn one_objective(spec: &SweepSpec) -> Result<(), Failure> {
 
 fn load(file: &Path, overrides: &Overrides) -> Result<SweepSpec, Failure> {
     let Loaded { spec, .. } = sweepfile::load(file, overrides).map_err(sweepfile::Invalid::say)?;
-    one_objective(&spec)?;
+    may_be_simulated(&spec)?;
     if spec.search.from.is_empty() {
         return Ok(spec);
     }

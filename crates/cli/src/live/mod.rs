@@ -9,4 +9,4 @@ mod summary;
 
 pub use follow::{follow, said_by_agent};
 pub(crate) use progress::fresh_runs;
-pub use summary::{counted_from, print, write_params, write_sweep};
+pub use summary::{counted_from, print, write_lineage, write_params, write_sweep};

@@ -135,6 +135,25 @@ pub fn write_params(out: &mut dyn Write, params: &Params, indent: &str) -> io::R
     Ok(())
 }
 
+/// Which configuration trained a fork from which step to which: what one has to do again to come to the same. Nothing for a
+/// trial that began at the beginning.
+///
+/// # Errors
+/// Where the output cannot be written.
+pub fn write_lineage(out: &mut dyn Write, lineage: &[v1::Stretch], indent: &str) -> io::Result<()> {
+    let steps = |stretch: &v1::Stretch| match stretch.to_step {
+        Some(to) => format!("steps {} to {to}", stretch.from_step),
+        None => format!("from step {}", stretch.from_step),
+    };
+    let width = lineage.iter().map(|stretch| steps(stretch).len()).max().unwrap_or(0);
+    for (place, stretch) in lineage.iter().enumerate() {
+        let title = if place == 0 { "lineage" } else { "" };
+        let params = stretch.params.as_ref().map_or_else(String::new, ToString::to_string);
+        writeln!(out, "{indent}{title:<9} {:width$}  trial {}  {params}", steps(stretch), stretch.trial)?;
+    }
+    Ok(())
+}
+
 fn outcomes(counts: &v1::Counts) -> Vec<String> {
     [
         (counts.completed, "completed"),

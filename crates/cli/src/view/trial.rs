@@ -50,6 +50,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("agent", trial.agent.map(|agent| agent.to_string()))
         .with("ending", trial.ending)
         .with("checkpoints", trial.checkpoints.iter().map(|kept| Value::from(checkpoint(kept))).collect::<Vec<_>>())
+        .with("forked_from", trial.forked_from.as_ref().map(|forked| Value::from(forked_from(forked))))
         .with("confirms", trial.confirms)
         .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))));
     // With several objectives only: a column for each.
@@ -64,6 +65,18 @@ fn checkpoint(checkpoint: &Checkpoint) -> Fields {
     let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
     let fields = Fields::new().with("step", *step).with("attempt", *attempt).with("bytes", *bytes);
     fields.with("hash", checkpoint.hash_text()).with("place", place.as_str())
+}
+
+fn forked_from(forked: &v1::ForkedFrom) -> Fields {
+    let v1::ForkedFrom { trial, step, replaces } = *forked;
+    Fields::new().with("trial", trial).with("step", step).with("replaces", replaces)
+}
+
+/// Which configuration trained a fork from which step to which.
+pub fn stretch(stretch: &v1::Stretch) -> Fields {
+    let v1::Stretch { trial, from_step, to_step, params: with } = stretch;
+    let fields = Fields::new().with("trial", *trial).with("from_step", *from_step).with("to_step", *to_step);
+    fields.with("params", params(with.as_ref()))
 }
 
 fn confirmed(confirmed: &v1::Confirmed) -> Fields {
@@ -83,7 +96,7 @@ fn value(trial: &v1::TrialSummary) -> Option<f64> {
 
 /// `fields`, and those of a verdict.
 pub fn verdict(fields: Fields, reason: &StopReason) -> Fields {
-    let StopReason { rule, step, value, rung, rank, peers, cutoff } = reason;
+    let StopReason { rule, step, value, rung, rank, peers, cutoff, winner } = reason;
     fields
         .with("rule", rule.as_str())
         .with("step", *step)
@@ -92,6 +105,7 @@ pub fn verdict(fields: Fields, reason: &StopReason) -> Fields {
         .with("rank", *rank)
         .with("peers", *peers)
         .number("cutoff", *cutoff)
+        .with("winner", *winner)
 }
 
 /// An attempt's fields.
@@ -172,6 +186,13 @@ pub fn trial_columns(trials: &[v1::TrialSummary]) -> Vec<Column> {
     }
     if trials.iter().any(|trial| trial.confirms.is_some()) {
         columns.push(Column::new("CONFIRMS", "confirms", Kind::Number));
+    }
+    if trials.iter().any(|trial| trial.forked_from.is_some()) {
+        columns.extend([
+            Column::new("FORK OF", "forked_from.trial", Kind::Number),
+            Column::wide("FROM STEP", "forked_from.step", Kind::Number),
+            Column::wide("REPLACES", "forked_from.replaces", Kind::Number),
+        ]);
     }
     columns.extend(names.into_iter().map(|name| Column::new(name, format!("params.{name}"), Kind::Number)));
     if trials.iter().any(|trial| trial.spared.is_some()) {

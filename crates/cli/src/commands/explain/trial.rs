@@ -36,6 +36,15 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
             sweep.name
         );
     }
+    if let Some(forked) = whole.trial.as_ref().and_then(|trial| trial.forked_from) {
+        return format!(
+            "it is a fork of {name}/{}: it went on from that one's checkpoint of step {}, with a configuration near that one's, in the place of {name}/{}",
+            forked.trial,
+            forked.step,
+            forked.replaces,
+            name = sweep.name,
+        );
+    }
     if whole.enqueued {
         return "its configuration was asked for by a user; what they left open, the searcher filled in".into();
     }
@@ -79,7 +88,7 @@ fn standing(
                 .map_or_else(|| "and has reported nothing yet".to_owned(), |step| format!("at step {step}"));
             format!("it is running{on}{since}, {step}")
         }
-        Ok(TrialState::Paused) => "it holds at a rung, and gives its place to others".into(),
+        Ok(TrialState::Paused) => "it holds, and gives its place to others, until its rule lets it go on".into(),
         Ok(TrialState::Completed) => {
             let value = match (&trial.point, trial.value) {
                 (Some(point), _) => format!(" with {}", view::pairs(point)),
@@ -171,7 +180,7 @@ fn has_several(sweep: &v1::Sweep) -> bool {
 
 /// The verdict on all objectives: no one of its values was the reason.
 fn stopped_by_all(reason: &StopReason) -> String {
-    let StopReason { rule, step, value: _, rung, rank, peers, cutoff: _, winner } = reason;
+    let StopReason { rule, step, value: _, rung, rank, peers, cutoff: _, winner: _ } = reason;
     let at = rung.map_or_else(String::new, |rung| format!(" at rung {rung}"));
     match (rank, peers) {
         (Some(rank), Some(peers)) => {
@@ -198,6 +207,9 @@ fn stopped(reason: &StopReason, direction: Option<Direction>) -> String {
             None => "",
         };
         text.push_str(&format!("; to go on it had to be {bound} {}", words::short(*cutoff)));
+    }
+    if let Some(winner) = winner {
+        text.push_str(&format!("; a copy of trial {winner} took its place"));
     }
     text
 }

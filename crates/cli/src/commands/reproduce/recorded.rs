@@ -68,6 +68,21 @@ impl Recorded {
         TrialState::try_from(self.trial.state) == Ok(TrialState::Completed)
     }
 
+    /// Why it cannot be run again, where it cannot: a fork has no beginning of its own.
+    pub fn without_beginning(&self) -> Option<Failure> {
+        let forked = self.trial.forked_from.as_ref()?;
+        let (name, number) = (&self.sweep.name, self.trial.number);
+        let message = format!(
+            "{name}/{number} cannot be run again alone: it went on from the checkpoint of step {} of {name}/{}",
+            forked.step, forked.trial
+        );
+        let hint = format!(
+            "`heats best {name}` and `heats show {name}/{number}` list which configuration trained from which step to which; \
+             give your script that schedule"
+        );
+        Some(Failure::usage(message).hint(hint))
+    }
+
     /// What an agent is told to run it.
     pub fn order(&self) -> v1::Run {
         v1::Run {
@@ -80,6 +95,7 @@ impl Recorded {
             sweep_name: self.sweep.name.clone(),
             params: self.trial.params.clone(),
             grant: self.attempt.grant.clone(),
+            forked: false,
             seed: self.seed,
             spec: self.sweep.spec.clone(),
             base_dir: self.sweep.base_dir.clone(),

@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, printer: &Printer, options: &Options<'_>) -
             Some(file) => super::load(file, overrides)?,
             None => changed(&recorded, overrides)?,
         };
-        super::one_objective(&spec)?;
+        super::may_be_simulated(&spec)?;
         let record = record::read(&client, &sweep, metric(&sweep, &spec)?).await?;
         Ok((sweep, recorded, spec, record))
     })?;
