@@ -15,6 +15,7 @@ mod examples;
 mod fronts;
 mod gpus;
 mod groups;
+mod logs;
 mod output;
 mod promotion;
 mod refusals;

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod history;
+mod logs;
 mod operating;
 
 use std::collections::BTreeSet;

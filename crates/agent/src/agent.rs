@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heats_domain::{AgentId, Inventory};
 use heats_tls::Security;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::{AdmitError, JoinToken, Wallet};
@@ -29,11 +29,12 @@ use crate::journal::{Journal, JournalError};
 use crate::key::Key;
 use crate::lineage::Lineage;
 use crate::paths::{Paths, PathsError};
+use crate::reach::Reach;
 use crate::slots::Slots;
 use crate::storage::{Kind, StorageError, Stores};
 use crate::supervisor::Origin;
 use crate::watcher::Watcher;
-use crate::{inventory, launch, package};
+use crate::{handover, inventory, launch, package};
 
 /// How long trials run on without a coordinator, unless [`AgentConfig::orphan_ttl`] says otherwise.
 pub const ORPHAN_TTL: Duration = Duration::from_secs(600);
@@ -69,6 +70,8 @@ pub struct AgentConfig {
     pub orphan_ttl: Option<Duration>,
     /// Where checkpoints are kept.
     pub checkpoints: Kind,
+    /// How much of each log of an attempt is kept, in bytes: its beginning and its end.
+    pub log_limit: u64,
     /// Who is told what users wait for.
     pub on_event: OnEvent,
 }
@@ -136,6 +139,7 @@ pub struct Agent {
     attached: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
     watching: JoinHandle<()>,
+    handing_over: JoinHandle<()>,
     closing: watch::Sender<bool>,
     _lock: File,
 }
@@ -177,11 +181,15 @@ impl Agent {
         let gpus = Arc::new(Gpus::look(config.gpus, config.busy_gpus, &inventory.gpus).await);
         let shims = ForkServer::new(config.shim, launch::common(&python, config.heats_bin.as_deref()));
         let code_folder = paths.own("code");
-        let codes = Codes::open(code_folder.clone(), security.clone(), &coordinators).map_err(io(code_folder))?;
+        let reach = Arc::new(Reach::new(security.clone(), &coordinators));
+        let codes = Codes::open(code_folder.clone(), reach.clone()).map_err(io(code_folder))?;
+        let handed_over = handover::read(&paths.own(handover::FILE));
         let (outbox, outgoing) = Outbox::new();
         let context = Arc::new(Context {
             environments: Environments::new(paths.envs(), config.on_event.clone()),
             codes,
+            reach,
+            log_limit: config.log_limit,
             disk: Disk::new(data_dir, config.on_event.clone()),
             folders: Arc::default(),
             paths,
@@ -196,7 +204,8 @@ impl Agent {
             outbox,
             journal,
             watcher: Watcher::start(),
-            attempts: Mutex::new(Attempts::default()),
+            attempts: Mutex::new(Attempts::new(handed_over)),
+            ended: Notify::new(),
             holding: watch::Sender::default(),
         });
         for old in context.keep(over) {
@@ -222,9 +231,10 @@ impl Agent {
             is_closing,
         );
         let attached = tokio::spawn(attach.run());
+        let handing_over = tokio::spawn(handover::run(context.clone()));
         let watching = tokio::spawn(async move { gpus.watch().await });
         let renewing = wallet.holds(&security).map(|own| tokio::spawn(wallet.keep(own, coordinators, config.on_event)));
-        Ok(Self { id, context, security, attached, renewing, watching, closing, _lock: lock })
+        Ok(Self { id, context, security, attached, renewing, watching, handing_over, closing, _lock: lock })
     }
 
     /// The agent's id: the same after a restart.
@@ -256,6 +266,12 @@ impl Agent {
         }
     }
 
+    /// Hands the logs of attempts that are over to coordinators now, for `limit` at most: the agent's folder may go with it. What
+    /// is left then its successor hands over, where the folder stays.
+    pub async fn hand_over(&self, limit: Duration) {
+        let _later = tokio::time::timeout(limit, handover::all(&self.context)).await;
+    }
+
     /// Ends the agent.
     pub async fn shutdown(self, how: Shutdown) {
         match how {
@@ -280,6 +296,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.attached.abort();
         self.watching.abort();
+        self.handing_over.abort();
         if let Some(renewing) = &self.renewing {
             renewing.abort();
         }

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
-use heats_client::{Client, ClientError, Credentials, Options};
+use heats_client::{ClientError, Options};
 use heats_domain::ArchiveName;
-use heats_tls::Security;
 use tokio::sync::OnceCell;
+
+use crate::reach::Reach;
 
 /// How many trees are kept, and how many bytes they may be together; those that are waited for come on top.
 const KEPT_MAX: usize = 32;
@@ -65,8 +66,7 @@ type Shared = Arc<OnceCell<Arc<Tree>>>;
 #[derive(Debug)]
 pub struct Codes {
     folder: PathBuf,
-    security: Security,
-    coordinators: Mutex<Vec<String>>,
+    reach: Arc<Reach>,
     trees: Mutex<BTreeMap<ArchiveName, Shared>>,
 }
 
@@ -78,11 +78,11 @@ pub struct Tree {
 }
 
 impl Codes {
-    /// Those in `folder`, and others from coordinators that are reached as `security` says.
+    /// Those in `folder`, and others from the coordinators of `reach`.
     ///
     /// # Errors
     /// Where the folder cannot be used.
-    pub fn open(folder: PathBuf, security: Security, coordinators: &[String]) -> io::Result<Self> {
+    pub fn open(folder: PathBuf, reach: Arc<Reach>) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let mut trees = BTreeMap::new();
         for entry in std::fs::read_dir(&folder)? {
@@ -93,13 +93,7 @@ impl Codes {
                 Err(_) => remove(&entry.path()),
             }
         }
-        let coordinators = Mutex::new(coordinators.to_owned());
-        Ok(Self { folder, security, coordinators, trees: Mutex::new(trees) })
-    }
-
-    /// Coordinators that may be asked from now on.
-    pub fn learn(&self, coordinators: &[String]) {
-        coordinators.clone_into(&mut self.coordinators.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Self { folder, reach, trees: Mutex::new(trees) })
     }
 
     /// The archive, unpacked: fetched where it is not here. Attempts that need the same one wait for one fetch.
@@ -122,9 +116,7 @@ impl Codes {
     }
 
     async fn fetch(&self, name: &ArchiveName) -> Result<Arc<Tree>, CodeError> {
-        let coordinators = self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let credentials = Credentials { security: self.security.clone(), token: None };
-        let mut pieces = Client::connect_as(coordinators, OPTIONS, credentials)?.archive(name.as_str());
+        let mut pieces = self.reach.client(OPTIONS)?.archive(name.as_str());
         let packed_path = self.folder.join(format!("{}.fetching", name.short()));
         let io = |source| CodeError::Io { path: packed_path.clone(), source };
         let mut packed =
@@ -291,7 +283,7 @@ mod tests {
     }
 
     fn codes(root: &Path) -> Codes {
-        Codes::open(root.to_owned(), Security::PlainText, &[]).expect("opens")
+        Codes::open(root.to_owned(), Arc::new(Reach::new(heats_tls::Security::PlainText, &[]))).expect("opens")
     }
 
     fn mode(path: &Path) -> u32 {

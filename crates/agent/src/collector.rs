@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::held::{Held, Outbox};
 use crate::lines::Lines;
 use crate::reading::{self, MARK, Reading, ReadingError};
+use crate::rotation::{Mark, Rotation};
 use crate::watcher::Changes;
 
 /// How many lines of each kind are kept for people.
@@ -50,6 +51,7 @@ pub struct Collector {
     objectives: Vec<String>,
     sources: [Source; 3],
     summary: Summary,
+    rotation: Rotation,
 }
 
 #[derive(Debug)]
@@ -68,26 +70,32 @@ enum Kind {
 }
 
 impl Collector {
-    /// A collector of `held` that has read nothing yet.
-    pub fn new(held: Arc<Held>, outbox: Outbox, objectives: Vec<String>) -> Self {
+    /// A collector of `held` that has read nothing yet. It keeps each log to about `log_limit` bytes.
+    pub fn new(held: Arc<Held>, outbox: Outbox, objectives: Vec<String>, log_limit: u64) -> Self {
+        let rotation = Rotation::new(held.dir.clone(), log_limit);
         let source = |kind, path| Source { kind, lines: Lines::of(path), step: 0 };
+        let output = Lines::of(held.dir.stdout()).around(rotation.stdout());
         let sources = [
-            source(Kind::Output, held.dir.stdout()),
+            Source { kind: Kind::Output, lines: output, step: 0 },
             source(Kind::Json, held.dir.metrics()),
             source(Kind::Json, held.dir.reports()),
         ];
-        Self { held, outbox, objectives, sources, summary: Summary::default() }
+        Self { held, outbox, objectives, sources, summary: Summary::default(), rotation }
     }
 
-    /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full.
-    pub async fn run(mut self, mut changes: Changes, mut ended: watch::Receiver<bool>) -> Summary {
+    /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full. What is left to be
+    /// done about long logs is done once all reports are durable.
+    pub async fn run(mut self, mut changes: Changes, mut ended: watch::Receiver<bool>) -> (Summary, Rotation) {
         loop {
             let last = *ended.borrow_and_update();
-            while self.read_and_send(Rest::Wait).await {}
+            while self.read_and_send(Rest::Wait).await {
+                self.rotate();
+            }
+            self.rotate();
             if last {
                 self.read_and_send(Rest::IsALine).await;
                 self.summary.too_long = self.sources.iter().map(|source| source.lines.too_long).sum();
-                return self.summary;
+                return (self.summary, self.rotation);
             }
             tokio::select! {
                 () = changes.wait() => {}
@@ -97,11 +105,29 @@ impl Collector {
         }
     }
 
+    /// Goes on behind what an earlier agent has read and was not kept, with what it knew by then.
+    fn leap(&mut self) {
+        let Some(mark) = self.sources[0].lines.leap() else { return };
+        self.sources[0].step = mark.step;
+        self.summary.last_step = self.summary.last_step.max(mark.reported);
+        self.summary.objective_seen |= mark.objective_seen;
+    }
+
+    /// Gives back what is too much of long logs. What was read by now is on its way.
+    fn rotate(&mut self) {
+        let Source { lines, step, .. } = &self.sources[0];
+        let (at, skipping) = lines.position();
+        let Summary { last_step: reported, objective_seen, .. } = self.summary;
+        self.rotation.read(Mark { at, skipping, step: *step, reported, objective_seen });
+        self.rotation.turn(*self.held.durable_steps().borrow());
+    }
+
     /// Reads a chunk of each file and sends what is new in it; whether there was any. Reading a local file's
     /// cached pages takes microseconds, so that it is done in place.
     async fn read_and_send(&mut self, rest: Rest) -> bool {
         let mut any = false;
-        let Self { held, outbox, objectives, sources, summary } = self;
+        self.leap();
+        let Self { held, outbox, objectives, sources, summary, rotation: _ } = self;
         let mut read = [const { VecDeque::new() }; 3];
         for (Source { kind, lines, step }, reports) in sources.iter_mut().zip(&mut read) {
             let mut each = |line: &[u8]| {
@@ -187,6 +213,7 @@ mod tests {
     use super::*;
     use crate::attempt::AttemptDir;
     use crate::key::Key;
+    use crate::rotation::LOG_LIMIT;
     use crate::watcher::Watcher;
     use heats_domain::{SweepId, TrialId};
 
@@ -204,7 +231,7 @@ mod tests {
         let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
         let (outbox, mut sent) = Outbox::new();
         let watch = Watcher::start().watch(root.path());
-        let collector = Collector::new(held, outbox, vec!["loss".into()]);
+        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT);
         let (_ended, ended) = watch::channel(true);
         let run = tokio::spawn(collector.run(watch.changes(), ended));
         let mut steps = Vec::new();
@@ -213,7 +240,7 @@ mod tests {
                 steps.push((report.step, report.metrics.as_ref().and_then(|m| m.get("loss")).unwrap_or(-1.0)));
             }
         }
-        Read { steps, summary: run.await.expect("ends") }
+        Read { steps, summary: run.await.expect("ends").0 }
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! What the tasks of one agent share: where things are, which attempts are held, how to reach the stream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heats_domain::AgentId;
+use heats_domain::{AgentId, SweepId};
 use heats_wire::v1;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::attempt::AttemptDir;
@@ -21,13 +21,16 @@ use crate::held::{Held, Outbox};
 use crate::journal::Journal;
 use crate::key::Key;
 use crate::paths::Paths;
+use crate::reach::Reach;
 use crate::slots::Slots;
 use crate::storage::Stores;
 use crate::supervisor::{self, Origin};
 use crate::watcher::Watcher;
 
-/// How many attempts that are over keep their folder, for `heats logs`.
+/// How many attempts that are over keep their folder.
 pub const KEPT: usize = 2_000;
+/// As many while coordinators have not taken over their logs.
+const KEPT_MAX: usize = 2 * KEPT;
 
 /// The agent's insides.
 #[derive(Debug)]
@@ -64,10 +67,16 @@ pub struct Context {
     pub environments: Environments,
     /// And their code.
     pub codes: Codes,
+    /// The way to coordinators beside the stream.
+    pub reach: Arc<Reach>,
+    /// How much of each log is kept, in bytes.
+    pub log_limit: u64,
     /// The attempts.
     pub attempts: Mutex<Attempts>,
     /// How many of them it holds.
     pub holding: watch::Sender<usize>,
+    /// Told whenever one is over.
+    pub ended: Notify,
 }
 
 /// The attempts of an agent: those that it holds, and those that are over and keep their folder.
@@ -75,7 +84,16 @@ pub struct Context {
 pub struct Attempts {
     held: BTreeMap<Key, Arc<Held>>,
     kept: VecDeque<Key>,
+    /// Those of them whose logs coordinators have taken over.
+    handed_over: BTreeSet<Key>,
     tasks: JoinSet<()>,
+}
+
+impl Attempts {
+    /// None yet; of those that will be kept, coordinators have the logs of these.
+    pub fn new(handed_over: BTreeSet<Key>) -> Self {
+        Self { handed_over, ..Self::default() }
+    }
 }
 
 /// What a coordinator must know at once, of all that an agent says of itself.
@@ -123,6 +141,7 @@ impl Context {
             Some(place) => {
                 tracing::warn!(attempt = %key, "told to run an attempt that is over");
                 attempts.kept.remove(place);
+                attempts.handed_over.remove(&key);
                 Origin::Left(self.slots.seize(0))
             }
         };
@@ -157,6 +176,7 @@ impl Context {
         let mut tasks = std::mem::take(&mut attempts().tasks);
         while tasks.join_next().await.is_some() {}
         let kept = std::mem::take(&mut attempts().kept);
+        attempts().handed_over.clear();
         let paths = self.paths.clone();
         let removed = tokio::task::spawn_blocking(move || {
             kept.into_iter().for_each(|key| Old { key }.remove(&paths));
@@ -165,13 +185,38 @@ impl Context {
         let _removed = removed.await;
     }
 
-    /// The attempts in `over` are over, the oldest first: the last of them keep their folders. What is returned
-    /// is to be removed.
+    /// The attempts in `over` are over, the oldest first: the last of them keep their folders, and so do for a while those whose
+    /// logs nobody else has. What is returned is to be removed.
     pub fn keep(&self, over: impl IntoIterator<Item = Key>) -> Vec<Old> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.kept.extend(over);
-        let excess = attempts.kept.len().saturating_sub(KEPT);
-        attempts.kept.drain(..excess).map(|key| Old { key }).collect()
+        let mut old = Vec::new();
+        while attempts.kept.len() > KEPT
+            && let Some(&key) = attempts.kept.front()
+            && (attempts.handed_over.contains(&key) || attempts.kept.len() > KEPT_MAX)
+        {
+            attempts.kept.pop_front();
+            attempts.handed_over.remove(&key);
+            old.push(Old { key });
+        }
+        old
+    }
+
+    /// The attempts of one sweep whose logs coordinators have not taken over, the oldest first, and `count` at most.
+    pub fn to_hand_over(&self, count: usize) -> Option<(SweepId, Vec<Key>)> {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = attempts.kept.iter().filter(|key| !attempts.handed_over.contains(key)).peekable();
+        let sweep = left.peek()?.trial.sweep;
+        Some((sweep, left.filter(|key| key.trial.sweep == sweep).take(count).copied().collect()))
+    }
+
+    /// Coordinators have the logs of these. What is returned is all that is kept and that they have.
+    pub fn handed_over(&self, keys: &[Key]) -> BTreeSet<Key> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: BTreeSet<Key> = attempts.kept.iter().copied().collect();
+        attempts.handed_over.extend(keys);
+        attempts.handed_over.retain(|key| kept.contains(key));
+        attempts.handed_over.clone()
     }
 
     /// A coordinator has the attempt's end, or gave the trial to somebody else: nothing is left to do about it.
@@ -184,6 +229,7 @@ impl Context {
             self.holding.send_replace(attempts.held.len());
         }
         let old = self.keep([key]);
+        self.ended.notify_one();
         if old.is_empty() {
             return;
         }

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::rotation::{Cut, Mark};
+
 /// The longest line that is looked at, in bytes; the rest of a longer one is skipped.
 pub const LINE_MAX: usize = 64 * 1024;
 /// How much is read at a time, of a file that has more than a page to be read.
@@ -22,6 +24,8 @@ pub struct Lines {
     skipping: bool,
     /// The last chunk was full.
     behind: bool,
+    /// What is not there to be read.
+    gap: Option<Cut>,
     /// How many lines were too long.
     pub too_long: u64,
 }
@@ -29,7 +33,36 @@ pub struct Lines {
 impl Lines {
     /// The lines of the file at `path`, which need not be there yet.
     pub const fn of(path: PathBuf) -> Self {
-        Self { path, file: None, offset: 0, partial: Vec::new(), skipping: false, behind: false, too_long: 0 }
+        Self {
+            path,
+            file: None,
+            offset: 0,
+            partial: Vec::new(),
+            skipping: false,
+            behind: false,
+            gap: None,
+            too_long: 0,
+        }
+    }
+
+    /// The same lines without those in `gap`.
+    pub fn around(self, gap: Option<Cut>) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// Where the next line begins, and whether that is within one that is too long.
+    pub fn position(&self) -> (u64, bool) {
+        (self.offset - self.partial.len() as u64, self.skipping)
+    }
+
+    /// Goes over the gap, where it begins here; what was known on its other side.
+    pub fn leap(&mut self) -> Option<Mark> {
+        let (at, _) = self.position();
+        let Cut { from: _, to } = self.gap.take_if(|gap| at >= gap.from)?;
+        self.offset = to.at;
+        self.partial.clear();
+        self.skipping = to.skipping;
+        Some(to)
     }
 
     /// Reads one chunk and hands each whole line, without its end, to `each`. `\r` ends a line too: progress
@@ -46,7 +79,9 @@ impl Lines {
             }
         }
         let Some(file) = &self.file else { return Ok(false) };
-        let mut chunk = vec![0; if self.behind { CHUNK } else { PAGE }];
+        let most = if self.behind { CHUNK } else { PAGE };
+        let room = self.gap.map_or(most as u64, |gap| gap.from.saturating_sub(self.offset).min(most as u64));
+        let mut chunk = vec![0; room as usize];
         let count = file.read_at(&mut chunk, self.offset)?;
         self.behind = count == chunk.len();
         if count == 0 {
@@ -55,6 +90,7 @@ impl Lines {
                 self.offset = 0;
                 self.partial.clear();
                 self.skipping = false;
+                self.gap = None;
                 return self.read(each);
             }
             return Ok(false);

@@ -1,11 +1,9 @@
 //! Serves what trials printed to whoever asks the coordinator: from the files, while and after they run.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use heats_wire::excerpt::Excerpt;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -13,10 +11,9 @@ use tokio::task::AbortHandle;
 use crate::attempt::AttemptDir;
 use crate::context::Context;
 use crate::key::Key;
+use crate::logfile::{CHUNK, LogFile, Piece};
 use crate::watcher::Watch;
 
-/// The most that one message carries.
-const CHUNK: usize = 64 * 1024;
 /// How many requests are served at once.
 const REQUESTS: usize = 32;
 
@@ -73,13 +70,15 @@ async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: 
     if held.is_none() && !dir.path().is_dir() {
         return Err(format!("this agent has no log of `{key}`, or no longer: it keeps those of its last attempts"));
     }
-    let mut files: Vec<Tail> = Vec::new();
-    if !request.stderr_only {
-        files.push(Tail { path: dir.stdout(), stderr: false, file: None, offset: 0 });
+    let mut files: Vec<Shown> = Vec::new();
+    for stderr in [false, true] {
+        if (stderr && request.stdout_only) || (!stderr && request.stderr_only) {
+            continue;
+        }
+        let chosen = Excerpt::of(&request.grep, request.tail).map_err(|error| error.to_string())?;
+        files.push(Shown { file: LogFile::of(&dir, stderr), chosen, shows_gaps: request.tail.is_none() });
     }
-    if !request.stdout_only {
-        files.push(Tail { path: dir.stderr(), stderr: true, file: None, offset: 0 });
-    }
+    let answer = Answer { id: request.id, chunks };
     let watch: Watch = context.watcher.watch(dir.path());
     let mut changes = watch.changes();
     loop {
@@ -87,42 +86,79 @@ async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: 
         let over = !request.follow || held.as_ref().is_none_or(|held| held.dir.end().is_some()) || {
             context.find(key).is_none()
         };
-        for file in &mut files {
-            while let Some(data) = file.next().map_err(|error| error.to_string())? {
-                let chunk = v1::LogChunk { id: request.id, data, stderr: file.stderr, ..v1::LogChunk::default() };
-                if chunks.send(chunk).await.is_err() {
-                    return Ok(());
-                }
+        for shown in &mut files {
+            if !shown.send(&answer).await? {
+                return Ok(());
             }
         }
         if over {
+            for Shown { file, chosen, .. } in files {
+                if let Some(chosen) = chosen
+                    && !answer.send(file.stderr, 0, chosen.finish()).await
+                {
+                    return Ok(());
+                }
+            }
             return Ok(());
         }
         changes.wait().await;
     }
 }
 
-struct Tail {
-    path: PathBuf,
-    stderr: bool,
-    file: Option<File>,
-    offset: u64,
+/// A log that somebody reads, and which of its lines they want.
+struct Shown {
+    file: LogFile,
+    chosen: Option<Excerpt>,
+    /// Whether it matters that the middle is missing.
+    shows_gaps: bool,
 }
 
-impl Tail {
-    fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
-        if self.file.is_none() {
-            match File::open(&self.path) {
-                Ok(file) => self.file = Some(file),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
+impl Shown {
+    /// Sends what there is by now; whether anybody reads it.
+    async fn send(&mut self, answer: &Answer<'_>) -> Result<bool, String> {
+        let stderr = self.file.stderr;
+        while let Some(Piece { at, data, left_out }) = self.file.next_piece().map_err(|error| error.to_string())? {
+            if left_out > 0 && self.shows_gaps && !answer.left_out(stderr, at, left_out).await {
+                return Ok(false);
+            }
+            let data = match &mut self.chosen {
+                Some(chosen) => chosen.feed(&data),
+                None => data,
+            };
+            if !answer.send(stderr, at, data).await {
+                return Ok(false);
             }
         }
-        let Some(file) = &self.file else { return Ok(None) };
-        let mut data = vec![0; CHUNK];
-        let count = file.read_at(&mut data, self.offset)?;
-        self.offset += count as u64;
-        data.truncate(count);
-        Ok((count > 0).then_some(data))
+        match &mut self.chosen {
+            Some(chosen) => Ok(answer.send(stderr, 0, chosen.now()).await),
+            None => Ok(true),
+        }
+    }
+}
+
+/// The way back to whoever asked.
+struct Answer<'a> {
+    id: u64,
+    chunks: &'a mpsc::Sender<v1::LogChunk>,
+}
+
+impl Answer<'_> {
+    /// Sends bytes of a log; whether the stream is there.
+    async fn send(&self, stderr: bool, mut at: u64, data: Vec<u8>) -> bool {
+        for data in data.chunks(CHUNK).map(<[u8]>::to_vec) {
+            let length = data.len() as u64;
+            let chunk = v1::LogChunk { id: self.id, data, stderr, at, ..v1::LogChunk::default() };
+            if self.chunks.send(chunk).await.is_err() {
+                return false;
+            }
+            at += length;
+        }
+        true
+    }
+
+    /// Says that bytes are not kept; whether the stream is there.
+    async fn left_out(&self, stderr: bool, at: u64, left_out: u64) -> bool {
+        let chunk = v1::LogChunk { id: self.id, stderr, at, left_out, ..v1::LogChunk::default() };
+        self.chunks.send(chunk).await.is_ok()
     }
 }

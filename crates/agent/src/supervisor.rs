@@ -29,6 +29,7 @@ use crate::lines;
 use crate::proc;
 use crate::process::Process;
 use crate::resume;
+use crate::rotation::Rotation;
 use crate::slots::Slot;
 use crate::watcher::Changes;
 
@@ -71,18 +72,22 @@ pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
             adopt(&context, &held, slot).await
         }
     };
-    let finished = match begun {
+    let (finished, rotation) = match begun {
         Ok(begun) => {
             held.begin();
             run(&context, &held, begun).await
         }
-        Err(finished) => finished,
+        Err(finished) => (finished, None),
     };
     // Nothing may be said about a trial that has gone to somebody else.
     tokio::select! {
         biased;
         () = held.is_fenced() => {}
         () = tell(&context, &held, finished) => {}
+    }
+    if let Some(mut rotation) = rotation {
+        // A coordinator has everything for good now. A few calls of the file system, for few trials.
+        rotation.turn(Some(u64::MAX));
     }
     context.over(&held).await;
 }
@@ -237,7 +242,7 @@ fn is_locked(held: &Held) -> bool {
 }
 
 /// Supervises a process until it is gone and all that it wrote is sent.
-async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished {
+async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished, Option<Rotation>) {
     let Begun { record, process, door, slot, loan } = begun;
     let watch = context.watcher.watch(held.dir.path());
     let made = context.watcher.watch(&record.checkpoints);
@@ -249,7 +254,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
     };
     let (ended, is_ended) = watch::channel(false);
     let is_all_there = is_ended.clone();
-    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives());
+    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives(), context.log_limit);
     let collecting = async {
         context.outbox.send(held, Message::Started(started)).await;
         collector.run(watch.changes(), is_ended).await
@@ -267,8 +272,8 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
     // A trial that has gone to somebody else is ended like any other, but nothing more of it is sent.
     let collecting = async {
         tokio::select! {
-            summary = collecting => summary,
-            () = held.is_fenced() => Summary::default(),
+            (summary, rotation) = collecting => (summary, Some(rotation)),
+            () = held.is_fenced() => (Summary::default(), None),
         }
     };
     // The end is told when the last checkpoint is kept: whoever goes on from it starts after that.
@@ -279,7 +284,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             () = held.is_fenced() => true,
         }
     };
-    let (summary, (), all_kept) = tokio::join!(collecting, running, keeping);
+    let ((summary, rotation), (), all_kept) = tokio::join!(collecting, running, keeping);
     if all_kept {
         empty(record.checkpoints.clone()).await;
     }
@@ -288,7 +293,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
     context.gpus.take_back(loan, trace).await;
     context.folders.leave(&context.paths.of_trial(held.key));
     let (end, ending, infeasible) = (held.dir.end(), held.dir.ending(), held.dir.infeasible());
-    finished(
+    let finished = finished(
         held,
         &Evidence {
             end: end.as_ref(),
@@ -299,7 +304,8 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> v1::Finished 
             last_lines: &last_lines(held),
             disk_is_full: context.disk.has_nothing(),
         },
-    )
+    );
+    (finished, rotation)
 }
 
 /// Removes what is in a folder. What cannot be removed now is when the attempt's own folder is.

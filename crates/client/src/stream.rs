@@ -294,9 +294,16 @@ type LogFile = (u32, u32, bool);
 
 struct Logs {
     request: v1::LogsRequest,
-    /// Bytes that were delivered, and bytes of the present answer that are to be dropped as delivered before.
-    delivered: HashMap<LogFile, u64>,
+    /// How far each file was delivered.
+    reached: HashMap<LogFile, u64>,
+    /// Bytes of the present answer that are to be dropped as delivered before: of lines that were chosen, which have no place.
     skip: HashMap<LogFile, u64>,
+}
+
+impl Logs {
+    fn new(request: v1::LogsRequest) -> Self {
+        Self { request, reached: HashMap::new(), skip: HashMap::new() }
+    }
 }
 
 impl Kind for Logs {
@@ -307,46 +314,84 @@ impl Kind for Logs {
     }
 
     fn reopened(&mut self) {
-        self.skip = self.delivered.clone();
+        // The last lines are others by now: they are delivered again.
+        if self.request.tail.is_none() {
+            self.skip = self.reached.clone();
+        }
     }
 
     fn take(&mut self, mut line: v1::LogLine) -> Option<v1::LogLine> {
         let file = (line.trial, line.attempt, line.stderr);
-        let skip = self.skip.entry(file).or_default();
-        let drop = usize::try_from(*skip).unwrap_or(usize::MAX).min(line.data.len());
-        *skip -= drop as u64;
-        line.data.drain(..drop);
-        if line.data.is_empty() && line.error.is_empty() {
-            return None;
+        let reached = self.reached.entry(file).or_default();
+        let chosen = !self.request.grep.is_empty() || self.request.tail.is_some();
+        let length = line.data.len() as u64 + line.left_out;
+        let known = if chosen {
+            let skip = self.skip.entry(file).or_default();
+            let known = (*skip).min(length);
+            *skip -= known;
+            *reached += length - known;
+            known
+        } else {
+            let known = reached.saturating_sub(line.at).min(length);
+            *reached = (*reached).max(line.at + length);
+            known
+        };
+        line.at += known;
+        if line.left_out > 0 {
+            line.left_out -= known;
+        } else {
+            line.data.drain(..known as usize);
         }
-        *self.delivered.entry(file).or_default() += line.data.len() as u64;
-        Some(line)
+        let is_news = !line.data.is_empty() || line.left_out > 0 || !line.error.is_empty();
+        is_news.then_some(line)
     }
 }
 
 pub(crate) fn logs(client: Client, request: v1::LogsRequest) -> Resumed<v1::LogLine> {
-    resumed(client, Logs { request, delivered: HashMap::new(), skip: HashMap::new() })
+    resumed(client, Logs::new(request))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(trial: u32, data: &str) -> v1::LogLine {
-        v1::LogLine { trial, attempt: 1, data: data.as_bytes().to_vec(), ..Default::default() }
+    fn line(trial: u32, at: u64, data: &str) -> v1::LogLine {
+        v1::LogLine { trial, attempt: 1, at, data: data.as_bytes().to_vec(), ..Default::default() }
+    }
+
+    fn gap(at: u64, left_out: u64) -> v1::LogLine {
+        v1::LogLine { attempt: 1, at, left_out, ..Default::default() }
     }
 
     #[test]
     fn a_resumed_log_delivers_every_byte_once() {
-        let mut logs = Logs { request: v1::LogsRequest::default(), delivered: HashMap::new(), skip: HashMap::new() };
+        let mut logs = Logs::new(v1::LogsRequest::default());
         logs.reopened();
-        assert_eq!(logs.take(line(0, "one\ntw")), Some(line(0, "one\ntw")));
-        assert_eq!(logs.take(line(1, "x\n")), Some(line(1, "x\n")));
+        assert_eq!(logs.take(line(0, 0, "one\ntw")), Some(line(0, 0, "one\ntw")));
+        assert_eq!(logs.take(line(1, 0, "x\n")), Some(line(1, 0, "x\n")));
         // Cut. The new answer begins from the start, in other pieces.
         logs.reopened();
-        assert_eq!(logs.take(line(0, "one\n")), None);
-        assert_eq!(logs.take(line(0, "two\n")), Some(line(0, "o\n")));
-        assert_eq!(logs.take(line(1, "x\ny\n")), Some(line(1, "y\n")));
+        assert_eq!(logs.take(line(0, 0, "one\n")), None);
+        assert_eq!(logs.take(line(0, 4, "two\n")), Some(line(0, 6, "o\n")));
+        assert_eq!(logs.take(line(1, 0, "x\ny\n")), Some(line(1, 2, "y\n")));
+    }
+
+    #[test]
+    fn a_resumed_log_of_which_the_middle_was_not_kept_meanwhile_goes_on_where_it_was() {
+        let mut logs = Logs::new(v1::LogsRequest::default());
+        assert_eq!(logs.take(line(0, 0, "0123456789")), Some(line(0, 0, "0123456789")));
+        logs.reopened();
+        assert_eq!(logs.take(line(0, 0, "01")), None);
+        assert_eq!(logs.take(gap(2, 98)), Some(gap(10, 90)), "what is missing of what was not delivered");
+        assert_eq!(logs.take(line(0, 100, "x")), Some(line(0, 100, "x")));
+    }
+
+    #[test]
+    fn chosen_lines_are_counted_for_they_have_no_place() {
+        let mut logs = Logs::new(v1::LogsRequest { grep: "a".into(), ..Default::default() });
+        assert_eq!(logs.take(line(0, 0, "a1\n")), Some(line(0, 0, "a1\n")));
+        logs.reopened();
+        assert_eq!(logs.take(line(0, 0, "a1\na2\n")).map(|line| line.data), Some(b"a2\n".to_vec()));
     }
 
     #[test]

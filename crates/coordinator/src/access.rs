@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/heats.v1.Agents/Attach", &[Agent]),
     ("/heats.v1.Agents/Join", &[Newcomer]),
     ("/heats.v1.Agents/Renew", &[Agent]),
+    ("/heats.v1.Agents/KeepLogs", &[Agent]),
     ("/heats.v1.Archives/Put", PEOPLE),
     ("/heats.v1.Archives/Get", &[Coordinator, Agent, Admin, User]),
     ("/heats.v1.Archives/Keep", &[Coordinator]),

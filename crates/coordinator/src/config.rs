@@ -21,6 +21,9 @@ pub enum Founding {
 /// How long an agent can be away before it has to join anew, unless set otherwise.
 pub const AGENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
+/// How much is kept of logs, unless set otherwise, in bytes.
+pub const LOGS_MAX: u64 = 10 << 30;
+
 /// Who may reach a coordinator that speaks plain text, and asks nobody who they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlainText {
@@ -57,6 +60,8 @@ pub struct CoordinatorConfig {
     pub heartbeat: Duration,
     /// How much longer than `lease_ttl` a new leader waits, for agents that have to find it first.
     pub failover_grace: Duration,
+    /// How much is kept of the logs of attempts that are over, in bytes: the oldest goes first. The leader's counts.
+    pub logs_max: u64,
     /// How many log entries there are between two snapshots.
     pub snapshot_every: u64,
 }
@@ -77,6 +82,7 @@ impl CoordinatorConfig {
             lease_ttl: Duration::from_secs(15),
             heartbeat: Duration::from_secs(5),
             failover_grace: Duration::from_secs(10),
+            logs_max: LOGS_MAX,
             snapshot_every: 50_000,
         }
     }

@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;
 
-pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, PlainText};
+pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, LOGS_MAX, PlainText};
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
@@ -122,7 +122,7 @@ pub struct Coordinator {
     replica: Replica,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    archives: JoinHandle<()>,
+    archives: [JoinHandle<()>; 2],
 }
 
 impl Coordinator {
@@ -154,7 +154,7 @@ impl Coordinator {
         let founding = config.founding.clone();
         let node = Node::start(config, advertised, replica.clone(), agents, Arc::new(SystemClock));
         let streams = node.streams.clone();
-        let archives = tokio::spawn(node.archives.clone().tend(replica.clone()));
+        let archives = [&node.archives, &node.bundles].map(|kept| tokio::spawn(kept.clone().tend(replica.clone())));
         let (stop, mut stopping) = watch::channel(false);
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.
@@ -193,7 +193,7 @@ impl Coordinator {
     /// Hands the lead over where it leads and others can, stops serving and closes the log.
     pub async fn shutdown(self) {
         self.hand_over().await;
-        self.archives.abort();
+        self.archives.iter().for_each(JoinHandle::abort);
         self.stop.send_replace(true);
         let mut server = self.server;
         // Streams that users follow have no end of their own: they resume at the next coordinator.

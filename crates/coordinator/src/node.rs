@@ -10,7 +10,7 @@ use heats_wire::v1;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::archives::Archives;
+use crate::archives::{Archives, Shelf};
 use crate::caller::Caller;
 use crate::config::CoordinatorConfig;
 use crate::decider::Decider;
@@ -44,6 +44,8 @@ pub struct Node {
     pub(crate) agents: Option<Arc<Authority>>,
     /// The code of sweeps.
     pub(crate) archives: Archives,
+    /// The logs of attempts that are over.
+    pub(crate) bundles: Archives,
     /// Logs on their way from agents to users.
     pub(crate) relays: Relays,
     /// The time of day.
@@ -64,9 +66,10 @@ impl Node {
         let leases = Leases::new(config.lease_ttl, Instant::now());
         let decider =
             Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace, clock.clone());
-        let archives = Archives::open(&config);
+        let archives = Archives::open(&config, Shelf::Code);
+        let bundles = Archives::open(&config, Shelf::Logs);
         let relays = Relays::default();
-        Self { config, address, replica, decider, streams, leases, agents, archives, relays, clock }
+        Self { config, address, replica, decider, streams, leases, agents, archives, bundles, relays, clock }
     }
 
     /// Talks to an agent, whoever says to be one, for as long as `messages` come and this node leads.

@@ -40,7 +40,7 @@ pub struct Relay {
 }
 
 /// Which of an attempt's logs to send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Want {
     /// Whose.
     pub key: Key,
@@ -50,6 +50,10 @@ pub struct Want {
     pub stdout_only: bool,
     /// Standard error only.
     pub stderr_only: bool,
+    /// Only lines in which this is found; empty: everything.
+    pub grep: String,
+    /// Only the last so many of them.
+    pub tail: Option<u32>,
 }
 
 /// Why logs cannot be had.
@@ -84,8 +88,8 @@ impl Relays {
             id
         };
         let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, stream, id, chunks };
-        let Want { key, follow, stdout_only, stderr_only } = want;
-        let request = v1::LogRequest { id, key: Some(key.into()), follow, stderr_only, stdout_only };
+        let Want { key, follow, stdout_only, stderr_only, grep, tail } = want;
+        let request = v1::LogRequest { id, key: Some(key.into()), follow, stderr_only, stdout_only, grep, tail };
         if streams.send(agent, to_agent::Message::LogRequest(request)) { Ok(relay) } else { Err(RelayError::Away) }
     }
 

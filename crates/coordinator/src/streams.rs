@@ -236,6 +236,8 @@ impl Streams {
                 | Fact::TrialSpared(_)
                 | Fact::CheckpointSaved(_)
                 | Fact::CheckpointErased(_)
+                | Fact::LogsKept(_)
+                | Fact::LogsDropped(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)

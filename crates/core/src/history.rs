@@ -74,6 +74,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::CheckpointSaved(_)
         | Fact::CheckpointDropped(_)
         | Fact::CheckpointErased(_)
+        | Fact::LogsKept(_)
+        | Fact::LogsDropped(_)
         | Fact::TokenCreated(_)
         | Fact::TokenUsed(_)
         | Fact::TokenRevoked(_)

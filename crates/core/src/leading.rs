@@ -21,6 +21,7 @@ use crate::ops::checkpoints;
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
 use crate::ops::fork::Stranded;
+use crate::ops::logs::KeepLogs;
 use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
@@ -71,6 +72,8 @@ pub enum Op {
     SaveCheckpoint(Checkpoint),
     /// An agent has removed a checkpoint from its storage.
     EraseCheckpoint(Checkpoint),
+    /// Logs of attempts that are over are on a majority of coordinators.
+    KeepLogs(KeepLogs),
     /// Make a token.
     CreateToken(Create),
     /// Revoke the token of this id or name.
@@ -226,6 +229,7 @@ impl Leading {
             Op::EraseCheckpoint(checkpoint) => {
                 self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
             }
+            Op::KeepLogs(keep) => self.record(keep.decide(&self.draft), |()| Reply::Done),
             Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
             Op::RevokeToken(text) => self.record(tokens::revoke(&self.draft, &text), Reply::Token),
             Op::Join(join) => self.record(join.decide(&self.draft, self.now_ms), |()| Reply::Done),
@@ -413,6 +417,8 @@ impl Leading {
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
             | Fact::CheckpointErased(_)
+            | Fact::LogsKept(_)
+            | Fact::LogsDropped(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)

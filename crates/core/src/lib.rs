@@ -11,6 +11,7 @@ pub mod front;
 pub mod history;
 pub mod invariants;
 pub mod leading;
+pub mod logs;
 pub mod ops;
 pub mod placement;
 pub mod prior;

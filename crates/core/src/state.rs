@@ -13,6 +13,7 @@ use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
 use crate::fact::{AgentAttached, AgentDrained, Entry, Fact, Record, SweepSubmitted, TokenCreated, TokenRole};
+use crate::logs::Shelf;
 use crate::provenance::Surroundings;
 use crate::sweep::Sweep;
 use crate::token::Token;
@@ -110,6 +111,8 @@ pub struct State {
     pub dropped: OrdMap<Checkpoint, Arc<Record>>,
     /// What trials ran in.
     pub surroundings: Surroundings,
+    /// The bundles of logs that are kept.
+    pub shelf: Shelf,
     joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
@@ -154,6 +157,7 @@ impl State {
             Fact::SweepSubmitted(fact) => self.submitted(fact, &record)?,
             Fact::SweepRemoved(fact) => {
                 if let Some(sweep) = self.sweeps.remove(&fact.sweep) {
+                    self.shelf.forget(&sweep);
                     self.names.remove(&(sweep.name.clone(), sweep.id));
                     if let Some((submitted, _)) = sweep.submitted() {
                         self.requests.remove(&submitted.request);
@@ -210,6 +214,8 @@ impl State {
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
             | Fact::CheckpointErased(_)
+            | Fact::LogsKept(_)
+            | Fact::LogsDropped(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
                 if let Fact::TrialStarted(fact) = fact
@@ -221,7 +227,7 @@ impl State {
                 let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
                 let sweep = Arc::make_mut(sweep);
                 sweep.journal.push_back(Arc::clone(&record));
-                sweep.record(fact, record.at_ms).map_err(contradiction)?;
+                sweep.record(fact, &record).map_err(contradiction)?;
                 match fact {
                     Fact::TrialLeased(fact) => {
                         let (attempt, grant, ahead) = (fact.attempt, fact.grant.clone(), fact.ahead);
@@ -244,6 +250,7 @@ impl State {
                             lease.recalled = Some(fact.by);
                         }
                     }
+                    Fact::LogsKept(_) | Fact::LogsDropped(_) => self.shelve(fact, &record),
                     _ => {}
                 }
             }

@@ -12,6 +12,7 @@ use heats_search::searchers;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
+use crate::logs::Logs;
 use crate::provenance::Named;
 use crate::trial::Trial;
 
@@ -69,6 +70,8 @@ pub struct Sweep {
     /// Trials with a value, best first, without those that confirm; with several objectives, by the first. See
     /// [`Sweep::leaderboard`].
     pub ranking: OrdSet<Ranked>,
+    /// What coordinators keep of its attempts' logs.
+    pub logs: Logs,
     /// What it has used.
     pub ledger: Ledger,
     /// How many trials each rule stopped, by rung (0 for rules without rungs).
@@ -220,6 +223,7 @@ impl Sweep {
             paused: OrdSet::new(),
             counts: Counts::default(),
             ranking: OrdSet::new(),
+            logs: Logs::default(),
             ledger: Ledger::default(),
             stopped_by: OrdMap::new(),
             named: Named::default(),

@@ -5,10 +5,10 @@
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, CheckpointDropped, CheckpointErased,
     CheckpointSaved, ClusterRestored, Ending, Entry, EnvironmentRecorded, Fact, FactCell, Forked, HardwareRecorded,
-    PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
-    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
-    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
-    TrialStarted,
+    Logged, LogsDropped, LogsKept, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited,
+    SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked,
+    TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed,
+    TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -430,6 +430,20 @@ fn entry(facts: Vec<Fact>) -> Entry {
     Entry { term: 3, number: 0, after: 0, at_ms: 1_795_000_000_000, facts }
 }
 
+/// And logs that outlive their agent.
+const V14: &[u8] = include_bytes!("golden/entry-v14.bin");
+
+/// The kinds of facts that version 13 did not have.
+fn logged() -> Vec<Fact> {
+    let (sweep, agent, bundle) = (SweepId { bits: 5 }, AgentId { bits: 6 }, "ab".repeat(32));
+    let attempts = vec![Logged { trial: 0, attempt: 1 }, Logged { trial: 700, attempt: 2 }];
+    let why = "newer logs took its room".to_owned();
+    vec![
+        Fact::LogsKept(LogsKept { sweep, bundle: bundle.clone(), length: 5_000_000_000, agent, attempts }),
+        Fact::LogsDropped(LogsDropped { sweep, bundle, why }),
+    ]
+}
+
 #[test]
 fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
     let tokens = [(V1, facts()), (V2, later_facts()), (V3, token_facts())];
@@ -442,7 +456,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V9, learned()),
         (V10, placed()),
     ];
-    let and_since = [(V11, with_code()), (V12, catalogued()), (V16, forked()), (V17, ran_in())];
+    let and_since = [(V11, with_code()), (V12, catalogued()), (V14, logged()), (V16, forked()), (V17, ran_in())];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -451,13 +465,23 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
 
 #[test]
 fn the_golden_entries_have_every_kind_of_fact() {
-    let later =
-        [later_facts(), token_facts(), drain_facts(), restored(), held(), spared(), placed(), catalogued(), ran_in()]
-            .concat();
+    let later = [
+        later_facts(),
+        token_facts(),
+        drain_facts(),
+        restored(),
+        held(),
+        spared(),
+        placed(),
+        catalogued(),
+        ran_in(),
+        logged(),
+    ]
+    .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 34);
+    assert_eq!(names.len(), 36);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #[path = "model/kind.rs"]
 mod kind;
+#[path = "model/logs.rs"]
+mod logs;
 #[path = "model/oracle.rs"]
 mod oracle;
 #[path = "model/run.rs"]
@@ -84,6 +86,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         }),
         10 => (any::<u16>(), any::<u8>(), 0..9_000u64).prop_map(|(pick, end, ran_ms)| {
             Happening::Finish { pick, end, ran_ms }
+        }),
+        3 => (any::<u16>(), agent(), 0..6u8, 1..60u64).prop_map(|(pick, agent, bundle, length)| {
+            Happening::KeepLogs { pick, agent, bundle, length }
         }),
         3 => (1..4u64, 0..6u8, 0..3u8, option::of(0..4_000u64), 1..3u32).prop_map(|(id, secret, role, ttl, uses)| {
             Happening::CreateToken { id, secret, role, ttl, uses }

@@ -88,6 +88,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         Op::Finish(finish) => Some(finish.key),
         Op::SaveCheckpoint(checkpoint) => Some(checkpoints::key(checkpoint)),
         Op::EraseCheckpoint(_)
+        | Op::KeepLogs(_)
         | Op::Submit(_)
         | Op::Remove(_)
         | Op::Control(..)

@@ -2,7 +2,9 @@
 //!
 //! Holds no logic: nothing is decided or checked here beyond what a conversion needs.
 
+pub mod bundle;
 pub mod convert;
+pub mod excerpt;
 pub mod sentence;
 pub mod series;
 pub mod views;

@@ -83,6 +83,8 @@ pub fn sentence(fact: &Fact) -> String {
                 f.checkpoint.step, f.checkpoint.trial, f.checkpoint.place
             )
         }
+        Fact::LogsKept(f) => format!("the logs of {} attempts are kept: {} bytes", f.attempts.len(), f.length),
+        Fact::LogsDropped(f) => format!("logs are kept no longer: {}", f.why),
         Fact::AttemptEnded(f) => {
             let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
                 Some(kind) => format!("failed ({kind})"),
@@ -207,6 +209,11 @@ pub fn fields(fact: &Fact) -> Value {
             fields
         }
         Fact::CheckpointErased(f) => checkpoint(&f.checkpoint),
+        Fact::LogsKept(f) => {
+            let attempts: Vec<String> = f.attempts.iter().map(|l| format!("{}@{}", l.trial, l.attempt)).collect();
+            json!({"bundle": f.bundle, "bytes": f.length, "agent": f.agent, "attempts": attempts})
+        }
+        Fact::LogsDropped(f) => json!({"bundle": f.bundle, "why": f.why}),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})

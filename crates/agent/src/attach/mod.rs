@@ -333,7 +333,7 @@ impl Attach {
 
     fn learn(&mut self, named: &[String]) {
         learn(&mut self.way.coordinators, self.told_at_start, named);
-        self.context.codes.learn(&self.way.coordinators);
+        self.context.reach.learn(&self.way.coordinators);
     }
 
     fn stop(&self, stop: v1::Stop) {

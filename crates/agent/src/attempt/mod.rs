@@ -7,6 +7,7 @@
 //! | `stdout.log`, `stderr.log` | the trial | its output |
 //! | `metrics.jsonl` | the trial | reports, by door 0 |
 //! | `reports.jsonl` | agent | reports, by doors 1 to 3 |
+//! | `cuts.json` | agent | [`Cuts`]: what of the logs is not kept, where they grew too long |
 //! | `ending.json` | agent | [`Ending`]: that and why the agent ends the trial |
 //! | `work/` | agent, then the trial | its working copy of the code, where the sweep brings its code along |
 //! | `infeasible.txt` | agent | that the trial declared itself infeasible, and why |
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 pub use known::{Cause, End, Ending, Launch, Live, Record};
 
+use crate::rotation::Cuts;
 use sheet::{Line, Sheet};
 
 /// A file of an attempt's folder could not be written or read.
@@ -227,6 +229,19 @@ impl AttemptDir {
     /// Where the file system refuses.
     pub fn write_ending(&self, ending: &Ending) -> Result<(), DirError> {
         self.write_whole("ending.json", &to_json(ending))
+    }
+
+    /// What of its logs is not kept.
+    pub fn cuts(&self) -> Cuts {
+        self.read("cuts.json").unwrap_or_default()
+    }
+
+    /// Notes what of its logs is not kept.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn write_cuts(&self, cuts: &Cuts) -> Result<(), DirError> {
+        self.write_whole("cuts.json", &to_json(cuts))
     }
 
     /// Why the trial calls itself infeasible, or `None` where it does not.

@@ -75,6 +75,10 @@ impl Agents for Service {
         Err(Status::unimplemented("not part of these tests"))
     }
 
+    async fn keep_logs(&self, _: Request<Streaming<v1::LogPiece>>) -> Result<Response<v1::KeepLogsResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     type AttachStream = ReceiverStream<Result<v1::ToAgent, Status>>;
 
     async fn attach(&self, request: Request<Streaming<v1::FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
@@ -343,6 +347,7 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         busy_gpus: BusyGpus::Offer,
         cgroups: Cgroups::Off,
         checkpoints: heats_agent::CheckpointStorage::Local,
+        log_limit: heats_agent::LOG_LIMIT,
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],
         heats_bin: None,
         orphan_ttl: None,

@@ -221,8 +221,7 @@ async fn logs_are_followed_to_their_end_and_can_be_read_afterwards() {
             id,
             key: Some(fake::key(trial)),
             follow,
-            stderr_only: false,
-            stdout_only: false,
+            ..v1::LogRequest::default()
         })
     };
     house.fake.tell(request(1, true, 0)).await;

@@ -5,8 +5,8 @@ mod hwdetect;
 pub mod show;
 
 use heats_agent::inventory::Hardware;
-use heats_agent::{CheckpointStorage, JoinToken, Shutdown};
-use heats_domain::units::Span;
+use heats_agent::{CheckpointStorage, JoinToken, LOG_LIMIT, LOG_LIMIT_MIN, Shutdown};
+use heats_domain::units::{Bytes, Span};
 use heats_wire::v1;
 use tokio::sync::mpsc;
 
@@ -48,6 +48,9 @@ pub struct StartArgs {
     /// Where checkpoints are kept: `local`, or `shared:/FOLDER` that all agents mount [default: local]
     #[arg(long, value_name = "WHERE")]
     checkpoints: Option<CheckpointStorage>,
+    /// How much of each log of a trial is kept: half of it from its beginning, half from its end [default: 16MiB]
+    #[arg(long, value_name = "SIZE", env = "HEATS_LOG_LIMIT")]
+    log_limit: Option<Bytes>,
     /// End running trials when the agent is told to stop; they go on elsewhere
     #[arg(long)]
     stop_trials: bool,
@@ -75,8 +78,15 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
     }
 }
 
+/// How long an agent that is told to stop takes at most to hand over logs.
+const HAND_OVER: std::time::Duration = std::time::Duration::from_secs(3);
+
 async fn start(context: &Context, args: &StartArgs) -> Outcome {
-    let StartArgs { name, hardware, join, checkpoints, stop_trials, leave_idle } = args;
+    let StartArgs { name, hardware, join, checkpoints, log_limit, stop_trials, leave_idle } = args;
+    let log_limit = log_limit.map_or(LOG_LIMIT, |size| size.count);
+    if log_limit < LOG_LIMIT_MIN {
+        return Err(Failure::usage(format!("`--log-limit` is {} at least", Bytes { count: LOG_LIMIT_MIN })));
+    }
     let Offer { hardware, busy_gpus, cgroups } = detect(&context.settings, hardware)?;
     let Hardware { inventory, devices: _, trouble, source } = hardware;
     // A variable that is set to nothing is not set.
@@ -106,6 +116,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         busy_gpus,
         cgroups,
         checkpoints: checkpoints.clone().map_or_else(|| context.settings.checkpoints(), Ok)?,
+        log_limit,
     };
     let agent = agent::start(options, tell).await?;
     let mut renewals = Renewals::listen(agent.security())?;
@@ -144,7 +155,13 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         }
         Shutdown::KeepTrials
     };
-    signals.or_at_once(agent.shutdown(how)).await;
+    signals
+        .or_at_once(async {
+            // The folder of an agent that leaves may be on a machine that is given back.
+            agent.hand_over(HAND_OVER).await;
+            agent.shutdown(how).await;
+        })
+        .await;
     Ok(Exit::Ok)
 }
 

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, PlainText};
+use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText};
+use heats_domain::units::Bytes;
 use heats_tls::Identity;
 use serde::Deserialize;
 
@@ -28,7 +29,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `advertise`, `peers` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `advertise`, `peers`, `keep_logs` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -43,6 +44,9 @@ pub struct StartArgs {
     /// Each coordinator of a new cluster, this one too; without any it waits for `heats cluster init` or `add`
     #[arg(long = "peer", value_name = "N=HOST:PORT", env = "HEATS_PEERS", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(u64, String)>,
+    /// How much is kept of the logs of trials that are over; the oldest goes first [default: 10GiB]
+    #[arg(long, value_name = "SIZE", env = "HEATS_KEEP_LOGS")]
+    keep_logs: Option<Bytes>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Listen in plain text where others can reach it: whoever can may run any command on your agents, and read all
@@ -62,6 +66,7 @@ struct File {
     advertise: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    keep_logs: Option<Bytes>,
     #[serde(default)]
     tls: TlsArgs,
     #[serde(default)]
@@ -123,7 +128,7 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 
 /// What the flags, the environment and the file say together.
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
-    let StartArgs { config, id, listen, advertise, peers, tls, insecure_plain_text } = args;
+    let StartArgs { config, id, listen, advertise, peers, keep_logs, tls, insecure_plain_text } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
     let tls = tls.or(file.tls);
     let agents_authority = tls.agents_authority()?;
@@ -162,6 +167,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
             }
         }
     };
+    let logs_max = keep_logs.or(file.keep_logs).map_or(LOGS_MAX, |size| size.count);
     let single = CoordinatorConfig::single(data_dir, listen);
     Ok(CoordinatorConfig {
         node_id,
@@ -171,6 +177,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         agents_authority,
         agent_certificate_life,
         plain_text,
+        logs_max,
         ..single
     })
 }
@@ -198,6 +205,7 @@ mod tests {
             listen: None,
             advertise: None,
             peers,
+            keep_logs: None,
             tls: TlsArgs::default(),
             insecure_plain_text: false,
         }

@@ -1,6 +1,6 @@
 //! `heats logs`
 
-use std::io::Write;
+mod writer;
 
 use futures::StreamExt;
 use heats_wire::v1;
@@ -8,8 +8,8 @@ use heats_wire::v1;
 use super::best::sweep_id;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::hints;
 use crate::select::Selector;
+use writer::Writer;
 
 /// See [`run`].
 #[derive(clap::Args, Debug)]
@@ -17,9 +17,15 @@ pub struct Args {
     /// A sweep, a trial, or an attempt
     #[arg(value_name = "SWEEP[/TRIAL[@ATTEMPT]]")]
     target: Selector,
-    /// Go on with what will be written
+    /// Go on with what will be written; of a sweep, by every trial that runs or will, until it has ended
     #[arg(short, long)]
     follow: bool,
+    /// Only lines in which this regular expression is found
+    #[arg(short, long, value_name = "REGEX", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    grep: Option<String>,
+    /// Only the last so many lines of each log
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<u32>,
     /// Only standard output
     #[arg(long, conflicts_with = "stderr")]
     stdout: bool,
@@ -28,9 +34,9 @@ pub struct Args {
     stderr: bool,
 }
 
-/// Prints what trials wrote. Of one trial the very bytes; of several, lines with the trial's number before them.
+/// Prints what trials wrote. Of one trial the very bytes; of several, whole lines with the trial's number before them.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { target, follow, stdout, stderr } = args;
+    let Args { target, follow, grep, tail, stdout, stderr } = args;
     let client = context.client()?;
     let sweep = client.get(&target.sweep).await?.sweep.unwrap_or_default();
     let request = |trial| v1::LogsRequest {
@@ -40,6 +46,8 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         follow: *follow,
         stdout_only: *stdout,
         stderr_only: *stderr,
+        grep: grep.clone().unwrap_or_default(),
+        tail: *tail,
     };
     let numbers = super::named::numbers(&client, target).await?;
     if numbers.len() > 1 && *follow {
@@ -51,7 +59,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     } else {
         numbers.iter().map(|number| request(Some(*number))).collect()
     };
-    let mut writer = Writer { marked: numbers.len() != 1, begun: true };
+    let mut writer = if numbers.len() == 1 { Writer::plain() } else { Writer::marked() };
     let mut failed = false;
     for request in requests {
         let mut lines = client.logs(request);
@@ -61,38 +69,9 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
                 _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
             };
             let Some(line) = line else { break };
-            failed |= !writer.write(&line?)?;
+            failed |= !writer.write(line?)?;
         }
+        writer.finish()?;
     }
     Ok(if failed { Exit::NotFound } else { Exit::Ok })
-}
-
-struct Writer {
-    marked: bool,
-    /// Whether the next byte begins a line.
-    begun: bool,
-}
-
-impl Writer {
-    /// Whether there was something to write, and no reason why there is not.
-    fn write(&mut self, line: &v1::LogLine) -> std::io::Result<bool> {
-        let v1::LogLine { trial, attempt, stderr: _, data, error } = line;
-        let mut out = std::io::stdout().lock();
-        if self.marked {
-            for piece in data.split_inclusive(|&byte| byte == b'\n') {
-                if self.begun {
-                    write!(out, "{trial:>4} | ")?;
-                }
-                out.write_all(piece)?;
-                self.begun = piece.ends_with(b"\n");
-            }
-        } else {
-            out.write_all(data)?;
-        }
-        out.flush()?;
-        if !error.is_empty() {
-            hints::warn(&format!("the logs of trial {trial}, attempt {attempt}: {error}"));
-        }
-        Ok(error.is_empty())
-    }
 }

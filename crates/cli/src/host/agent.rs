@@ -46,6 +46,8 @@ pub struct AgentOptions {
     pub cgroups: Cgroups,
     /// Where it keeps checkpoints.
     pub checkpoints: CheckpointStorage,
+    /// How much it keeps of each log, in bytes.
+    pub log_limit: u64,
 }
 
 /// Starts it; what it tells goes to `events`.
@@ -65,6 +67,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         busy_gpus,
         cgroups,
         checkpoints,
+        log_limit,
     } = options;
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
@@ -83,6 +86,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         busy_gpus,
         cgroups,
         checkpoints,
+        log_limit,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],
         heats_bin: Some(program),
         orphan_ttl: Some(heats_agent::ORPHAN_TTL),

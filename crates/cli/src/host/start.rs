@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use heats_agent::inventory::Hardware;
-use heats_agent::{Agent, AgentEvent, CheckpointStorage};
+use heats_agent::{Agent, AgentEvent, CheckpointStorage, LOG_LIMIT};
 use heats_client::Client;
 use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use heats_domain::Inventory;
@@ -78,6 +78,7 @@ impl Host {
                 busy_gpus,
                 cgroups: cgroups.clone(),
                 checkpoints: checkpoints.clone(),
+                log_limit: LOG_LIMIT,
             };
             match agent::start(options, events.clone()).await {
                 Ok(agent) => host.agents.push(agent),

@@ -1,5 +1,5 @@
-//! The code of sweeps, beside the log: stored on a majority of coordinators before a sweep that names it is acknowledged, as
-//! a fact is. What a node lacks and its state names, it fetches from another: after a snapshot, after it joined, after it
+//! The code of sweeps, and the logs of their attempts, beside the log: stored on a majority of coordinators before a fact that names it is acknowledged, as
+//! the fact is. What a node lacks and its state names, it fetches from another: after a snapshot, after it joined, after it
 //! lost its disk.
 
 mod store;
@@ -27,8 +27,8 @@ use tracing::{info, warn};
 
 use crate::config::CoordinatorConfig;
 use crate::peers;
-use store::Store;
 pub use store::StoreError;
+use store::{Limits, Store};
 
 /// Bytes of one piece.
 const PIECE: usize = 1 << 20;
@@ -63,9 +63,43 @@ pub enum ArchiveError {
     },
 }
 
-/// The archives of one node, and the way to those of the others; a clone is the same.
+/// What archives hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shelf {
+    /// The code of a sweep.
+    Code,
+    /// The logs of attempts of a sweep.
+    Logs,
+}
+
+impl Shelf {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Code => "archives",
+            Self::Logs => "logs",
+        }
+    }
+
+    const fn to_wire(self) -> v1::Shelf {
+        match self {
+            Self::Code => v1::Shelf::Code,
+            Self::Logs => v1::Shelf::Logs,
+        }
+    }
+
+    /// The archives that `state` names.
+    fn named(self, state: &State) -> BTreeSet<ArchiveName> {
+        match self {
+            Self::Code => state.sweeps.values().filter_map(|sweep| sweep.submitted()?.0.code.parse().ok()).collect(),
+            Self::Logs => state.shelf.oldest().filter_map(|(_, name, _)| name.parse().ok()).collect(),
+        }
+    }
+}
+
+/// The archives of one kind on one node, and the way to those of the others; a clone is the same.
 #[derive(Clone, Debug)]
 pub struct Archives {
+    shelf: Shelf,
     store: Arc<Store>,
     node: u64,
     security: Security,
@@ -75,13 +109,24 @@ pub struct Archives {
 
 impl Archives {
     /// Those of the node with these settings.
-    pub fn open(config: &CoordinatorConfig) -> Self {
+    pub fn open(config: &CoordinatorConfig, shelf: Shelf) -> Self {
+        let limits = match shelf {
+            Shelf::Code => Limits::CODE,
+            // Those that are to make room for others stay for a while.
+            Shelf::Logs => Limits { one: config.logs_max, all: config.logs_max.saturating_mul(2) },
+        };
         Self {
-            store: Arc::new(Store::open(config.data_dir.join("archives"))),
+            shelf,
+            store: Arc::new(Store::open(config.data_dir.join(shelf.folder()), limits)),
             node: config.node_id,
             security: config.security.clone(),
             fetching: Arc::default(),
         }
+    }
+
+    /// The archive and its length, where this node has it.
+    pub fn read(&self, name: &ArchiveName) -> Option<(File, u64)> {
+        self.store.read(name)
     }
 
     /// Whether this node has it.
@@ -136,7 +181,8 @@ impl Archives {
         let (file, length) = self.store.read(name)?;
         let (pieces, queue) = mpsc::channel(WAITING);
         let name = name.clone();
-        tokio::task::spawn_blocking(move || read(&name, file, length, &pieces));
+        let shelf = self.shelf;
+        tokio::task::spawn_blocking(move || read(shelf, &name, file, length, &pieces));
         Some(ReceiverStream::new(queue))
     }
 
@@ -171,7 +217,8 @@ impl Archives {
             Code::NotFound => ArchiveError::Missing(name.clone()),
             _ => ArchiveError::Broken(status.message().to_owned()),
         };
-        let request = v1::GetArchiveRequest { archive: name.to_string(), here: true };
+        let request =
+            v1::GetArchiveRequest { archive: name.to_string(), here: true, shelf: self.shelf.to_wire().into() };
         let mut pieces = self.peer(member).await?.get(request).await.map_err(broken)?.into_inner();
         let first = pieces.message().await.map_err(broken)?.unwrap_or_default();
         let length = first.length;
@@ -216,7 +263,8 @@ impl Archives {
         let missing = || ArchiveError::Missing(name.clone());
         let mut to = self.peer(member).await?;
         let (_, length) = self.store.read(name).ok_or_else(missing)?;
-        let head = v1::ArchivePiece { archive: name.to_string(), length, ..Default::default() };
+        let shelf = self.shelf.to_wire().into();
+        let head = v1::ArchivePiece { archive: name.to_string(), length, shelf, ..Default::default() };
         let body = self.send(name).ok_or_else(missing)?;
         let kept = to.keep(futures::stream::iter([head]).chain(body)).await;
         kept.map(drop).map_err(|status| ArchiveError::Broken(status.message().to_owned()))
@@ -239,13 +287,13 @@ impl Archives {
                 changed = leadership.changed() => if changed.is_err() { return },
                 _ = tick.tick() => {}
             }
-            let named = named(&replica.state());
+            let named = self.shelf.named(&replica.state());
             for name in named.iter().filter(|name| !self.has(name)) {
                 match self.fetch(name, &replica.members()).await {
                     Ok(()) => _ = told.remove(name),
                     Err(error) => {
                         if told.insert(name.clone()) {
-                            warn!(archive = name.short(), %error, "an archive that a sweep names is not here");
+                            warn!(archive = name.short(), %error, "an archive that the log names is not here");
                         }
                     }
                 }
@@ -254,19 +302,17 @@ impl Archives {
             // It panics nowhere.
             if let Ok(removed) = tokio::task::spawn_blocking(move || store.remove_unnamed(&named, Instant::now())).await
             {
-                removed.iter().for_each(|name| info!(archive = name.short(), "removed an archive that no sweep names"));
+                removed
+                    .iter()
+                    .for_each(|name| info!(archive = name.short(), "removed an archive that the log names no more"));
             }
         }
     }
 }
 
-/// The archives that sweeps name.
-fn named(state: &State) -> BTreeSet<ArchiveName> {
-    state.sweeps.values().filter_map(|sweep| sweep.submitted()?.0.code.parse().ok()).collect()
-}
-
 /// Reads the file to its end, a piece at a time. A file that cannot be read ends early, which whoever receives it sees.
-fn read(name: &ArchiveName, mut file: File, length: u64, pieces: &mpsc::Sender<v1::ArchivePiece>) {
+fn read(shelf: Shelf, name: &ArchiveName, mut file: File, length: u64, pieces: &mpsc::Sender<v1::ArchivePiece>) {
+    let shelf = shelf.to_wire().into();
     let mut offset = 0;
     while offset < length {
         let mut data = Vec::with_capacity(PIECE);
@@ -275,7 +321,7 @@ fn read(name: &ArchiveName, mut file: File, length: u64, pieces: &mpsc::Sender<v
             Ok(_) => {}
         }
         let read = data.len() as u64;
-        let piece = v1::ArchivePiece { archive: name.to_string(), length, offset, data: data.into() };
+        let piece = v1::ArchivePiece { archive: name.to_string(), length, offset, data: data.into(), shelf };
         if pieces.blocking_send(piece).is_err() {
             // Nobody waits for it any more.
             return;

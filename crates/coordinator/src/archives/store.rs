@@ -1,4 +1,4 @@
-//! Archives on this node's disk: `archives/HASH` in the data directory, each whole or not there at all.
+//! Archives on this node's disk: `archives/HASH` and `logs/HASH` in the data directory, each whole or not there at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,10 +11,20 @@ use std::time::Duration;
 use heats_domain::ArchiveName;
 use tokio::time::Instant;
 
-/// The largest archive, in bytes.
-pub const ARCHIVE_MAX: u64 = 1 << 30;
-/// All of them together, in bytes.
-const TOTAL_MAX: u64 = 64 << 30;
+/// How much a store takes, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The largest archive.
+    pub one: u64,
+    /// All of them together.
+    pub all: u64,
+}
+
+impl Limits {
+    /// Of the code of sweeps.
+    pub const CODE: Self = Self { one: 1 << 30, all: 64 << 30 };
+}
+
 /// What is left free on the disk, in bytes: the log is there too, and a node that cannot write it ends.
 const FREE_MIN: u64 = 64 << 20;
 /// How long an archive stays that no sweep names: its sweep may be about to be submitted.
@@ -24,10 +34,12 @@ const UNNAMED_FOR: Duration = Duration::from_secs(3_600);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It is larger than one may be.
-    #[error("an archive of {length} bytes: a coordinator keeps none above {ARCHIVE_MAX}")]
+    #[error("an archive of {length} bytes: a coordinator keeps none above {limit}")]
     TooLarge {
         /// Its size.
         length: u64,
+        /// The largest that is kept.
+        limit: u64,
     },
     /// There is no room for it.
     #[error("no room for an archive of {length} bytes: {why}")]
@@ -54,6 +66,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    limits: Limits,
     kept: Mutex<BTreeMap<ArchiveName, Kept>>,
     /// Gives files that are being written names of their own.
     written: AtomicU64,
@@ -68,7 +81,7 @@ struct Kept {
 
 impl Store {
     /// The archives in `folder`, which need not be there. What was half written by an earlier process is removed.
-    pub fn open(folder: PathBuf) -> Self {
+    pub fn open(folder: PathBuf, limits: Limits) -> Self {
         let mut kept = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let Ok(name) = entry.file_name().to_string_lossy().parse::<ArchiveName>() else {
@@ -80,7 +93,7 @@ impl Store {
                 kept.insert(name, Kept { length: metadata.len(), since: Instant::now() });
             }
         }
-        Self { folder, kept: Mutex::new(kept), written: AtomicU64::new(0) }
+        Self { folder, limits, kept: Mutex::new(kept), written: AtomicU64::new(0) }
     }
 
     /// Whether it is here. It stays for a while from now on, also where no sweep names it.
@@ -109,16 +122,17 @@ impl Store {
     /// # Errors
     /// Where there is no room for it.
     pub fn begin(&self, name: &ArchiveName, length: u64) -> Result<Incoming<'_>, StoreError> {
-        if length > ARCHIVE_MAX {
-            return Err(StoreError::TooLarge { length });
+        let Limits { one, all } = self.limits;
+        if length > one {
+            return Err(StoreError::TooLarge { length, limit: one });
         }
         let io = |source| StoreError::Io { path: self.folder.clone(), source };
         std::fs::create_dir_all(&self.folder).map_err(io)?;
         let total: u64 = self.kept().values().map(|kept| kept.length).sum();
         let free = rustix::fs::statvfs(&self.folder).map_err(|errno| io(errno.into()))?;
         let free = free.f_bavail * free.f_frsize;
-        let why = if total + length > TOTAL_MAX {
-            format!("archives here hold {total} bytes, of {TOTAL_MAX} that they may; remove sweeps with `heats rm`")
+        let why = if total + length > all {
+            format!("archives here hold {total} bytes, of {all} that they may; remove sweeps with `heats rm`")
         } else if free < length + FREE_MIN {
             format!("the disk of {} has {free} bytes left", self.folder.display())
         } else {
@@ -230,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn an_archive_is_whole_under_its_name_or_not_there() {
         let root = tempfile::tempdir().expect("a folder");
-        let store = Store::open(root.path().to_owned());
+        let store = Store::open(root.path().to_owned(), Limits::CODE);
         let (right, wrong) = (b"some code".as_slice(), b"same size".as_slice());
         assert!(matches!(put(&store, &name(right), wrong), Err(StoreError::Damaged(_))));
         let mut short = store.begin(&name(right), right.len() as u64).expect("has room");
@@ -239,7 +253,7 @@ mod tests {
         assert!(!store.has(&name(right)) && files(root.path()) == 0);
         put(&store, &name(right), right).expect("is right");
         std::fs::write(root.path().join("abc.0.new"), "half").expect("writes");
-        let again = Store::open(root.path().to_owned());
+        let again = Store::open(root.path().to_owned(), Limits::CODE);
         assert!(again.has(&name(right)) && !again.has(&name(wrong)));
         assert_eq!(files(root.path()), 1, "what was half written is gone");
         std::fs::remove_file(root.path().join(name(right).as_str())).expect("removes");
@@ -249,14 +263,14 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_large_is_refused_before_it_is_sent() {
         let root = tempfile::tempdir().expect("a folder");
-        let store = Store::open(root.path().join("archives"));
-        assert!(matches!(store.begin(&name(b""), ARCHIVE_MAX + 1), Err(StoreError::TooLarge { .. })));
+        let store = Store::open(root.path().join("archives"), Limits::CODE);
+        assert!(matches!(store.begin(&name(b""), Limits::CODE.one + 1), Err(StoreError::TooLarge { .. })));
     }
 
     #[tokio::test]
     async fn an_archive_that_no_sweep_names_stays_for_an_hour_after_it_was_last_asked_for() {
         let root = tempfile::tempdir().expect("a folder");
-        let store = Store::open(root.path().to_owned());
+        let store = Store::open(root.path().to_owned(), Limits::CODE);
         let (named, unnamed) = (name(b"a"), name(b"b"));
         put(&store, &named, b"a").expect("is stored");
         put(&store, &unnamed, b"b").expect("is stored");

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
-use super::join;
+use super::{bundles, join};
 use crate::caller::Caller;
 use crate::decider::{Answer, AskError, Parting};
 use crate::node::{Node, ToAgents};
@@ -58,6 +58,13 @@ impl Agents for AgentsService {
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         join::renew(&self.node, request).await
+    }
+
+    async fn keep_logs(
+        &self,
+        request: Request<Streaming<v1::LogPiece>>,
+    ) -> Result<Response<v1::KeepLogsResponse>, Status> {
+        bundles::keep(&self.node, request).await
     }
 
     type AttachStream = ToAgents;

@@ -10,8 +10,16 @@ use tonic::{Request, Response, Status, Streaming};
 use super::lookup::Answers;
 use super::reading::Reading;
 use crate::archives::{ArchiveError, StoreError};
+use crate::caller::Caller;
 use crate::node::Node;
 use crate::status::refused;
+
+/// What may be handed over by a call.
+#[derive(Clone, Copy)]
+enum Of {
+    Code,
+    Everything,
+}
 
 /// The service.
 pub struct ArchivesService {
@@ -24,15 +32,20 @@ impl ArchivesService {
         Self { node }
     }
 
-    /// Makes sure that this node has what `pieces` begin with; whether it had it before.
-    async fn take(&self, mut pieces: Streaming<v1::ArchivePiece>) -> Result<(ArchiveName, bool), Status> {
+    /// Makes sure that this node has what `pieces` begin with, code or also logs; whether it had it before.
+    async fn take(&self, mut pieces: Streaming<v1::ArchivePiece>, of: Of) -> Result<(ArchiveName, bool), Status> {
         let head = pieces.message().await?.unwrap_or_default();
         let name = named(&head.archive)?;
-        if self.node.archives.has(&name) {
+        let archives = match (head.shelf(), of) {
+            (v1::Shelf::Code, _) => &self.node.archives,
+            (v1::Shelf::Logs, Of::Everything) => &self.node.bundles,
+            (v1::Shelf::Logs, Of::Code) => return Err(Status::invalid_argument("logs come from agents")),
+        };
+        if archives.has(&name) {
             return Ok((name, true));
         }
         let pieces = std::pin::pin!(pieces);
-        let received = self.node.archives.receive(&name, head.length, pieces).await;
+        let received = archives.receive(&name, head.length, pieces).await;
         received.map_err(|error| failed(&error))?;
         Ok((name, false))
     }
@@ -46,7 +59,7 @@ impl Archives for ArchivesService {
     ) -> Result<Response<v1::PutArchiveResponse>, Status> {
         // Whoever leads hands it to the others, and decides on the sweep that comes next.
         Reading::Fresh.state(&self.node).await?;
-        let (name, existed) = self.take(request.into_inner()).await?;
+        let (name, existed) = self.take(request.into_inner(), Of::Code).await?;
         settle(&self.node, &name).await?;
         Ok(Response::new(v1::PutArchiveResponse { existed }))
     }
@@ -54,8 +67,16 @@ impl Archives for ArchivesService {
     type GetStream = Answers<v1::ArchivePiece>;
 
     async fn get(&self, request: Request<v1::GetArchiveRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let v1::GetArchiveRequest { archive, here } = request.into_inner();
-        let (name, archives) = (named(&archive)?, &self.node.archives);
+        // Logs may name secrets: whoever reads them asks for the logs of a sweep.
+        let is_peer = matches!(request.extensions().get(), Some(Caller::Trusted | Caller::Coordinator(_)));
+        let request = request.into_inner();
+        let archives = match request.shelf() {
+            v1::Shelf::Code => &self.node.archives,
+            v1::Shelf::Logs if is_peer => &self.node.bundles,
+            v1::Shelf::Logs => return Err(Status::permission_denied("bundles of logs are for coordinators")),
+        };
+        let v1::GetArchiveRequest { archive, here, shelf: _ } = request;
+        let name = named(&archive)?;
         if !here && !archives.has(&name) {
             let fetched = archives.fetch(&name, &self.node.replica.members()).await;
             fetched.map_err(|error| failed(&error))?;
@@ -69,7 +90,7 @@ impl Archives for ArchivesService {
         &self,
         request: Request<Streaming<v1::ArchivePiece>>,
     ) -> Result<Response<v1::KeepArchiveResponse>, Status> {
-        self.take(request.into_inner()).await?;
+        self.take(request.into_inner(), Of::Everything).await?;
         Ok(Response::new(v1::KeepArchiveResponse {}))
     }
 }
@@ -88,11 +109,11 @@ async fn settle(node: &Node, name: &ArchiveName) -> Result<(), Status> {
     node.archives.settle(name, &node.replica.members()).await.map_err(|error| failed(&error))
 }
 
-fn named(text: &str) -> Result<ArchiveName, Status> {
+pub(super) fn named(text: &str) -> Result<ArchiveName, Status> {
     text.parse().map_err(|error: heats_domain::NotAName| Status::invalid_argument(error.to_string()))
 }
 
-fn failed(error: &ArchiveError) -> Status {
+pub(super) fn failed(error: &ArchiveError) -> Status {
     match error {
         ArchiveError::Missing(name) => refused(&Refusal::NoArchive(name.clone())),
         ArchiveError::Store(StoreError::TooLarge { .. } | StoreError::Full { .. }) => {

@@ -1,19 +1,24 @@
-//! The logs of a sweep's attempts, relayed from the agents that keep them.
+//! The logs of a sweep's attempts: relayed from the agents while those have them, and from the bundles that coordinators keep
+//! afterwards. Whoever reads them does not notice which.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use heats_core::ops::attempts::Key;
-use heats_core::{Refusal, Sweep};
-use heats_domain::AgentId;
+use heats_core::{Fact, Refusal, State, Sweep};
+use heats_domain::{AgentId, ArchiveName, SweepId};
+use heats_wire::bundle::Piece;
+use heats_wire::excerpt::Excerpt;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::bundles;
 use super::lookup::{Answers, find, sweep_ended};
 use crate::node::Node;
 use crate::relays::{RelayError, Want};
@@ -27,13 +32,17 @@ const AGENT_WAIT: Duration = Duration::from_secs(5);
 
 type Lines = mpsc::Sender<Result<v1::LogLine, Status>>;
 
-/// Serves one request: one attempt, or every trial's last one; with `follow`, attempts that start later too.
+/// An attempt whose logs are wanted, and who ran it.
+type Whose = (AgentId, Key);
+
+/// Serves one request: one attempt, or every trial's last one; with `follow`, every attempt that runs or will.
 pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Answers<v1::LogLine>, Status> {
-    let v1::LogsRequest { sweep, trial, attempt, follow, stdout_only, stderr_only } = request;
+    let v1::LogsRequest { sweep, trial, attempt, follow, stdout_only, stderr_only, grep, tail } = request;
+    Excerpt::of(&grep, tail).map_err(|error| Status::invalid_argument(format!("`{grep}`: {error}")))?;
     let state = node.replica.state();
     let sweep = find(&state, &sweep)?;
     let until = Instant::now() + AGENT_WAIT;
-    let want = move |key| Want { key, follow, stdout_only, stderr_only };
+    let want = move |key| Want { key, follow, stdout_only, stderr_only, grep: grep.clone(), tail };
     let (sender, lines) = mpsc::channel(64);
     let node = node.clone();
     match trial {
@@ -48,17 +57,25 @@ pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Answers<v1::LogLine
                 )));
             };
             let (agent, key) = (holder.agent, Key { sweep: sweep.id, trial: number, attempt });
-            tokio::spawn(async move { relay(&node, agent, want(key), until, &sender).await });
+            tokio::spawn(async move {
+                if follow {
+                    started(&node, key, &sender).await;
+                }
+                send(&node, agent, want(key), until, &sender).await;
+            });
         }
         None if follow => {
             let id = sweep.id;
             tokio::spawn(async move { follow_all(&node, id, want, until, &sender).await });
         }
         None => {
-            let attempts: Vec<(AgentId, Key)> = last_attempts(sweep).collect();
+            let attempts: Vec<Whose> = last_attempts(sweep).collect();
             tokio::spawn(async move {
                 for (agent, key) in attempts {
-                    relay(&node, agent, want(key), until, &sender).await;
+                    if sender.is_closed() {
+                        return;
+                    }
+                    send(&node, agent, want(key), until, &sender).await;
                 }
             });
         }
@@ -66,74 +83,196 @@ pub fn logs(node: &Node, request: v1::LogsRequest) -> Result<Answers<v1::LogLine
     Ok(Box::pin(ReceiverStream::new(lines)))
 }
 
-fn last_attempts(sweep: &Sweep) -> impl Iterator<Item = (AgentId, Key)> + '_ {
+fn last_attempts(sweep: &Sweep) -> impl Iterator<Item = Whose> + '_ {
     sweep.trials.iter().filter_map(|trial| {
         let attempt = trial.attempts.last()?;
         Some((attempt.agent, Key { sweep: sweep.id, trial: trial.number, attempt: trial.attempt() }))
     })
 }
 
-/// Follows every attempt that is live now or becomes so, until the sweep ends.
-async fn follow_all(node: &Node, id: heats_domain::SweepId, want: impl Fn(Key) -> Want, until: Instant, lines: &Lines) {
+/// The attempts that run.
+fn live(sweep: &Sweep) -> impl Iterator<Item = Whose> + '_ {
+    sweep.live.iter().filter_map(|&number| {
+        let (attempt, lease) = sweep.trial(number)?.live()?;
+        lease.started_ms?;
+        Some((lease.agent, Key { sweep: sweep.id, trial: number, attempt }))
+    })
+}
+
+/// The attempts that began since the journal had `seen` records, and how many it has now. One that began and ended in between
+/// is among them.
+fn begun(sweep: &Sweep, seen: usize) -> (Vec<Whose>, usize) {
+    let length = sweep.journal.len();
+    let news = sweep.journal.focus().narrow(seen.min(length)..).into_iter();
+    let started = news.filter_map(|record| match record.cell.fact.as_ref()? {
+        Fact::TrialStarted(fact) => {
+            let attempt = sweep.trial(fact.trial)?.attempts.get((fact.attempt as usize).wrapping_sub(1))?;
+            Some((attempt.agent, Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt }))
+        }
+        _ => None,
+    });
+    (started.collect(), length)
+}
+
+/// Waits until the attempt has started, or never will: before that, its agent may not know of it.
+async fn started(node: &Node, key: Key, lines: &Lines) {
     let mut states = node.replica.watch_state();
-    let mut known = BTreeSet::new();
-    let mut relays = FuturesUnordered::new();
+    let is_awaited = |state: &State| {
+        let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial));
+        let live = trial.and_then(|trial| trial.live()).filter(|(attempt, _)| *attempt == key.attempt);
+        live.is_some_and(|(_, attempt)| attempt.started_ms.is_none())
+    };
+    tokio::select! {
+        // An error means that the node stops.
+        _ = states.wait_for(|state| !is_awaited(state)) => {}
+        () = lines.closed() => {}
+    }
+}
+
+/// Follows every attempt that runs now or will, a limited number at once, until the sweep has ended and all was sent.
+async fn follow_all(node: &Node, id: SweepId, want: impl Fn(Key) -> Want, until: Instant, lines: &Lines) {
+    let mut states = node.replica.watch_state();
+    let first = states.borrow_and_update().clone();
+    let Some(sweep) = first.sweeps.get(&id) else { return };
+    let mut waiting: VecDeque<Whose> = live(sweep).collect();
+    let mut seen = sweep.journal.len();
+    drop(first);
+    let mut sending = FuturesUnordered::new();
     loop {
         let state = states.borrow_and_update().clone();
-        let live = state.sweeps.get(&id).into_iter().flat_map(|sweep| {
-            sweep.live.iter().filter_map(|&number| {
-                let trial = sweep.trial(number)?;
-                let (attempt, lease) = trial.live()?;
-                Some((lease.agent, Key { sweep: id, trial: number, attempt }))
-            })
-        });
-        for (agent, key) in live {
-            if relays.len() < FOLLOWED && known.insert(key) {
-                relays.push(relay(node, agent, want(key), until, lines));
-            }
+        if let Some(sweep) = state.sweeps.get(&id) {
+            let (new, length) = begun(sweep, seen);
+            waiting.extend(new);
+            seen = length;
         }
-        if relays.is_empty() && sweep_ended(&state, id) {
+        while sending.len() < FOLLOWED
+            && let Some((agent, key)) = waiting.pop_front()
+        {
+            sending.push(send(node, agent, want(key), until, lines));
+        }
+        if sending.is_empty() && sweep_ended(&state, id) {
             return;
         }
         drop(state);
         tokio::select! {
-            _ = relays.next(), if !relays.is_empty() => {}
+            _ = sending.next(), if !sending.is_empty() => {}
             changed = states.changed() => if changed.is_err() { return },
             () = lines.closed() => return,
         }
     }
 }
 
-/// Passes one attempt's logs on until they end or nobody reads them. Waits for its agent no longer than `until`.
-async fn relay(node: &Node, agent: AgentId, want: Want, until: Instant, lines: &Lines) {
-    let line =
-        |stderr, data, error| v1::LogLine { trial: want.key.trial, attempt: want.key.attempt, stderr, data, error };
-    // Nobody reads any more where a line cannot be sent: nothing to tell.
-    let cannot = async |error: RelayError| drop(lines.send(Ok(line(false, Vec::new(), error.to_string()))).await);
+/// What the state says of an attempt's logs.
+enum Kept {
+    /// Coordinators have taken them over.
+    In(ArchiveName),
+    /// They had, and keep them no longer.
+    Dropped(String),
+    /// Only the agent has them.
+    No,
+}
+
+fn kept(state: &Arc<State>, key: Key) -> Kept {
+    let sweep = state.sweeps.get(&key.sweep);
+    match sweep.and_then(|sweep| sweep.logs.of(key.trial, key.attempt)) {
+        Some((_, bundle)) if bundle.dropped.is_some() => Kept::Dropped(bundle.dropped.clone().unwrap_or_default()),
+        Some((name, _)) => name.parse().map_or(Kept::No, Kept::In),
+        None => Kept::No,
+    }
+}
+
+/// Sends one attempt's logs to their end, or until nobody reads them. Waits for its agent no longer than `until`.
+async fn send(node: &Node, agent: AgentId, want: Want, until: Instant, lines: &Lines) {
+    let key = want.key;
+    let cannot = async |error: String| {
+        let line = v1::LogLine { trial: key.trial, attempt: key.attempt, error, ..Default::default() };
+        // Nobody reads any more where a line cannot be sent: nothing to tell.
+        let _reader_gone = lines.send(Ok(line)).await;
+    };
+    let state = node.replica.state();
+    match kept(&state, key) {
+        Kept::In(bundle) => match bundles::open(node, &bundle, key.trial, key.attempt).await {
+            Ok(pieces) => {
+                if let Err(error) = send_kept(pieces, &want, lines).await {
+                    cannot(format!("what coordinators kept of them cannot be read: {error}")).await;
+                }
+            }
+            // Its agent may have them yet.
+            Err(error) => {
+                if let Err(gone) = relay(node, agent, want, until, lines).await {
+                    cannot(format!("{error}; and {gone}")).await;
+                }
+            }
+        },
+        Kept::Dropped(why) => {
+            // For a while its agent has them still.
+            if relay(node, agent, want, Instant::now(), lines).await.is_err() {
+                cannot(format!("they are no longer kept: {why}")).await;
+            }
+        }
+        Kept::No => {
+            if let Err(error) = relay(node, agent, want, until, lines).await {
+                cannot(format!("{error}; what it has not handed over yet it will when it is back")).await;
+            }
+        }
+    }
+}
+
+/// Sends what is in a bundle.
+async fn send_kept(
+    mut pieces: mpsc::Receiver<std::io::Result<Piece>>,
+    want: &Want,
+    lines: &Lines,
+) -> std::io::Result<()> {
+    let excerpt = || Excerpt::of(&want.grep, want.tail).ok().flatten();
+    let mut chosen = [excerpt(), excerpt()];
+    let line = |stderr| v1::LogLine { trial: want.key.trial, attempt: want.key.attempt, stderr, ..Default::default() };
+    while let Some(piece) = pieces.recv().await {
+        let Piece { stderr, at, data, left_out } = piece?;
+        if (stderr && want.stdout_only) || (!stderr && want.stderr_only) {
+            continue;
+        }
+        let data = match &mut chosen[usize::from(stderr)] {
+            Some(excerpt) => excerpt.feed(&data),
+            None => data,
+        };
+        // Whoever wants the last lines does not care what is missing before them.
+        let is_news = !data.is_empty() || (left_out > 0 && want.tail.is_none());
+        if is_news && lines.send(Ok(v1::LogLine { at, data, left_out, ..line(stderr) })).await.is_err() {
+            return Ok(());
+        }
+    }
+    for (stderr, excerpt) in [false, true].into_iter().zip(chosen) {
+        let data = excerpt.map(Excerpt::finish).unwrap_or_default();
+        if !data.is_empty() && lines.send(Ok(v1::LogLine { data, ..line(stderr) })).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Passes what the agent sends on.
+///
+/// # Errors
+/// Where it does not send, or not to the end.
+async fn relay(node: &Node, agent: AgentId, want: Want, until: Instant, lines: &Lines) -> Result<(), RelayError> {
+    let Key { sweep: _, trial, attempt } = want.key;
     let stream = tokio::select! {
         attached = tokio::time::timeout_at(until, node.streams.attached(agent)) => attached,
-        () = lines.closed() => return,
+        () = lines.closed() => return Ok(()),
     };
-    let opened = stream.map_err(|_late| RelayError::Away);
-    let mut relay = match opened.and_then(|stream| node.relays.open(&node.streams, agent, stream, want)) {
-        Ok(relay) => relay,
-        Err(error) => return cannot(error).await,
-    };
+    let stream = stream.map_err(|_late| RelayError::Away)?;
+    let mut relay = node.relays.open(&node.streams, agent, stream, want)?;
     loop {
         let chunk = tokio::select! {
-            chunk = relay.next() => chunk,
-            () = lines.closed() => return,
+            chunk = relay.next() => chunk?,
+            () = lines.closed() => return Ok(()),
         };
-        let v1::LogChunk { id: _, data, stderr, end, error } = match chunk {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return,
-            Err(error) => return cannot(error).await,
-        };
-        if !(data.is_empty() && error.is_empty()) && lines.send(Ok(line(stderr, data, error))).await.is_err() {
-            return;
-        }
-        if end {
-            return;
+        let Some(v1::LogChunk { id: _, data, stderr, end, error, at, left_out }) = chunk else { return Ok(()) };
+        let is_news = !data.is_empty() || left_out > 0 || !error.is_empty();
+        let line = v1::LogLine { trial, attempt, stderr, data, error, at, left_out };
+        if (is_news && lines.send(Ok(line)).await.is_err()) || end {
+            return Ok(());
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod archives;
 mod backup;
+mod bundles;
 pub mod cluster;
 pub mod events;
 mod fleet;

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod fleet;
+mod logs;
 mod placement;
 mod provenance;
 mod sweep;
@@ -18,6 +19,7 @@ pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentUndrained, ClusterRestored, TokenCreated, TokenRevoked, TokenRole,
     TokenUsed,
 };
+pub use logs::{Logged, LogsDropped, LogsKept};
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
 pub use provenance::{EnvironmentRecorded, HardwareRecorded};
 pub use sweep::{
@@ -57,7 +59,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 52, 53"
+                29, 33, 34, 35, 40, 41, 52, 53"
     )]
     pub fact: Option<Fact>,
 }
@@ -167,6 +169,12 @@ pub enum Fact {
     /// A trial ran on a machine that no trial had run on before.
     #[prost(message, tag = "53")]
     HardwareRecorded(HardwareRecorded),
+    /// Coordinators keep the logs of these attempts, whatever becomes of their agent.
+    #[prost(message, tag = "40")]
+    LogsKept(LogsKept),
+    /// They keep them no longer.
+    #[prost(message, tag = "41")]
+    LogsDropped(LogsDropped),
 }
 
 impl Fact {
@@ -195,6 +203,8 @@ impl Fact {
             Self::CheckpointSaved(f) => f.checkpoint.sweep,
             Self::CheckpointDropped(f) => f.checkpoint.sweep,
             Self::CheckpointErased(f) => f.checkpoint.sweep,
+            Self::LogsKept(f) => f.sweep,
+            Self::LogsDropped(f) => f.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -234,6 +244,8 @@ impl Fact {
             | Self::SweepEnded(_)
             | Self::SweepReopened(_)
             | Self::SweepRemoved(_)
+            | Self::LogsKept(_)
+            | Self::LogsDropped(_)
             | Self::PointEnqueued(_)
             | Self::AgentAttached(_)
             | Self::TokenCreated(_)
@@ -270,6 +282,8 @@ impl Fact {
             | Self::SweepEnded(_)
             | Self::SweepReopened(_)
             | Self::SweepRemoved(_)
+            | Self::LogsKept(_)
+            | Self::LogsDropped(_)
             | Self::PointEnqueued(_)
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
@@ -315,6 +329,8 @@ impl Fact {
             Self::CheckpointSaved(_) => "checkpoint_saved",
             Self::CheckpointDropped(_) => "checkpoint_dropped",
             Self::CheckpointErased(_) => "checkpoint_erased",
+            Self::LogsKept(_) => "logs_kept",
+            Self::LogsDropped(_) => "logs_dropped",
             Self::TokenCreated(_) => "token_created",
             Self::TokenUsed(_) => "token_used",
             Self::TokenRevoked(_) => "token_revoked",

@@ -10,6 +10,7 @@ pub mod control;
 pub mod drain;
 pub mod fork;
 pub mod learn;
+pub mod logs;
 pub mod quotas;
 pub mod restore;
 pub mod start;

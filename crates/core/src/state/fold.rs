@@ -6,15 +6,16 @@ use heats_domain::{FailureKind, TrialState};
 use imbl::Vector;
 
 use crate::fact::{
-    AttemptEnded, Ending, Fact, Forked, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
-    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    AttemptEnded, Ending, Fact, Forked, Record, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced,
+    TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
 
 impl Sweep {
     /// Folds one fact in; it is the last of the journal already.
-    pub(super) fn record(&mut self, fact: &Fact, at_ms: u64) -> Result<(), &'static str> {
+    pub(super) fn record(&mut self, fact: &Fact, record: &Record) -> Result<(), &'static str> {
+        let at_ms = record.at_ms;
         match fact {
             Fact::SweepPaused(_) => self.status = Status::Paused,
             Fact::SweepResumed(_) => self.status = Status::Running,
@@ -41,6 +42,8 @@ impl Sweep {
             Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
             Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
             Fact::CheckpointErased(_) => {}
+            Fact::LogsKept(fact) => self.logs_kept(fact, record.log_index)?,
+            Fact::LogsDropped(fact) => self.logs_dropped(fact)?,
             Fact::TrialPlaced(TrialPlaced { trial, attempt, .. })
             | Fact::TrialRecalled(TrialRecalled { trial, attempt, .. }) => {
                 live_attempt(self.touch(*trial)?, *attempt)?;

@@ -10,6 +10,7 @@ use heats_domain::{SweepId, TrialState};
 use heats_search::stoppers::audit::is_drawn;
 
 use crate::kind::{Kind, SEED, TARGET, UPPER};
+use crate::logs::Logs;
 use crate::surroundings::RanIn;
 use crate::tokens::Tokens;
 
@@ -301,10 +302,12 @@ pub struct Oracle {
     pub agents: BTreeMap<u64, Agent>,
     pub tokens: Tokens,
     pub lineage: u64,
+    pub logs: Logs,
 }
 
 impl Oracle {
     pub fn begin(&mut self, now: u64) {
+        self.logs.turn += 1;
         self.now = self.now.max(now);
     }
 
@@ -336,6 +339,7 @@ impl Oracle {
             Some(sweep) if !sweep.over() => Answer::Refused("H0005"),
             Some(_) => {
                 self.sweeps.remove(&id);
+                self.logs.forget(id);
                 Answer::Done
             }
         }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::dispatch::{Offer, Suggestions};
+use heats_core::fact::Logged;
 use heats_core::invariants::violations;
 use heats_core::ops::agent_drain::Drain;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
+use heats_core::ops::logs::KeepLogs;
 use heats_core::ops::tokens::{Create, Join};
 use heats_core::testing::{self, SweepBuilder};
 use heats_core::token::secret_hash;
@@ -16,6 +18,7 @@ use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState, Value
 use prost::Message;
 
 use crate::kind::{Kind, TARGET, UPPER};
+use crate::logs::LOGS_MAX;
 use crate::oracle::{self, Answer, Ask, Oracle, Standing, ask};
 use crate::surroundings::{self, RanIn};
 use crate::tokens::Token;
@@ -40,6 +43,7 @@ pub enum Happening {
     Start(u16, RanIn),
     Report { pick: u16, ahead: i64, value: u8 },
     Finish { pick: u16, end: u8, ran_ms: u64 },
+    KeepLogs { pick: u16, agent: u64, bundle: u8, length: u64 },
     CreateToken { id: u64, secret: u8, role: u8, ttl: Option<u64>, uses: u32 },
     RevokeToken(u64),
     Join { token: u64, agent: u64, key: u8 },
@@ -198,6 +202,18 @@ impl Run {
                 let expected = self.oracle.finish(key, end, ran_ms);
                 let finish = Finish { cpu_ms: ran_ms, ..testing::finish(key, end, ran_ms) };
                 self.expect(Op::Finish(finish), expected);
+            }
+            Happening::KeepLogs { pick, agent, bundle, length } => {
+                let Some(key) = self.pick(pick) else { return };
+                let attempts = BTreeSet::from([(key.trial, key.attempt), (key.trial + 1, key.attempt)]);
+                let expected = self.oracle.keep_logs(key.sweep.bits, agent, bundle, length, &attempts);
+                let attempts = attempts.into_iter().map(|(trial, attempt)| Logged { trial, attempt }).collect();
+                let bundle = format!("{bundle:02x}").repeat(32).parse().expect("a name");
+                let (agent, limit) = (AgentId { bits: agent }, LOGS_MAX);
+                self.expect(
+                    Op::KeepLogs(KeepLogs { agent, sweep: key.sweep, bundle, length, attempts, limit }),
+                    expected,
+                );
             }
             Happening::CreateToken { id, secret, role, ttl, uses } => {
                 let role = [TokenRole::Agent, TokenRole::User, TokenRole::Admin][usize::from(role) % 3];
@@ -421,6 +437,10 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         compare_trials(sweep, expected, after);
     }
     surroundings::compare(oracle, state, after);
+    let bundles: Vec<(u64, u64)> = state.shelf.oldest().map(|(sweep, _, length)| (sweep.bits, length)).collect();
+    assert_eq!(bundles, oracle.logs.bundles(), "the logs that are kept after {after}");
+    let bytes: u64 = bundles.iter().map(|(_, length)| length).sum();
+    assert!(state.shelf.bytes() == bytes && bytes <= LOGS_MAX, "{bytes} bytes of logs after {after}");
     assert_eq!(state.lineage(), oracle.lineage, "the lineage after {after}");
     let tokens = state.tokens.iter().map(|(id, token)| (id.bits, token.role(), token.uses() as usize));
     let expected = oracle.tokens.good.iter().map(|(id, token)| (*id, Some(token.role), token.users.len()));

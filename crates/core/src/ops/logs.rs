@@ -1,0 +1,168 @@
+//! An agent hands over the logs of attempts that are over.
+
+use std::collections::BTreeSet;
+
+use heats_domain::{AgentId, ArchiveName, SweepId};
+
+use super::{Decision, sweep};
+use crate::fact::{Fact, Logged, LogsDropped, LogsKept};
+use crate::refusal::Refusal;
+use crate::state::State;
+
+/// Attempts that one bundle may name.
+pub const ATTEMPTS_MAX: usize = 2_048;
+
+/// A bundle that is on a majority of coordinators.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeepLogs {
+    /// Who has made it.
+    pub agent: AgentId,
+    /// Whose trials it is about.
+    pub sweep: SweepId,
+    /// Its name.
+    pub bundle: ArchiveName,
+    /// Its size, in bytes.
+    pub length: u64,
+    /// Whose logs are in it.
+    pub attempts: BTreeSet<Logged>,
+    /// How much may be kept of all sweeps together, in bytes: the oldest goes first.
+    pub limit: u64,
+}
+
+impl KeepLogs {
+    /// Decides the request. What is named that is known already, still runs, or is another agent's, is left out; where nothing is
+    /// left, nothing is recorded.
+    ///
+    /// # Errors
+    /// There is no such sweep, or the bundle is larger than all logs together may be.
+    pub fn decide(self, state: &State) -> Decision<()> {
+        let Self { agent, sweep: id, bundle, length, attempts, limit } = self;
+        let sweep = sweep(state, id)?;
+        if length > limit {
+            let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            return Err(Refusal::TooLarge { what: "the bundle of logs", bytes, limit });
+        }
+        let is_news = |logged: &Logged| {
+            let trial = sweep.trial(logged.trial);
+            let attempt = trial.and_then(|trial| trial.attempts.get((logged.attempt as usize).wrapping_sub(1)));
+            attempt.is_some_and(|attempt| attempt.agent == agent && attempt.end.is_some())
+                && !sweep.logs.attempts.contains_key(&(logged.trial, logged.attempt))
+        };
+        let attempts: Vec<Logged> = attempts.into_iter().filter(is_news).take(ATTEMPTS_MAX).collect();
+        if attempts.is_empty() || sweep.logs.bundles.contains_key(bundle.as_str()) {
+            return Ok((Vec::new(), ()));
+        }
+        let mut excess = (state.shelf.bytes() + length).saturating_sub(limit);
+        let old = state.shelf.oldest().take_while(|(_, _, bytes)| {
+            let goes = excess > 0;
+            excess = excess.saturating_sub(*bytes);
+            goes
+        });
+        let why = "newer logs took its room";
+        let mut facts: Vec<Fact> = old
+            .map(|(sweep, bundle, _)| {
+                Fact::LogsDropped(LogsDropped { sweep, bundle: bundle.to_string(), why: why.to_owned() })
+            })
+            .collect();
+        facts.push(Fact::LogsKept(LogsKept { sweep: id, bundle: bundle.to_string(), length, agent, attempts }));
+        Ok((facts, ()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heats_domain::{AgentId, SweepId};
+
+    use super::*;
+    use crate::Op;
+    use crate::ops::attempts::{End, Key};
+    use crate::testing::{Cluster, SweepBuilder};
+
+    fn bundle(sweep: SweepId, number: u8, length: u64, trials: &[u32]) -> KeepLogs {
+        KeepLogs {
+            agent: AgentId { bits: 1 },
+            sweep,
+            bundle: format!("{number:02x}").repeat(32).parse().expect("a name"),
+            length,
+            attempts: trials.iter().map(|&trial| Logged { trial, attempt: 1 }).collect(),
+            limit: 100,
+        }
+    }
+
+    fn keep(cluster: &mut Cluster, keep: KeepLogs) -> Result<crate::Reply, Refusal> {
+        cluster.op(Op::KeepLogs(keep))
+    }
+
+    /// A sweep of four trials, of which the first three are over.
+    fn sweep(cluster: &mut Cluster) -> (SweepId, Vec<Key>) {
+        let id = cluster.submit(SweepBuilder::minimize("loss").trials(4));
+        cluster.attach(1, 8);
+        let keys = cluster.dispatch();
+        for key in &keys[..3] {
+            cluster.complete(*key, 0.5);
+        }
+        (id, keys)
+    }
+
+    fn kept(cluster: &Cluster, id: SweepId) -> Vec<u32> {
+        let logs = &cluster.sweep(id).logs;
+        let here = logs
+            .attempts
+            .keys()
+            .filter(|(trial, attempt)| logs.of(*trial, *attempt).is_some_and(|(_, bundle)| bundle.dropped.is_none()));
+        here.map(|(trial, _)| *trial).collect()
+    }
+
+    #[test]
+    fn what_runs_is_known_or_is_another_agents_is_left_out() {
+        let mut cluster = Cluster::default();
+        let (id, keys) = sweep(&mut cluster);
+        keep(&mut cluster, bundle(id, 1, 10, &[0, 3, 9])).expect("is kept");
+        assert_eq!(kept(&cluster, id), [0], "trial 3 runs, and there is no 9");
+        let entries = cluster.entries.len();
+        keep(&mut cluster, bundle(id, 1, 10, &[0, 1])).expect("is known");
+        keep(&mut cluster, bundle(id, 2, 10, &[0])).expect("is known");
+        let stranger = KeepLogs { agent: AgentId { bits: 2 }, ..bundle(id, 3, 10, &[1]) };
+        keep(&mut cluster, stranger).expect("is nobody's");
+        assert_eq!(cluster.entries.len(), entries, "none of them is news");
+        cluster.finish(keys[3], End::Lost);
+        keep(&mut cluster, bundle(id, 4, 10, &[0, 3])).expect("is kept");
+        assert_eq!(kept(&cluster, id), [0, 3]);
+    }
+
+    #[test]
+    fn the_oldest_bundles_of_all_sweeps_make_room_for_a_new_one() {
+        let mut cluster = Cluster::default();
+        let (first, _) = sweep(&mut cluster);
+        let (second, _) = sweep(&mut cluster);
+        keep(&mut cluster, bundle(first, 1, 40, &[0])).expect("is kept");
+        keep(&mut cluster, bundle(second, 2, 30, &[0])).expect("is kept");
+        keep(&mut cluster, bundle(first, 3, 30, &[1])).expect("is kept");
+        assert_eq!((kept(&cluster, first), cluster.applied.shelf.bytes()), (vec![0, 1], 100));
+        keep(&mut cluster, bundle(second, 4, 50, &[1])).expect("is kept");
+        assert_eq!((kept(&cluster, first), kept(&cluster, second)), (vec![1], vec![1]));
+        assert_eq!(cluster.applied.shelf.bytes(), 80);
+        let (_, dropped) = cluster.sweep(first).logs.of(0, 1).expect("is remembered");
+        assert_eq!(dropped.dropped.as_deref(), Some("newer logs took its room"));
+        keep(&mut cluster, bundle(first, 5, 1, &[0])).expect("does not come back");
+        assert_eq!(kept(&cluster, first), [1]);
+        assert!(matches!(keep(&mut cluster, bundle(first, 6, 101, &[2])), Err(Refusal::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_sweep_that_is_removed_takes_its_logs_with_it_and_a_snapshot_knows_what_is_left() {
+        let mut cluster = Cluster::default();
+        let (first, keys) = sweep(&mut cluster);
+        let (second, _) = sweep(&mut cluster);
+        keep(&mut cluster, bundle(first, 1, 40, &[0])).expect("is kept");
+        keep(&mut cluster, bundle(second, 2, 30, &[0])).expect("is kept");
+        let records: Vec<_> = cluster.applied.records().map(|record| record.as_ref().clone()).collect();
+        let again = State::from_records(cluster.applied.applied, cluster.applied.turn, records).expect("reads");
+        assert_eq!(again.shelf.oldest().collect::<Vec<_>>(), cluster.applied.shelf.oldest().collect::<Vec<_>>());
+        cluster.finish(keys[3], End::Exited(0));
+        cluster.op(Op::Remove(first)).expect("has ended");
+        assert_eq!(cluster.applied.shelf.bytes(), 30);
+        assert!(matches!(keep(&mut cluster, bundle(first, 3, 1, &[1])), Err(Refusal::NoSuchSweep(_))));
+    }
+}
