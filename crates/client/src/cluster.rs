@@ -137,6 +137,18 @@ impl Client {
         })
         .await
     }
+
+    /// Has a quarantined agent trusted again. Twice is as good as once.
+    pub async fn release_agent(
+        &self,
+        request: v1::ReleaseAgentRequest,
+    ) -> Result<v1::ReleaseAgentResponse, ClientError> {
+        self.ask(Repeat::Safe, request, |node, request| {
+            let mut to = cluster(node);
+            async move { to.release_agent(request).await }
+        })
+        .await
+    }
 }
 
 pub(crate) fn cluster(node: &Node) -> ClusterClient<InterceptedService<Channel, Bearer>> {

@@ -199,7 +199,7 @@ mod tests {
         assert!(may_call(&user, "/heats.v1.Cluster/Change").is_err());
         assert!(may_call(&user, "/heats.v1.Agents/Attach").is_err());
         assert!(may_call(&admin, "/heats.v1.Cluster/Change").is_ok());
-        for operating in ["DrainAgent", "UndrainAgent", "Backup", "SetQuota", "RemoveQuota"]
+        for operating in ["DrainAgent", "UndrainAgent", "ReleaseAgent", "Backup", "SetQuota", "RemoveQuota"]
             .map(|method| format!("/heats.v1.Cluster/{method}"))
         {
             assert!(may_call(&admin, &operating).is_ok(), "{operating}");

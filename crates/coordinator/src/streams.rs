@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use heats_core::fact::{AgentDrained, AgentQuarantined};
 use heats_core::history::trial_seed;
 use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
@@ -198,10 +199,11 @@ impl Streams {
                     let why = fact.reason.as_ref().map_or_else(|| fact.why.clone(), ToString::to_string);
                     self.send(lease.agent, v1::to_agent::Message::Stop(stop(state, key, why)));
                 }
-                Fact::AgentDrained(fact) => {
-                    // Where `state` is past this entry, and the drain is taken back, there is nothing to ask for.
-                    for leaving in agent_drain::leaving(state, fact.agent) {
-                        self.send(fact.agent, v1::to_agent::Message::Stop(leave(state, fact.agent, leaving)));
+                Fact::AgentDrained(AgentDrained { agent, .. })
+                | Fact::AgentQuarantined(AgentQuarantined { agent, .. }) => {
+                    // Where `state` is past this entry, and that is taken back, there is nothing to ask for.
+                    for leaving in agent_drain::leaving(state, *agent) {
+                        self.send(*agent, v1::to_agent::Message::Stop(leave(state, *agent, leaving)));
                     }
                 }
                 Fact::TrialRecalled(fact) => {
@@ -241,6 +243,8 @@ impl Streams {
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
+                | Fact::AgentReleased(_)
+                | Fact::AttemptExcused(_)
                 | Fact::ClusterRestored(_)
                 | Fact::TrialPlaced(_)
                 | Fact::TokenCreated(_)
@@ -319,10 +323,11 @@ pub fn leave(state: &State, agent: AgentId, leaving: Leaving) -> v1::Stop {
             let name = state.sweeps.get(&by).map_or_else(|| by.to_string(), |sweep| sweep.name.clone());
             format!("its place is for `{name}`, which has a higher priority")
         }
-        Leaving::Whole(_) | Leaving::Unstarted(_) => {
-            let reason = state.drain(agent).map(|(drain, _)| drain.reason.as_str()).filter(|reason| !reason.is_empty());
-            reason.map_or_else(|| "its agent is drained".to_owned(), |why| format!("its agent is drained: {why}"))
-        }
+        Leaving::Whole(_) | Leaving::Unstarted(_) => match (state.drain(agent), state.quarantine(agent)) {
+            (None, Some((quarantine, _))) => format!("its agent is quarantined: {}", quarantine.why),
+            (Some((drain, _)), _) if !drain.reason.is_empty() => format!("its agent is drained: {}", drain.reason),
+            (_, _) => "its agent is drained".to_owned(),
+        },
     };
     v1::Stop { purpose: purpose.into(), ..stop(state, key, why) }
 }

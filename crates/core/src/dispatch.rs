@@ -9,6 +9,8 @@ use heats_search::Promotion;
 
 use crate::fact::{Fact, TrialCreated, TrialLeased, TrialResumed};
 use crate::ops::drain::settled;
+use crate::ops::retries;
+use crate::placement::Wish;
 use crate::sweep::Sweep;
 use crate::trial::Trial;
 
@@ -76,6 +78,9 @@ pub enum Place {
 /// behind them may fit where they do not.
 const LOOK: usize = 16;
 
+/// How long a trial that failed waits for an agent on which it has not failed, in milliseconds.
+pub const PATIENCE_MS: u64 = 60_000;
+
 /// A place for a trial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seat {
@@ -83,6 +88,8 @@ pub struct Seat {
     pub agent: AgentId,
     /// What it gets of it.
     pub grant: Grant,
+    /// The place, in the sweep's `resources`, of the variant that this is.
+    pub variant: u32,
     /// Whether it gets that at once.
     pub place: Place,
 }
@@ -167,6 +174,24 @@ impl Next {
         self.trial(sweep)?.resumable(|_| true).map(|checkpoint| checkpoint.place.as_str())
     }
 
+    /// Whether it must be looked for a place of its own: it has failed before.
+    pub fn is_particular(&self, sweep: &Sweep) -> bool {
+        self.trial(sweep).is_some_and(|trial| retries::failed_on(trial).next().is_some())
+    }
+
+    /// What it wants of a place.
+    pub fn wish<'a>(&'a self, sweep: &'a Sweep, now_ms: u64) -> Wish<'a> {
+        let trial = self.trial(sweep);
+        let ended_ms = trial.and_then(|trial| trial.attempts.last()?.end).map_or(0, |end| end.at_ms);
+        Wish {
+            params: self.params(sweep),
+            home: self.home(sweep),
+            failed_on: trial.into_iter().flat_map(retries::failed_on).collect(),
+            is_patient: now_ms < ended_ms.saturating_add(PATIENCE_MS),
+            outgrown: trial.and_then(|trial| retries::outgrown(sweep, trial)),
+        }
+    }
+
     /// Its configuration.
     pub fn params<'a>(&'a self, sweep: &'a Sweep) -> Option<&'a Params> {
         match self {
@@ -192,9 +217,9 @@ impl Next {
             }
         };
         let attempt = sweep.trial(number).map_or(0, Trial::attempt) + 1;
-        let leased = seat.map(|Seat { agent, grant, place }| {
-            let ahead = place == Place::Ahead;
-            Fact::TrialLeased(TrialLeased { sweep: sweep.id, trial: number, attempt, agent, grant, ahead, from })
+        let leased = seat.map(|Seat { agent, grant, variant, place }| {
+            let (sweep, trial, ahead) = (sweep.id, number, place == Place::Ahead);
+            Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead, from, variant })
         });
         before.into_iter().chain(leased).collect()
     }

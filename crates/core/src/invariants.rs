@@ -224,6 +224,21 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
         });
         violation(found, since.count() == 0, "A3", "nothing is leased to an agent that is drained", place);
     }
+    if let Some((quarantine, said_ms)) = state.quarantine(agent) {
+        let leased = held.into_iter().flatten().filter_map(|((sweep, number), _)| {
+            let (_, attempt) = state.sweeps.get(sweep)?.trial(*number)?.live()?;
+            Some(attempt.leased_ms)
+        });
+        let since: Vec<u64> = leased.filter(|leased_ms| *leased_ms > quarantine.since_ms).collect();
+        let early = since.iter().any(|leased_ms| *leased_ms > said_ms && *leased_ms < quarantine.until_ms);
+        violation(
+            found,
+            !early && since.len() <= 1,
+            "A4",
+            "a quarantined agent gets one trial at a time, later",
+            place,
+        );
+    }
     let Inventory { cpus, memory, gpus, disk, labels: _, facts: _ } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
     let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);

@@ -22,6 +22,7 @@ use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
 use crate::ops::fork::Stranded;
 use crate::ops::logs::KeepLogs;
+use crate::ops::quarantine::{self, News};
 use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
@@ -34,6 +35,7 @@ use crate::sweep::Sweep;
 use crate::trial::Attempt;
 
 mod giving;
+mod watching;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -88,6 +90,13 @@ pub enum Op {
     Drain(Drain),
     /// Lease to a drained agent again.
     Undrain(AgentId),
+    /// Trust a quarantined agent again.
+    Release {
+        /// Whom.
+        agent: AgentId,
+        /// Who asks, for people.
+        by: String,
+    },
     /// The state is from a backup, and begins a new cluster of this lineage.
     Restore(u64),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
@@ -136,6 +145,8 @@ pub struct Leading {
     vacated: BTreeSet<AgentId>,
     /// Forks that no attached agent can go on with.
     stranded: Stranded,
+    /// What was heard just now of attempts, as far as it bears on their machines.
+    news: Vec<News>,
 }
 
 impl Leading {
@@ -164,6 +175,7 @@ impl Leading {
             without_place: BTreeMap::new(),
             vacated: BTreeSet::new(),
             stranded: Stranded::default(),
+            news: Vec::new(),
         }
     }
 
@@ -237,6 +249,7 @@ impl Leading {
             Op::RemoveQuota(scope, name) => self.record(quotas::remove(&self.draft, scope, name), |()| Reply::Done),
             Op::Drain(drain) => self.record(drain.decide(&self.draft), |()| Reply::Done),
             Op::Undrain(agent) => self.record(agent_drain::undrain(&self.draft, agent), |()| Reply::Done),
+            Op::Release { agent, by } => self.record(quarantine::release(&self.draft, agent, by), |()| Reply::Done),
             Op::Restore(lineage) => {
                 for agent in std::mem::take(&mut self.attached) {
                     self.detach(agent);
@@ -276,7 +289,8 @@ impl Leading {
     /// Whether the agent may be given something may have changed.
     fn reconsider(&mut self, agent: AgentId) {
         let drained = self.draft.drains.contains_key(&agent);
-        let is_open = self.attached.contains(&agent) && !self.unable.contains(&agent) && !drained;
+        let is_able = self.attached.contains(&agent) && !self.unable.contains(&agent);
+        let is_open = is_able && !drained && self.draft.lets_through(agent, self.now_ms);
         match self.draft.agent(agent).filter(|_| is_open) {
             Some(attached) => {
                 self.places.open(attached.clone(), self.draft.free(agent), self.draft.least_priority(agent));
@@ -339,6 +353,10 @@ impl Leading {
             self.record_one(fact)?;
         }
         self.fill_vacated()?;
+        // Before a sweep fails of them, failures may be put down to a machine.
+        for (sweep, trial) in self.watch()? {
+            touched.entry(sweep).or_default().insert(trial);
+        }
         for (id, mut trials) in touched {
             // Each round confirms, drains or ends the sweep, so there are few.
             while let Some(sweep) = self.draft.sweeps.get(&id) {
@@ -369,6 +387,7 @@ impl Leading {
         let holder = attempt.as_ref().map(|attempt| attempt.agent);
         self.count(&fact, attempt.as_ref());
         self.draft.record(Arc::new(record))?;
+        self.news.extend(attempt.as_ref().and_then(|attempt| self.heard(&fact, attempt)));
         if let Some((sweep, stopper)) =
             fact.sweep().and_then(|id| Some((self.draft.sweeps.get(&id)?, self.stoppers.get_mut(&id)?.as_mut()?)))
             && let Some(event) = history::event(sweep, &fact)
@@ -388,10 +407,14 @@ impl Leading {
                 self.places.forget(fact.sweep);
                 self.stranded.forget(fact.sweep);
             }
-            Fact::TrialLeased(fact) => self.recount(fact.agent),
+            Fact::TrialLeased(fact) => {
+                self.recount(fact.agent);
+                self.reconsider_quarantined(fact.agent);
+            }
             Fact::AttemptEnded(_) => {
                 if let Some(agent) = holder {
                     self.recount(agent);
+                    self.reconsider_quarantined(agent);
                     self.vacated.insert(agent);
                 }
             }
@@ -402,6 +425,8 @@ impl Leading {
             }
             Fact::AgentDrained(fact) => self.reconsider(fact.agent),
             Fact::AgentUndrained(fact) => self.reconsider(fact.agent),
+            Fact::AgentQuarantined(fact) => self.reconsider(fact.agent),
+            Fact::AgentReleased(fact) => self.reconsider(fact.agent),
             Fact::SweepEdited(fact) => self.places.search_again(fact.sweep),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
@@ -414,6 +439,7 @@ impl Leading {
             | Fact::TrialSettled(_)
             | Fact::TrialSpared(_)
             | Fact::TrialResumed(_)
+            | Fact::AttemptExcused(_)
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
             | Fact::CheckpointErased(_)

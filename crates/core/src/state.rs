@@ -12,7 +12,10 @@ use heats_domain::{AgentId, Checkpoint, Grant, SweepId, SweepSpec, TokenId};
 use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
-use crate::fact::{AgentAttached, AgentDrained, Entry, Fact, Record, SweepSubmitted, TokenCreated, TokenRole};
+use crate::fact::{
+    AgentAttached, AgentDrained, AgentQuarantined, AgentReleased, Entry, Fact, Record, SweepSubmitted, TokenCreated,
+    TokenRole,
+};
 use crate::logs::Shelf;
 use crate::provenance::Surroundings;
 use crate::sweep::Sweep;
@@ -99,6 +102,8 @@ pub struct State {
     pub agents: OrdMap<AgentId, Arc<Record>>,
     /// The agents that are drained: the record of each one's drain.
     pub drains: OrdMap<AgentId, Arc<Record>>,
+    /// The agents that are or were quarantined: the record of each one's last quarantine or release.
+    pub quarantines: OrdMap<AgentId, Arc<Record>>,
     /// The record of the last restore, where the cluster was made from a backup.
     pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
@@ -187,6 +192,10 @@ impl State {
             Fact::AgentUndrained(fact) => {
                 self.drains.remove(&fact.agent);
             }
+            Fact::AgentQuarantined(AgentQuarantined { agent, .. })
+            | Fact::AgentReleased(AgentReleased { agent, .. }) => {
+                self.quarantines.insert(*agent, Arc::clone(&record));
+            }
             Fact::QuotaSet(fact) => {
                 self.quotas.insert((fact.scope, fact.name.clone()), Arc::clone(&record));
             }
@@ -210,6 +219,7 @@ impl State {
             | Fact::TrialResumed(_)
             | Fact::TrialSpared(_)
             | Fact::AttemptEnded(_)
+            | Fact::AttemptExcused(_)
             | Fact::TrialRecalled(_)
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
@@ -332,6 +342,21 @@ impl State {
         }
     }
 
+    /// An agent's quarantine and when it was last said, milliseconds since the Unix epoch; `None` where it is in none.
+    pub fn quarantine(&self, agent: AgentId) -> Option<(&AgentQuarantined, u64)> {
+        let record = self.quarantines.get(&agent)?;
+        match record.cell.fact.as_ref()? {
+            Fact::AgentQuarantined(fact) => Some((fact, record.at_ms)),
+            _ => None,
+        }
+    }
+
+    /// The log index at which an agent was last released from a quarantine; 0 where it never was.
+    pub fn released_at(&self, agent: AgentId) -> u64 {
+        let released = |record: &&Arc<Record>| matches!(record.cell.fact, Some(Fact::AgentReleased(_)));
+        self.quarantines.get(&agent).filter(released).map_or(0, |record| record.log_index)
+    }
+
     /// Which cluster this is, among those that were made from each other's backups; 0 where it was made from none.
     pub fn lineage(&self) -> u64 {
         match self.restored.as_ref().and_then(|record| record.cell.fact.as_ref()) {
@@ -349,8 +374,8 @@ impl State {
     }
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
-    /// what trials ran in, then sweeps with their journals, then agents and their drains, then quotas, then tokens, then the last restore, then drops of
-    /// checkpoints whose sweep is gone. A snapshot is this list.
+    /// what trials ran in, then sweeps with their journals, then agents, their drains and their quarantines, then quotas, then
+    /// tokens, then the last restore, then drops of checkpoints whose sweep is gone. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
@@ -362,6 +387,7 @@ impl State {
             .chain(journals)
             .chain(self.agents.values())
             .chain(self.drains.values())
+            .chain(self.quarantines.values())
             .chain(self.quotas.values())
             .chain(tokens)
             .chain(&self.restored)

@@ -66,10 +66,14 @@ pub struct Attempt {
     pub agent: AgentId,
     /// What it holds of the agent's inventory while it is live.
     pub grant: Grant,
+    /// The place, in the sweep's `resources`, of the variant that it was granted.
+    pub variant: u32,
     /// When it was leased, by the leader's clock.
     pub leased_ms: u64,
     /// When its process was started, as far as the leader heard.
     pub started_ms: Option<u64>,
+    /// It has reported something new, or ended well: its machine works.
+    pub worked: bool,
     /// When and how it ended; it is live until then.
     pub end: Option<AttemptEnd>,
 }
@@ -85,6 +89,10 @@ pub struct AttemptEnd {
     pub ran_ms: u64,
     /// Processor time of its process.
     pub cpu_ms: u64,
+    /// The failure is put down to the machine: it counts against no retry.
+    pub excused: bool,
+    /// The trial was tried again for one of its retries.
+    pub retried: bool,
 }
 
 impl Trial {
@@ -96,6 +104,28 @@ impl Trial {
     /// The number of the last attempt; 0 where there was none.
     pub const fn attempt(&self) -> u32 {
         self.attempts.len() as u32
+    }
+
+    /// Whether it may be tried again although it has ended: it failed, if only because its configuration does wherever it is
+    /// tried. One that said itself that it cannot be run may not.
+    pub fn may_be_asked_for_again(&self) -> bool {
+        let has_failed =
+            || self.attempts.last().and_then(|attempt| attempt.end).is_some_and(|end| end.failure.is_some());
+        self.state == TrialState::Failed || self.state == TrialState::Infeasible && has_failed()
+    }
+
+    /// Puts the failure of an attempt down to its machine, so that it counts against no retry.
+    pub(crate) fn excuse(&mut self, attempt: u32) -> Result<(), &'static str> {
+        let place = (attempt as usize).checked_sub(1);
+        let attempt = place.and_then(|place| self.attempts.get_mut(place));
+        let end = attempt.and_then(|attempt| attempt.end.as_mut()).ok_or("the attempt has not ended")?;
+        if std::mem::replace(&mut end.excused, true) {
+            return Err("the attempt was excused before");
+        }
+        if std::mem::take(&mut end.retried) {
+            self.retries_used -= 1;
+        }
+        Ok(())
     }
 
     /// The attempt that holds a lease now, with its number.

@@ -3,12 +3,13 @@
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, AttemptEnded, CheckpointDropped, CheckpointErased,
-    CheckpointSaved, ClusterRestored, Ending, Entry, EnvironmentRecorded, Fact, FactCell, Forked, HardwareRecorded,
-    Logged, LogsDropped, LogsKept, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited,
-    SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked,
-    TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed,
-    TrialSettled, TrialSpared, TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
+    AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
+    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, Logged, LogsDropped, LogsKept,
+    PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
+    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
+    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
+    TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -191,7 +192,7 @@ fn catalogued() -> Vec<Fact> {
             why: "later ones are kept".into(),
         }),
         Fact::CheckpointErased(CheckpointErased { checkpoint }),
-        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 2, agent, grant, ahead: false, from }),
+        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 2, agent, grant, ahead: false, from, variant: 0 }),
         Fact::AgentAttached(AgentAttached {
             agent,
             name: "node-1".into(),
@@ -241,7 +242,16 @@ fn later_facts() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
     let grant = Grant { cpus: 1, memory: 0, gpus: vec![], ..Grant::default() };
     vec![
-        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 1, agent, grant, ahead: true, from: None }),
+        Fact::TrialLeased(TrialLeased {
+            sweep,
+            trial: 7,
+            attempt: 1,
+            agent,
+            grant,
+            ahead: true,
+            from: None,
+            variant: 0,
+        }),
         Fact::TrialPlaced(TrialPlaced { sweep, trial: 7, attempt: 1 }),
     ]
 }
@@ -310,6 +320,7 @@ fn facts() -> Vec<Fact> {
             grant: Grant { cpus: 4, memory: 1 << 33, gpus: vec![0, 3], ..Grant::default() },
             ahead: false,
             from: None,
+            variant: 0,
         }),
         Fact::TrialStarted(TrialStarted {
             sweep,
@@ -345,6 +356,7 @@ fn facts() -> Vec<Fact> {
             cpu_ms: 900,
             max_rss: 1 << 30,
             detail: "exit code 1".into(),
+            excused: false,
         }),
         Fact::AttemptEnded(AttemptEnded {
             sweep,
@@ -355,6 +367,7 @@ fn facts() -> Vec<Fact> {
             cpu_ms: 0,
             max_rss: 0,
             detail: String::new(),
+            excused: false,
         }),
         Fact::SweepEdited(SweepEdited { sweep, trials: None, parallel: Some(8), why: String::new(), priority: None }),
         Fact::AgentAttached(AgentAttached {
@@ -389,6 +402,45 @@ fn placed() -> Vec<Fact> {
         quota(QuotaScope::User, None, None),
         Fact::QuotaRemoved(QuotaRemoved { scope: QuotaScope::User.into(), name: "vision".into() }),
         Fact::TrialRecalled(TrialRecalled { sweep, trial: 7, attempt: 2, by }),
+    ]
+}
+
+/// And machines that are left alone, failures that are put down to them, and the variant that a trial was granted.
+const V13: &[u8] = include_bytes!("golden/entry-v13.bin");
+
+/// What version 12 did not have.
+fn quarantined() -> Vec<Fact> {
+    let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
+    let failure = FailureKind::StartFailed.into();
+    let failed = FailedAttempt { sweep, trial: 7, attempt: 2, failure, ran_ms: 900 };
+    let quarantine = |proven, failures| AgentQuarantined {
+        agent,
+        since_ms: 1_795_000_000_000,
+        until_ms: 1_795_000_060_000,
+        delay_ms: 60_000,
+        proven,
+        why: "3 different trials in a row failed there (start_failed)".into(),
+        failures,
+    };
+    vec![
+        Fact::TrialLeased(TrialLeased { sweep, trial: 7, attempt: 2, agent, variant: 3, ..TrialLeased::default() }),
+        Fact::AttemptEnded(AttemptEnded {
+            sweep,
+            trial: 7,
+            attempt: 2,
+            failure: Some(failure),
+            excused: true,
+            ..AttemptEnded::default()
+        }),
+        Fact::AgentQuarantined(quarantine(false, vec![failed, FailedAttempt { trial: 8, ..failed }])),
+        Fact::AgentQuarantined(quarantine(true, Vec::new())),
+        Fact::AttemptExcused(AttemptExcused { sweep, trial: 7, attempt: 1 }),
+        Fact::AgentReleased(AgentReleased {
+            agent,
+            why: "a trial that was tried there worked".into(),
+            by: String::new(),
+        }),
+        Fact::AgentReleased(AgentReleased { agent, why: String::new(), by: "ann@desk".into() }),
     ]
 }
 
@@ -456,7 +508,14 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V9, learned()),
         (V10, placed()),
     ];
-    let and_since = [(V11, with_code()), (V12, catalogued()), (V14, logged()), (V16, forked()), (V17, ran_in())];
+    let and_since = [
+        (V11, with_code()),
+        (V12, catalogued()),
+        (V13, quarantined()),
+        (V14, logged()),
+        (V16, forked()),
+        (V17, ran_in()),
+    ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
         assert_eq!(entry(facts).encode_to_vec(), bytes, "what is written now is what was written then");
@@ -474,6 +533,7 @@ fn the_golden_entries_have_every_kind_of_fact() {
         spared(),
         placed(),
         catalogued(),
+        quarantined(),
         ran_in(),
         logged(),
     ]
@@ -481,7 +541,7 @@ fn the_golden_entries_have_every_kind_of_fact() {
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 36);
+    assert_eq!(names.len(), 39);
 }
 
 #[test]

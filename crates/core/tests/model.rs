@@ -2,10 +2,16 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p heats-core --test model` looks longer.
 
+#[path = "model/attempts.rs"]
+mod attempts;
+#[path = "model/giving.rs"]
+mod giving;
 #[path = "model/kind.rs"]
 mod kind;
 #[path = "model/logs.rs"]
 mod logs;
+#[path = "model/machines.rs"]
+mod machines;
 #[path = "model/oracle.rs"]
 mod oracle;
 #[path = "model/run.rs"]
@@ -77,6 +83,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             Happening::Drain { agent, reason, now }
         }),
         2 => agent().prop_map(Happening::Undrain),
+        1 => agent().prop_map(Happening::Release),
         1 => (1..9u64).prop_map(Happening::Restore),
         1 => agent().prop_map(Happening::Detach),
         1 => agent().prop_map(Happening::Expire),
@@ -98,6 +105,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Limits),
         14 => (1..u64::MAX).prop_map(Happening::Dispatch),
         6 => (-500..3_000i64).prop_map(Happening::Clock),
+        // Past what a suspect waits for, and what a trial that failed does.
+        2 => (20_000..700_000i64).prop_map(Happening::Clock),
         1 => Just(Happening::FailOver),
         12 => Just(Happening::EndTurn),
     ]

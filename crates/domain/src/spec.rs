@@ -4,6 +4,7 @@
 //! They say what may be written, not whether it makes sense together: see `check`.
 
 mod resources;
+mod retry;
 mod run;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::units::{Bytes, Span};
 use crate::{Direction, Domain, Expr, Parameter, Params, Space, Value};
 
 pub use resources::{Needs, Resources};
+pub use retry::{OutOfMemory, Retry, Variants};
 pub use run::{Checkpoints, ExitMeaning, Run};
 
 /// A map of plug parameters: whatever stands beside `algorithm`. The plug itself refuses what it does not know.

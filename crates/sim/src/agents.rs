@@ -99,6 +99,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::Attach(_)
         | Op::Drain(_)
         | Op::Undrain(_)
+        | Op::Release { .. }
         | Op::SetQuota(_)
         | Op::RemoveQuota(..)
         | Op::Restore(_)

@@ -101,6 +101,15 @@ pub fn sentence(fact: &Fact) -> String {
             let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
             format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
         }
+        Fact::AgentQuarantined(f) => {
+            let how = if f.proven { "is quarantined" } else { "is suspected" };
+            format!("agent `{}` {how}, and left alone for {} s: {}", f.agent, f.delay_ms / 1_000, f.why)
+        }
+        Fact::AgentReleased(f) if f.by.is_empty() => format!("agent `{}` is trusted again: {}", f.agent, f.why),
+        Fact::AgentReleased(f) => format!("{} had agent `{}` trusted again", f.by, f.agent),
+        Fact::AttemptExcused(f) => {
+            format!("the failure of attempt {} of trial {} is put down to its machine", f.attempt, f.trial)
+        }
         Fact::ClusterRestored(f) => {
             format!("the cluster was made from a backup of everything up to log index {}", f.index)
         }
@@ -170,6 +179,7 @@ pub fn fields(fact: &Fact) -> Value {
         | Fact::SweepResumed(_)
         | Fact::SweepReopened(_)
         | Fact::SweepRemoved(_)
+        | Fact::AttemptExcused(_)
         | Fact::TrialPlaced(_) => json!({}),
         Fact::SweepDrained(f) => json!({"ending": f.ending().name(), "why": f.why}),
         Fact::SweepEdited(f) => json!({"trials": f.trials, "parallel": f.parallel, "why": f.why}),
@@ -185,7 +195,7 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
-                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead,
+                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead, "variant": f.variant,
                 "from": f.from.as_ref().map(checkpoint)})
         }
         Fact::TrialStarted(f) => json!({
@@ -216,7 +226,8 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::LogsDropped(f) => json!({"bundle": f.bundle, "why": f.why}),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
-            json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail})
+            json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail,
+                   "excused": f.excused})
         }
         // The hash of a secret is nobody's business.
         Fact::TokenCreated(f) => {
@@ -230,6 +241,15 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }
         Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
+        Fact::AgentQuarantined(f) => {
+            let failures = f.failures.iter().map(|failed| {
+                let kind = failed.failure().name();
+                json!({"sweep": failed.sweep, "trial": failed.trial, "attempt": failed.attempt, "failure": kind})
+            });
+            json!({"agent": f.agent, "proven": f.proven, "since_ms": f.since_ms, "until_ms": f.until_ms,
+                   "delay_ms": f.delay_ms, "why": f.why, "failures": failures.collect::<Vec<_>>()})
+        }
+        Fact::AgentReleased(f) => json!({"agent": f.agent, "why": f.why, "by": f.by}),
         Fact::QuotaSet(f) => json!({
             "scope": f.scope().name(), "name": f.name, "weight": f.weight, "parallel": f.parallel, "gpus": f.gpus,
             "gpu_hours": f.gpu_hours,

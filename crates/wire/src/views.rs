@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use heats_core::assessment::{Assessment, Control, Rung, Share};
-use heats_core::fact::Forked;
+use heats_core::fact::{AgentQuarantined, FailedAttempt, Forked};
 use heats_core::front::Extent;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
@@ -228,6 +228,8 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         environment: String::new(),
         environment_name: None,
         hardware_name: None,
+        excused: attempt.end.is_some_and(|end| end.excused),
+        variant: attempt.variant,
     };
     for record in sweep.records(trial) {
         match record.cell.fact.as_ref() {
@@ -277,8 +279,38 @@ pub fn agent(state: &State, agent: AgentId) -> Option<v1::AgentStatus> {
         version: attached.version.clone(),
         recorded_ms: state.agents.get(&agent).map_or(0, |record| record.at_ms),
         drain,
+        quarantine: quarantine(state, agent),
         ..Default::default()
     })
+}
+
+/// Why an agent is left alone, where it is quarantined.
+pub fn quarantine(state: &State, agent: AgentId) -> Option<v1::AgentQuarantine> {
+    let (AgentQuarantined { agent: _, since_ms, until_ms, delay_ms: _, proven, why, failures }, _) =
+        state.quarantine(agent)?;
+    let failure = |FailedAttempt { sweep, trial, attempt, failure, ran_ms: _ }: &FailedAttempt| v1::FailedAttempt {
+        key: Some(v1::AttemptKey { sweep: Some(*sweep), trial: *trial, attempt: *attempt }),
+        sweep_name: state.sweeps.get(sweep).map(|sweep| sweep.name.clone()).unwrap_or_default(),
+        failure: *failure,
+    };
+    Some(v1::AgentQuarantine {
+        agent: Some(agent),
+        agent_name: state.agent(agent).map(|attached| attached.name.clone()).unwrap_or_default(),
+        why: why.clone(),
+        since_ms: *since_ms,
+        until_ms: *until_ms,
+        proven: *proven,
+        failures: failures.iter().map(failure).collect(),
+    })
+}
+
+/// The quarantines of agents on which trials of the sweep failed.
+pub fn quarantines(state: &State, sweep: &Sweep) -> Vec<v1::AgentQuarantine> {
+    let concerns = |agent: &AgentId| {
+        state.quarantine(*agent).is_some_and(|(quarantine, _)| quarantine.failures.iter().any(|f| f.sweep == sweep.id))
+    };
+    let agents = state.quarantines.keys().copied().filter(concerns);
+    agents.filter_map(|agent| quarantine(state, agent)).collect()
 }
 
 /// What an agent has leases of, at most `limit`.

@@ -2,6 +2,7 @@
 
 mod drain;
 mod hwdetect;
+mod release;
 pub mod show;
 
 use heats_agent::inventory::Hardware;
@@ -32,6 +33,8 @@ pub enum AgentCommand {
     Drain(drain::Args),
     /// Start trials on a drained agent again
     Undrain(drain::UndrainArgs),
+    /// Trust a quarantined agent again; it would be tried again by itself, one trial at a time
+    Release(release::Args),
 }
 
 /// `heats agent start`
@@ -75,6 +78,7 @@ pub fn run(context: &Context, command: &AgentCommand) -> Outcome {
         AgentCommand::Show(args) => context.block_on(show::run(context, args)),
         AgentCommand::Drain(args) => context.block_on(drain::run(context, args)),
         AgentCommand::Undrain(args) => context.block_on(drain::undrain(context, args)),
+        AgentCommand::Release(args) => context.block_on(release::run(context, args)),
     }
 }
 

@@ -49,12 +49,16 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
-    let v1::GetResponse { log_index, now_ms, sweep, early_stopping } = client.assessed(name).await?;
+    let v1::GetResponse { log_index, now_ms, sweep, early_stopping, quarantines } = client.assessed(name).await?;
     let sweep = sweep.unwrap_or_default();
     let mut item = view::sweep(&sweep, now_ms);
     if let Some(told) = &early_stopping {
         item.json.insert("early_stopping".into(), early_stopping::fields(told).into());
     }
+    item.json.insert(
+        "quarantined_agents".into(),
+        quarantines.iter().map(|one| Value::from(view::quarantined(one))).collect(),
+    );
     item.json.insert("spec".into(), serde_json::from_str(&sweep.spec).unwrap_or(Value::Null));
     let meta = Fields::new().with("log_index", log_index).done();
     printer.one("sweep", &meta, &item, |out| {
@@ -62,6 +66,10 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
         let text = |path: &str| item.text(path).unwrap_or_default();
         if let Some(told) = &early_stopping {
             early_stopping::write(out, &text("early_stop"), told)?;
+        }
+        for quarantine in &quarantines {
+            writeln!(out, "  machine   {} is left alone", quarantine.agent_name)?;
+            view::write_quarantine(out, quarantine, now_ms)?;
         }
         writeln!(out, "  search    {}, early stop {}, seed {}", text("search"), text("early_stop"), text("seed"))?;
         for (place, one) in sweep.learned.iter().enumerate() {
@@ -216,6 +224,7 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> 
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let failure = text("failure");
     let ending = match (failure.is_empty(), text("ended_at").is_empty()) {
+        (false, _) if attempt.json["excused"] == true => format!("failed ({failure}) because of its machine,"),
         (false, _) => format!("failed ({failure})"),
         (true, true) => "live".to_owned(),
         (true, false) => "ended".to_owned(),

@@ -1,12 +1,15 @@
 //! An agent, and what it holds, as output.
 
+use std::io::{self, Write};
+
 use heats_domain::SweepId;
 use heats_wire::v1;
 use serde_json::Value;
 
 use super::hardware::{gpu, map};
-use super::state;
+use super::{failure, state};
 use crate::output::{Fields, Item};
+use crate::words;
 
 /// The agent's fields; its name is the id, which other commands take.
 pub fn agent(agent: &v1::AgentStatus) -> Item {
@@ -41,6 +44,7 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
         .seconds("silent", agent.silent_ms)
         .with("unable", condition.unable)
         .with("drained", agent.drain.as_ref().map(|drain| Value::from(drained(drain))))
+        .with("quarantined", agent.quarantine.as_ref().map(|quarantine| Value::from(quarantined(quarantine))))
         .done();
     Item { name: id, json }
 }
@@ -56,12 +60,56 @@ fn drained(drain: &v1::AgentDrain) -> Fields {
     Fields::new().with("reason", reason.as_str()).with("by", by.as_str()).time("at", *at_ms).with("now", *now)
 }
 
+/// Why an agent is left alone, and for which trials.
+pub fn quarantined(quarantine: &v1::AgentQuarantine) -> Fields {
+    let v1::AgentQuarantine { agent, agent_name, why, since_ms, until_ms, proven, failures } = quarantine;
+    let failures: Vec<Value> = failures
+        .iter()
+        .map(|failed| {
+            Fields::new().with("address", failed_address(failed)).with("failure", failure(failed.failure)).into()
+        })
+        .collect();
+    Fields::new()
+        .with("agent", agent.unwrap_or_default().to_string())
+        .with("agent_name", agent_name.as_str())
+        .with("proven", *proven)
+        .with("why", why.as_str())
+        .time("since", *since_ms)
+        .time("until", *until_ms)
+        .with("failures", failures)
+}
+
+/// Two lines: how long it is left alone and why, and for which attempts.
+pub fn write_quarantine(out: &mut dyn Write, quarantine: &v1::AgentQuarantine, now_ms: u64) -> io::Result<()> {
+    let v1::AgentQuarantine { agent: _, agent_name: _, why, since_ms, until_ms, proven: _, failures } = quarantine;
+    let next = match until_ms.saturating_sub(now_ms) {
+        0 => "one trial at a time is tried there".to_owned(),
+        wait => format!("one trial is tried there in {}", words::duration(wait)),
+    };
+    writeln!(out, "  {:9} {}: {why}; {next}", distrusted(quarantine), words::ago(*since_ms, now_ms))?;
+    let failures: Vec<String> = failures.iter().map(failed_address).collect();
+    writeln!(out, "            by {}", failures.join(", "))
+}
+
+/// The address of an attempt that failed on a quarantined agent: digits/12@2.
+fn failed_address(failed: &v1::FailedAttempt) -> String {
+    let v1::AttemptKey { sweep, trial, attempt } = failed.key.unwrap_or_default();
+    let name =
+        if failed.sweep_name.is_empty() { sweep.unwrap_or_default().to_string() } else { failed.sweep_name.clone() };
+    format!("{name}/{trial}@{attempt}")
+}
+
+/// `quarantined`, or `suspect` where that is not certain.
+const fn distrusted(quarantine: &v1::AgentQuarantine) -> &'static str {
+    if quarantine.proven { "quarantined" } else { "suspect" }
+}
+
 /// How it stands, in a word or two: what keeps trials from it comes first.
 fn standing(agent: &v1::AgentStatus) -> &'static str {
     match (agent.attached, agent.drain.is_some()) {
         (true, true) => "drained",
         (true, false) if is_unable(agent) => "unable",
-        (true, false) => "attached",
+        (true, false) => agent.quarantine.as_ref().map_or("attached", distrusted),
         (false, true) => "away, drained",
         (false, false) => "away",
     }
@@ -76,6 +124,9 @@ pub fn barred(agent: &v1::AgentStatus) -> Option<String> {
     if let Some(drain) = &agent.drain {
         let why = if drain.reason.is_empty() { String::new() } else { format!(" ({})", drain.reason) };
         return Some(format!("is drained{why}"));
+    }
+    if let Some(quarantine) = &agent.quarantine {
+        return Some(format!("is {} ({})", distrusted(quarantine), quarantine.why));
     }
     let condition = agent.condition.as_ref()?;
     (!condition.unable.is_empty()).then(|| format!("can start nothing: {}", condition.unable))

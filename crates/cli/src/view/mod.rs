@@ -8,7 +8,7 @@ mod sweep;
 mod token;
 mod trial;
 
-pub use agent::{agent, barred, held, held_address, unusable};
+pub use agent::{agent, barred, held, held_address, quarantined, unusable, write_quarantine};
 pub use hardware::{gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
 pub use provenance::{environment, environments, hardware, machines};

@@ -126,6 +126,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         environment,
         environment_name,
         hardware_name,
+        excused,
+        variant,
     } = attempt;
     let grant = grant.clone().unwrap_or_default();
     let name = format!("{sweep}/{trial}@{number}");
@@ -143,6 +145,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .time("started_at", *started_ms)
         .time("ended_at", *ended_ms)
         .with("failure", failed.map(failure))
+        .with("excused", *excused)
+        .with("variant", *variant)
         .seconds("duration", *ran_ms)
         .seconds("cpu", *cpu_ms)
         .with("max_rss", *max_rss)

@@ -139,6 +139,13 @@ impl Cluster for ClusterService {
         fleet::undrain(&self.node, request.into_inner()).await.map(Response::new)
     }
 
+    async fn release_agent(
+        &self,
+        request: Request<v1::ReleaseAgentRequest>,
+    ) -> Result<Response<v1::ReleaseAgentResponse>, Status> {
+        fleet::release(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
     async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaResponse>, Status> {
         placing::set(&self.node, request.into_inner()).await.map(Response::new)
     }

@@ -70,6 +70,13 @@ pub async fn undrain(node: &Node, request: v1::UndrainAgentRequest) -> Result<v1
     Ok(v1::UndrainAgentResponse { log_index, agent })
 }
 
+/// Trusts a quarantined agent again.
+pub async fn release(node: &Node, request: v1::ReleaseAgentRequest) -> Result<v1::ReleaseAgentResponse, Status> {
+    let v1::ReleaseAgentRequest { agent, by } = request;
+    let (log_index, agent) = change(node, &agent, |agent| Op::Release { agent, by }).await?;
+    Ok(v1::ReleaseAgentResponse { log_index, agent })
+}
+
 /// Carries out an operation on the agent that is named; the log index, and the agent as it is afterwards.
 async fn change(
     node: &Node,

@@ -124,6 +124,7 @@ impl Sweeps for SweepsService {
             now_ms,
             sweep: Some(standing(&state, &Usage::of(&state), sweep, now_ms)),
             early_stopping: assess.then(|| views::early_stopping(sweep)).flatten(),
+            quarantines: views::quarantines(&state, sweep),
         }))
     }
 
@@ -197,7 +198,8 @@ impl Sweeps for SweepsService {
                     seen = length;
                     let sweep = Some(views::sweep(sweep));
                     let (log_index, now_ms) = (state.applied, clock.now_ms());
-                    let answer = v1::GetResponse { log_index, now_ms, sweep, early_stopping: None };
+                    let quarantines = Vec::new();
+                    let answer = v1::GetResponse { log_index, now_ms, sweep, early_stopping: None, quarantines };
                     if sender.send(Ok(answer)).await.is_err() {
                         return;
                     }

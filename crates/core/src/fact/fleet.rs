@@ -1,6 +1,6 @@
 //! What happened to agents, tokens and the cluster as a whole.
 
-use heats_domain::{AgentId, Inventory, TokenId};
+use heats_domain::{AgentId, FailureKind, Inventory, SweepId, TokenId};
 
 /// See [`Fact::AgentAttached`](super::Fact::AgentAttached).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -124,6 +124,66 @@ pub struct AgentUndrained {
     /// The agent.
     #[prost(message, required, tag = "1")]
     pub agent: AgentId,
+}
+
+/// See [`Fact::AgentQuarantined`](super::Fact::AgentQuarantined).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AgentQuarantined {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// When it was first quarantined without having been released since, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub since_ms: u64,
+    /// From when on one trial at a time may be tried there, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub until_ms: u64,
+    /// How long it is left alone this time, in milliseconds; the next time it is twice as long.
+    #[prost(uint64, tag = "4")]
+    pub delay_ms: u64,
+    /// It is as good as certain that the machine is at fault: what fails there counts against no trial.
+    #[prost(bool, tag = "5")]
+    pub proven: bool,
+    /// For people.
+    #[prost(string, tag = "6")]
+    pub why: String,
+    /// The attempts that failed there, the first of each trial; not all of them, where they are many.
+    #[prost(message, repeated, tag = "7")]
+    pub failures: Vec<FailedAttempt>,
+}
+
+/// An attempt that failed on an agent that was quarantined for it.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FailedAttempt {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// How it failed.
+    #[prost(enumeration = "FailureKind", tag = "4")]
+    pub failure: i32,
+    /// Wall time of its process, in milliseconds.
+    #[prost(uint64, tag = "5")]
+    pub ran_ms: u64,
+}
+
+/// See [`Fact::AgentReleased`](super::Fact::AgentReleased).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AgentReleased {
+    /// The agent.
+    #[prost(message, required, tag = "1")]
+    pub agent: AgentId,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub why: String,
+    /// Who did it, as their command says; empty where nobody did.
+    #[prost(string, tag = "3")]
+    pub by: String,
 }
 
 /// See [`Fact::ClusterRestored`](super::Fact::ClusterRestored).

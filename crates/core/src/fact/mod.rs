@@ -16,8 +16,8 @@ use heats_domain::SweepId;
 
 pub use checkpoint::{CheckpointDropped, CheckpointErased, CheckpointSaved};
 pub use fleet::{
-    AgentAttached, AgentDrained, AgentJoined, AgentUndrained, ClusterRestored, TokenCreated, TokenRevoked, TokenRole,
-    TokenUsed,
+    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ClusterRestored,
+    FailedAttempt, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
 };
 pub use logs::{Logged, LogsDropped, LogsKept};
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
@@ -27,8 +27,8 @@ pub use sweep::{
     SweepResumed, SweepSubmitted,
 };
 pub use trial::{
-    AttemptEnded, Forked, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialResumed, TrialSettled,
-    TrialSpared, TrialStarted,
+    AttemptEnded, AttemptExcused, Forked, TrialCreated, TrialLeased, TrialPlaced, TrialReported, TrialResumed,
+    TrialSettled, TrialSpared, TrialStarted,
 };
 
 /// What one log entry carries: everything that was decided in one turn of the leader.
@@ -59,7 +59,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 40, 41, 52, 53"
+                29, 33, 34, 35, 36, 37, 38, 40, 41, 52, 53"
     )]
     pub fact: Option<Fact>,
 }
@@ -175,6 +175,15 @@ pub enum Fact {
     /// They keep them no longer.
     #[prost(message, tag = "41")]
     LogsDropped(LogsDropped),
+    /// Attempts failed on an agent that should not have: it is left alone, and tried again later.
+    #[prost(message, tag = "36")]
+    AgentQuarantined(AgentQuarantined),
+    /// An agent is trusted again.
+    #[prost(message, tag = "37")]
+    AgentReleased(AgentReleased),
+    /// A failure is put down to its machine after all: it counts against no retry of the trial.
+    #[prost(message, tag = "38")]
+    AttemptExcused(AttemptExcused),
 }
 
 impl Fact {
@@ -200,6 +209,7 @@ impl Fact {
             Self::TrialSpared(f) => f.sweep,
             Self::TrialResumed(f) => f.sweep,
             Self::TrialRecalled(f) => f.sweep,
+            Self::AttemptExcused(f) => f.sweep,
             Self::CheckpointSaved(f) => f.checkpoint.sweep,
             Self::CheckpointDropped(f) => f.checkpoint.sweep,
             Self::CheckpointErased(f) => f.checkpoint.sweep,
@@ -212,6 +222,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::AgentQuarantined(_)
+            | Self::AgentReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -233,6 +245,7 @@ impl Fact {
             Self::TrialSpared(f) => Some(f.trial),
             Self::TrialResumed(f) => Some(f.trial),
             Self::TrialRecalled(f) => Some(f.trial),
+            Self::AttemptExcused(f) => Some(f.trial),
             Self::CheckpointSaved(f) => Some(f.checkpoint.trial),
             Self::CheckpointDropped(f) => Some(f.checkpoint.trial),
             Self::CheckpointErased(f) => Some(f.checkpoint.trial),
@@ -254,6 +267,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::AgentQuarantined(_)
+            | Self::AgentReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -271,6 +286,7 @@ impl Fact {
             Self::AttemptEnded(f) => Some(f.attempt),
             Self::TrialPlaced(f) => Some(f.attempt),
             Self::TrialRecalled(f) => Some(f.attempt),
+            Self::AttemptExcused(f) => Some(f.attempt),
             Self::CheckpointSaved(f) => Some(f.checkpoint.attempt),
             Self::CheckpointDropped(f) => Some(f.checkpoint.attempt),
             Self::CheckpointErased(f) => Some(f.checkpoint.attempt),
@@ -296,6 +312,8 @@ impl Fact {
             | Self::AgentJoined(_)
             | Self::AgentDrained(_)
             | Self::AgentUndrained(_)
+            | Self::AgentQuarantined(_)
+            | Self::AgentReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -343,6 +361,9 @@ impl Fact {
             Self::TrialRecalled(_) => "trial_recalled",
             Self::EnvironmentRecorded(_) => "environment_recorded",
             Self::HardwareRecorded(_) => "hardware_recorded",
+            Self::AgentQuarantined(_) => "agent_quarantined",
+            Self::AgentReleased(_) => "agent_released",
+            Self::AttemptExcused(_) => "attempt_excused",
         }
     }
 }

@@ -63,6 +63,9 @@ pub struct TrialLeased {
     /// The checkpoint that it goes on from; without it, from the beginning.
     #[prost(message, optional, tag = "9")]
     pub from: Option<Checkpoint>,
+    /// The place, in the sweep's `resources`, of the variant that it was granted.
+    #[prost(uint32, tag = "40")]
+    pub variant: u32,
 }
 
 /// See [`Fact::TrialPlaced`](super::Fact::TrialPlaced).
@@ -200,4 +203,21 @@ pub struct AttemptEnded {
     /// For people: how it ended, with its last lines where it failed.
     #[prost(string, tag = "8")]
     pub detail: String,
+    /// The failure is put down to the machine: it counts against no retry.
+    #[prost(bool, tag = "40")]
+    pub excused: bool,
+}
+
+/// See [`Fact::AttemptExcused`](super::Fact::AttemptExcused).
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct AttemptExcused {
+    /// The sweep.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
 }

@@ -12,7 +12,7 @@ use crate::fact::{Ending, Fact, SweepEdited};
 use crate::ops::drain::{self, Running};
 use crate::placement::order::Order;
 use crate::placement::usage::Amounts;
-use crate::placement::{self, Free, preempt, quota};
+use crate::placement::{self, Found, Free, Wish, preempt, quota};
 use crate::sweep::Sweep;
 
 /// What became of a sweep's next trial.
@@ -26,12 +26,18 @@ enum Placed {
     Not,
 }
 
+/// A place that is free.
+fn seat(Found { agent, grant, variant }: Found) -> Seat {
+    Seat { agent, grant, variant, place: Place::Free }
+}
+
 impl Leading {
     /// Gives the free places of the attached agents to the sweeps that can use them.
     ///
     /// # Errors
     /// See [`TurnError`].
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
+        self.probe();
         let mut hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
         let mut unplaced: BTreeSet<SweepId> = BTreeSet::new();
         let all = self.places.amounts();
@@ -64,14 +70,14 @@ impl Leading {
     fn place(&mut self, id: SweepId, suggestions: &mut dyn Suggestions) -> Result<Placed, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
         let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Ok(Placed::Not) };
-        if dispatch::depends_on_trial(sweep) {
-            return self.place_by_trial(id, room, suggestions);
-        }
         let there = Next::there(sweep, self.promotion(sweep));
+        if dispatch::depends_on_trial(sweep) || there.iter().any(|next| next.is_particular(sweep)) {
+            return self.place_each(id, room, suggestions);
+        }
         // The trial that is next goes where its checkpoint is, if there is a place.
-        let home = there.first().and_then(|next| next.home(sweep));
-        let Some((agent, grant)) = self.places.find(sweep, None, home, room) else { return Ok(Placed::Nowhere) };
-        let may_go_on = self.lease(id, Seat { agent, grant, place: Place::Free }, suggestions)?;
+        let wish = Wish { home: there.first().and_then(|next| next.home(sweep)), ..Wish::default() };
+        let Some(found) = self.places.find(sweep, &wish, room) else { return Ok(Placed::Nowhere) };
+        let may_go_on = self.lease(id, seat(found), suggestions)?;
         Ok(if may_go_on { Placed::Somewhere } else { Placed::Not })
     }
 
@@ -94,8 +100,8 @@ impl Leading {
                 continue;
             }
             let first = Next::there(sweep, self.promotion(sweep)).into_iter().next();
-            let params = first.as_ref().and_then(|next| next.params(sweep));
-            let recalls = preempt::recalls(&self.draft, &mut self.places, sweep, params, room);
+            let wish = first.as_ref().map(|next| next.wish(sweep, self.now_ms)).unwrap_or_default();
+            let recalls = preempt::recalls(&self.draft, &mut self.places, sweep, &wish, room);
             if recalls.is_empty() {
                 self.without_place.insert(id, self.now_ms);
                 continue;
@@ -106,33 +112,27 @@ impl Leading {
         Ok(())
     }
 
-    /// Gives a place to a trial of a sweep whose trials need each something else: to the first of those that are there which
+    /// Gives a place to a trial of a sweep whose trials do not all want the same: to the first of those that are there which
     /// fits somewhere. Else the next one is created, and waits where it fits nowhere.
-    fn place_by_trial(
-        &mut self,
-        id: SweepId,
-        room: u64,
-        suggestions: &mut dyn Suggestions,
-    ) -> Result<Placed, TurnError> {
+    fn place_each(&mut self, id: SweepId, room: u64, suggestions: &mut dyn Suggestions) -> Result<Placed, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
-        let seat = |(agent, grant)| Seat { agent, grant, place: Place::Free };
         let there = Next::there(sweep, self.promotion(sweep));
         let is_bound = there.iter().any(|next| next.bound_to(sweep).is_some());
         for next in there {
-            let params = next.params(sweep);
+            let wish = next.wish(sweep, self.now_ms);
             let found = match next.bound_to(sweep) {
-                Some(homes) => homes.iter().find_map(|home| self.places.find_at(home, sweep, params, room)),
-                None => self.places.find(sweep, params, next.home(sweep), room),
+                Some(homes) => homes.iter().find_map(|home| self.places.find_at(home, sweep, &wish, room)),
+                None => self.places.find(sweep, &wish, room),
             };
             if let Some(found) = found {
-                let storages = self.draft.places(found.0);
+                let storages = self.draft.places(found.agent);
                 let facts = next.facts(sweep, Some(seat(found)), storages);
                 self.record_all(facts)?;
                 return Ok(Placed::Somewhere);
             }
         }
         // With all places taken, it is better proposed late.
-        let has_place = self.places.find(sweep, None, None, room).is_some();
+        let has_place = self.places.find(sweep, &Wish::default(), room).is_some();
         if !dispatch::may_propose(sweep) || !has_place {
             // Other agents' places are of no use to who waits for a certain one.
             return Ok(if is_bound && has_place { Placed::Not } else { Placed::Nowhere });
@@ -144,7 +144,7 @@ impl Leading {
                 return Ok(if may_go_on { Placed::Somewhere } else { Placed::Not });
             }
         };
-        let found = self.places.find(sweep, next.params(sweep), None, room);
+        let found = self.places.find(sweep, &next.wish(sweep, self.now_ms), room);
         let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
         let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
         let number = sweep.created();
@@ -164,14 +164,16 @@ impl Leading {
     /// See [`TurnError`].
     pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         let brisk = |sweep: &Arc<Sweep>| {
-            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep));
+            // One that failed is not leased ahead: it may want another agent.
+            let is_plain = || !Next::there(sweep, None).iter().any(|next| next.is_particular(sweep));
+            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep) && is_plain());
             need.is_some_and(|need| !self.places.have_room_for(need))
         };
         let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
         let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
         for agent in agents {
             while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
-                if !self.lease(id, Seat { agent, grant, place: Place::Ahead }, suggestions)? {
+                if !self.lease(id, Seat { agent, grant, variant: 0, place: Place::Ahead }, suggestions)? {
                     sweeps.retain(|&other| other != id);
                 }
             }

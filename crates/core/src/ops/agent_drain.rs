@@ -7,6 +7,7 @@
 use heats_domain::{AgentId, SweepId, TrialState};
 
 use super::attempts::Key;
+use super::quarantine::is_probe;
 use super::{Decision, agent};
 use crate::fact::{AgentDrained, AgentUndrained, Fact};
 use crate::refusal::Refusal;
@@ -80,19 +81,24 @@ impl Leaving {
     }
 }
 
-/// What `id` is asked to give back: what a drain asks for, and what a sweep of higher priority does. Trials that are over are
-/// being ended anyway.
+/// What `id` is asked to give back: what a drain asks for, what a sweep of higher priority does, and where it is quarantined what
+/// it got before that and has not begun. Trials that are over are being ended anyway.
 pub fn leaving(state: &State, id: AgentId) -> Vec<Leaving> {
     let drain = state.drain(id).map(|(drain, _)| drain.now);
+    let quarantine = state.quarantine(id).map(|(quarantine, _)| quarantine);
     let leases = state.leases.get(&id).into_iter().flatten();
     let asked = leases.filter_map(|(&(sweep, number), lease)| {
         let key = Key { sweep, trial: number, attempt: lease.attempt };
-        let stands = state.sweeps.get(&sweep)?.trial(number)?.state;
+        let trial = state.sweeps.get(&sweep)?.trial(number)?;
+        let stands = trial.state;
+        let leased_ms = trial.live().map(|(_, attempt)| attempt.leased_ms)?;
+        let is_suspended = quarantine.is_some_and(|quarantine| !is_probe(quarantine, leased_ms));
         match (drain, lease.recalled) {
             _ if stands.is_at_rest() => None,
             (Some(true), _) => Some(Leaving::Whole(key)),
             (_, Some(by)) => Some(Leaving::Recalled(key, by)),
             (Some(false), None) if stands == TrialState::Leased => Some(Leaving::Unstarted(key)),
+            (None, None) if is_suspended && stands == TrialState::Leased => Some(Leaving::Unstarted(key)),
             (Some(false) | None, None) => None,
         }
     });
@@ -104,7 +110,8 @@ mod tests {
     use heats_domain::{AgentId, FailureKind, TrialState};
 
     use super::{Drain, Leaving, REASON_MAX, leaving};
-    use crate::ops::attempts::{End, Key, REQUEUES_MAX};
+    use crate::ops::attempts::{End, Key};
+    use crate::ops::retries::REQUEUES_MAX;
     use crate::testing::{Cluster, SweepBuilder, attach};
     use crate::{Op, Refusal};
 

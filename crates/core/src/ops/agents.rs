@@ -74,10 +74,18 @@ impl Attach {
                 (true, false) => {}
                 // It never arrived, or the agent lost its disk: either way no process of it is left.
                 (false, true) => {
-                    facts.extend(lose(sweep, trial, lease.attempt, now_ms, "the agent does not know the attempt"))
+                    facts.extend(lose(
+                        state,
+                        sweep,
+                        trial,
+                        lease.attempt,
+                        now_ms,
+                        "the agent does not know the attempt",
+                    ));
                 }
                 (false, false) if started => {
-                    facts.extend(lose(sweep, trial, lease.attempt, now_ms, "the agent came back without the attempt"));
+                    let why = "the agent came back without the attempt";
+                    facts.extend(lose(state, sweep, trial, lease.attempt, now_ms, why));
                 }
                 (false, false) => reply.run.push(key),
             }
@@ -94,7 +102,7 @@ pub fn expire(state: &State, agent: AgentId, now_ms: u64, silent_ms: u64) -> Vec
     leases
         .filter_map(|(&(id, number), lease)| {
             let sweep = state.sweeps.get(&id)?;
-            Some(lose(sweep, sweep.trial(number)?, lease.attempt, now_ms, &detail))
+            Some(lose(state, sweep, sweep.trial(number)?, lease.attempt, now_ms, &detail))
         })
         .flatten()
         .collect()

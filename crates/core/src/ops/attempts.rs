@@ -4,13 +4,14 @@ use heats_domain::spec::{ExitMeaning, Objective};
 use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
-use super::drain::{self, settled, verdict};
-use super::{Decision, fork, sweep};
-use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSettled, TrialSpared};
+use super::drain::{self, verdict};
+use super::retries::{self, Meaning};
+use super::{Decision, fork, quarantine, sweep};
+use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSpared};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep, loss};
-use crate::trial::{Attempt, Trial};
+use crate::trial::Trial;
 
 /// The most metrics in one report.
 pub const METRICS_MAX: usize = 64;
@@ -20,8 +21,6 @@ pub const METRIC_NAME_MAX: usize = 128;
 pub const DETAIL_MAX: usize = 4_096;
 /// The longest time of a process that is believed: 139 years in milliseconds, so that no sum overflows.
 pub const PROCESS_MS_MAX: u64 = 1 << 42;
-/// How often a trial is tried again, in all, for reasons that are not its own (a lost node, exit code 75).
-pub const REQUEUES_MAX: u32 = 20;
 
 /// Names an attempt: the fencing token of all that an agent says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -203,26 +202,31 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
         Err(refusal) => return Err(refusal),
     };
     let meaning = meaning(sweep, trial, finish.end);
+    let failure = meaning.failure().filter(|_| !trial.state.is_at_rest());
+    let agent = trial.live().map(|(_, attempt)| attempt.agent);
+    let excused = failure.zip(agent).is_some_and(|(kind, agent)| quarantine::excuses(state, agent, kind));
     let ended = Fact::AttemptEnded(AttemptEnded {
         sweep: key.sweep,
         trial: key.trial,
         attempt: key.attempt,
-        failure: meaning.failure().filter(|_| !trial.state.is_at_rest()).map(i32::from),
+        failure: failure.map(i32::from),
         ran_ms: finish.ran_ms.min(PROCESS_MS_MAX),
         cpu_ms: finish.cpu_ms.min(PROCESS_MS_MAX),
         max_rss: finish.max_rss,
         detail: clip(finish.detail),
+        excused,
     });
     let mut facts = vec![ended];
     // A trial that was stopped, paused or cancelled stays so, whatever its process made of it.
     if !trial.state.is_at_rest() {
-        facts.push(settle(sweep, trial, meaning));
+        let meaning = if excused { meaning.excused() } else { meaning };
+        facts.push(retries::settle(state, sweep, trial, meaning));
     }
     Ok((facts, ()))
 }
 
 /// The agent was not heard of, or came back without the attempt: the lease is over.
-pub fn lose(sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &str) -> Vec<Fact> {
+pub fn lose(state: &State, sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &str) -> Vec<Fact> {
     let ran_ms = trial.live().and_then(|(_, a)| a.started_ms).map_or(0, |since| now_ms.saturating_sub(since));
     let failure = (!trial.state.is_at_rest()).then_some(FailureKind::NodeLost.into());
     let mut facts = vec![Fact::AttemptEnded(AttemptEnded {
@@ -234,32 +238,12 @@ pub fn lose(sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &st
         cpu_ms: 0,
         max_rss: 0,
         detail: detail.to_owned(),
+        excused: false,
     })];
     if !trial.state.is_at_rest() {
-        facts.push(settle(sweep, trial, Meaning::Failed(FailureKind::NodeLost)));
+        facts.push(retries::settle(state, sweep, trial, Meaning::Failed(FailureKind::NodeLost)));
     }
     facts
-}
-
-/// What an end means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Meaning {
-    Completed,
-    Infeasible,
-    /// The script asked to be run again.
-    Requeue(FailureKind),
-    /// The script asked not to be run again.
-    Final(FailureKind),
-    Failed(FailureKind),
-}
-
-impl Meaning {
-    const fn failure(self) -> Option<FailureKind> {
-        match self {
-            Self::Completed | Self::Infeasible => None,
-            Self::Requeue(kind) | Self::Final(kind) | Self::Failed(kind) => Some(kind),
-        }
-    }
 }
 
 fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
@@ -285,39 +269,6 @@ fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
     }
 }
 
-fn settle(sweep: &Sweep, trial: &Trial, meaning: Meaning) -> Fact {
-    let draining = matches!(sweep.status, Status::Draining(..));
-    // Every attempt beyond the first is a retry of its own or a requeue. Those that were given back are counted by
-    // nobody: an operator may drain one agent after the other.
-    let counts = |attempt: &&Attempt| attempt.end.is_some_and(|end| end.failure != Some(FailureKind::Preempted));
-    let ended = trial.attempts.iter().filter(counts).count() as u32;
-    let requeues = ended.saturating_sub(trial.retries_used);
-    let (state, retry_used) = match meaning {
-        Meaning::Completed => (TrialState::Completed, false),
-        Meaning::Infeasible => (TrialState::Infeasible, false),
-        Meaning::Final(_) => (TrialState::Failed, false),
-        Meaning::Failed(FailureKind::Preempted) if !draining => (TrialState::Waiting, false),
-        Meaning::Requeue(_) | Meaning::Failed(FailureKind::NodeLost | FailureKind::Preempted) => {
-            match (draining, requeues) {
-                (true, _) => (TrialState::Cancelled, false),
-                (false, REQUEUES_MAX..) => (TrialState::Failed, false),
-                (false, _) => (TrialState::Waiting, false),
-            }
-        }
-        Meaning::Failed(_) => {
-            if !draining && trial.retries_used < sweep.spec.run.retries {
-                (TrialState::Waiting, true)
-            } else {
-                (TrialState::Failed, false)
-            }
-        }
-    };
-    match settled(sweep, trial.number, state, "") {
-        Fact::TrialSettled(fact) => Fact::TrialSettled(TrialSettled { retry_used, ..fact }),
-        other => other,
-    }
-}
-
 /// At most [`DETAIL_MAX`] bytes of `text`, its end kept: the last lines say the most.
 pub(super) fn clip(text: String) -> String {
     if text.len() <= DETAIL_MAX {
@@ -335,7 +286,8 @@ mod tests {
     use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
     use serde_json::json;
 
-    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, REQUEUES_MAX, owned};
+    use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, owned};
+    use crate::ops::retries::REQUEUES_MAX;
     use crate::testing::{Cluster, SweepBuilder, finish, start};
     use crate::{Fact, Op, Refusal, Reply};
 

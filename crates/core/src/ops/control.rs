@@ -11,6 +11,7 @@ use crate::fact::{Ending, Fact, PointEnqueued, SweepEdited, SweepPaused, SweepRe
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep};
+use crate::trial::Trial;
 
 /// The most points that may wait in a sweep's queue.
 pub const QUEUE_MAX: usize = 10_000;
@@ -133,8 +134,8 @@ pub fn enqueue(state: &State, id: SweepId, params: Params) -> Decision<u32> {
     Ok((vec![Fact::PointEnqueued(PointEnqueued { sweep: id, params })], waiting))
 }
 
-/// Has failed trials tried again, all of them or those named; replies which. A sweep that was stopped or
-/// cancelled tries these and creates no more.
+/// Has failed trials tried again, all of them or those named; replies which. Those whose configuration failed wherever it was
+/// tried have to be named. A sweep that was stopped or cancelled tries these and creates no more.
 pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> {
     let sweep = sweep(state, id)?;
     if let Status::Draining(..) = sweep.status {
@@ -146,11 +147,12 @@ pub fn retry(state: &State, id: SweepId, numbers: &[u32]) -> Decision<Vec<u32>> 
         }
     }
     let failed = |&number: &u32| sweep.trial(number).is_some_and(|t| t.state == TrialState::Failed);
+    let may_be = |&number: &u32| sweep.trial(number).is_some_and(Trial::may_be_asked_for_again);
     let chosen: Vec<u32> = if numbers.is_empty() {
         (0..sweep.created()).filter(failed).collect()
     } else {
         let named: BTreeSet<u32> = numbers.iter().copied().collect();
-        named.into_iter().filter(failed).collect()
+        named.into_iter().filter(may_be).collect()
     };
     if chosen.is_empty() {
         return Err(Refusal::NothingFailed(sweep.name.clone()));

@@ -116,7 +116,7 @@ pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
                 return drain(
                     sweep,
                     Ending::Failed,
-                    format!("{failed} trials failed; max_failures is {max}"),
+                    format!("{failed} trials failed{}; max_failures is {max}", where_they_did(sweep)),
                     Running::Cancel,
                 );
             }
@@ -142,6 +142,12 @@ pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
             }
         }
     }
+}
+
+/// On how many machines attempts failed, where that is more than one: so it is no machine's fault.
+fn where_they_did(sweep: &Sweep) -> String {
+    let failing = sweep.tallies.values().filter(|tally| tally.failed + tally.start_failed > 0).count();
+    if failing > 1 { format!(", on {failing} machines") } else { String::new() }
 }
 
 /// The facts that follow from the time: limits of wall time and GPU-hours. A sweep that drains is on its

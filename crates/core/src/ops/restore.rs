@@ -32,7 +32,7 @@ pub(crate) fn restore(state: &State, now_ms: u64, lineage: u64) -> Vec<Fact> {
     for (&(id, number), lease) in state.leases.values().flatten() {
         let Some(sweep) = state.sweeps.get(&id) else { continue };
         let Some(trial) = sweep.trial(number) else { continue };
-        facts.extend(lose(sweep, trial, lease.attempt, now_ms, why));
+        facts.extend(lose(state, sweep, trial, lease.attempt, now_ms, why));
     }
     facts
 }

@@ -12,5 +12,5 @@ pub mod quota;
 pub mod usage;
 
 pub use fit::{Condition, Free, Suited, failing, grant};
-pub use places::Places;
+pub use places::{Found, Places, Wish};
 pub use usage::Usage;

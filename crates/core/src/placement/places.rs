@@ -8,6 +8,7 @@ use heats_domain::{AgentId, Grant, Machine, Params, SweepId};
 use super::fit::{self, Free, Suited};
 use super::usage::Amounts;
 use crate::fact::AgentAttached;
+use crate::ops::retries;
 use crate::sweep::Sweep;
 
 /// An agent that may be given something.
@@ -24,7 +25,49 @@ struct Site {
     suited: BTreeMap<(SweepId, usize), Option<Suited>>,
 }
 
+/// What a trial wants of a place beside what its sweep asks for.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Wish<'a> {
+    /// Its configuration, where that is known: not every variant may be for it.
+    pub params: Option<&'a Params>,
+    /// The storage that has the checkpoint which it would go on from.
+    pub home: Option<&'a str>,
+    /// The agents on which it has failed.
+    pub failed_on: BTreeSet<AgentId>,
+    /// It would rather wait than go there again.
+    pub is_patient: bool,
+    /// The variant that it ran out of memory with.
+    pub outgrown: Option<u32>,
+}
+
+impl Wish<'_> {
+    /// Whether it may be granted the variant at `place`.
+    pub fn allows(&self, sweep: &Sweep, place: usize, need: &Resources) -> bool {
+        let is_roomy = self.outgrown.is_none_or(|outgrown| retries::is_roomier(sweep, place as u32, outgrown));
+        is_roomy && self.params.is_none_or(|params| need.is_for(params))
+    }
+
+    fn avoids(&self, agent: AgentId) -> bool {
+        self.failed_on.contains(&agent)
+    }
+}
+
+/// A place that was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// On which agent.
+    pub agent: AgentId,
+    /// What is granted of it.
+    pub grant: Grant,
+    /// The place, in the sweep's `resources`, of the variant that this is.
+    pub variant: u32,
+}
+
 impl Site {
+    fn reaches(&self, home: &str) -> bool {
+        self.attached.places.iter().any(|place| place == home)
+    }
+
     fn suited(&mut self, variant: (SweepId, usize), need: &Resources) -> Option<&Suited> {
         need.require.as_ref()?;
         let Self { attached, suited, .. } = self;
@@ -118,6 +161,11 @@ impl Places {
         self.search_again(sweep);
     }
 
+    /// Whether the agent may be given something.
+    pub fn has(&self, agent: AgentId) -> bool {
+        self.sites.contains_key(&agent)
+    }
+
     /// The agents.
     pub fn agents(&self) -> impl Iterator<Item = AgentId> {
         self.sites.keys().copied()
@@ -140,58 +188,77 @@ impl Places {
         self.sites.values().any(|site| fit::grant(need, &site.attached.inventory, &site.free, None).is_some())
     }
 
-    /// Where a trial of the sweep gets what: its first variant for which there is a place, of those that are for `params`; of
-    /// all of them where `params` are not known yet. Not more than `room` hundredths of GPUs.
+    /// Where a trial of the sweep gets what: its first variant for which there is a place, of those that it may have. Not more
+    /// than `room` hundredths of GPUs.
     ///
-    /// An agent that reaches the storage `home` goes before others. Whole devices are taken where the first agent has them,
-    /// shares where the least is left of the device.
-    pub fn find(
-        &mut self,
-        sweep: &Sweep,
-        params: Option<&Params>,
-        home: Option<&str>,
-        room: u64,
-    ) -> Option<(AgentId, Grant)> {
+    /// An agent on which the trial has not failed goes before others, then one that reaches its checkpoint. Whole devices are
+    /// taken where the first agent has them, shares where the least is left of the device.
+    pub fn find(&mut self, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
         let variants = sweep.spec.variants().iter().enumerate();
-        let allowed = variants.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
-        let mut for_it = allowed.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
-        for_it.find_map(|(variant, need)| {
-            let (variant, priority) = ((sweep.id, variant), sweep.priority);
+        let mut allowed =
+            variants.filter(|(place, need)| u64::from(need.gpu_parts()) <= room && wish.allows(sweep, *place, need));
+        allowed.find_map(|(place, need)| {
+            let (variant, priority) = ((sweep.id, place), sweep.priority);
             let (agent, grant) = self.find_variant(variant, priority, need)?;
+            let found = |(agent, grant)| Found { agent, grant, variant: place as u32 };
+            if wish.avoids(agent) {
+                let elsewhere = self.find_among(variant, priority, need, |agent, _| !wish.avoids(agent));
+                // It waits a while for another agent, and no longer: it might wait for ever.
+                let waits =
+                    elsewhere.is_none() && wish.is_patient && self.could_take(sweep, wish, |agent| !wish.avoids(agent));
+                return elsewhere.or_else(|| (!waits).then_some((agent, grant))).map(found);
+            }
             // No trial waits for an agent that reaches its checkpoint: it might wait for ever.
-            let better = home.filter(|home| !self.reaches(agent, home));
-            let at_home = better.and_then(|home| self.find_at_home(home, variant, priority, need));
-            Some(at_home.unwrap_or((agent, grant)))
+            let better = wish.home.filter(|home| !self.reaches(agent, home));
+            let at_home = better.and_then(|home| {
+                self.find_among(variant, priority, need, |agent, site| site.reaches(home) && !wish.avoids(agent))
+            });
+            Some(found(at_home.unwrap_or((agent, grant))))
+        })
+    }
+
+    /// Whether one of the agents that `may` could run such a trial of the sweep, if nothing of it were taken.
+    pub fn could_take(&mut self, sweep: &Sweep, wish: &Wish<'_>, may: impl Fn(AgentId) -> bool) -> bool {
+        let variants: Vec<(usize, &Resources)> =
+            sweep.spec.variants().iter().enumerate().filter(|(place, need)| wish.allows(sweep, *place, need)).collect();
+        self.sites.iter_mut().filter(|(agent, _)| may(**agent)).any(|(_, site)| {
+            let whole = Free::whole(&site.attached.inventory);
+            variants.iter().any(|(place, need)| {
+                let suited = site.suited((sweep.id, *place), need).cloned();
+                fit::grant(need, &site.attached.inventory, &whole, suited.as_ref()).is_some()
+            })
         })
     }
 
     /// The same on an agent that reaches the storage `home`, and on no other.
-    pub fn find_at(
-        &mut self,
-        home: &str,
-        sweep: &Sweep,
-        params: Option<&Params>,
-        room: u64,
-    ) -> Option<(AgentId, Grant)> {
+    pub fn find_at(&mut self, home: &str, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
         let variants = sweep.spec.variants().iter().enumerate();
-        let allowed = variants.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
-        let mut for_it = allowed.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
-        for_it.find_map(|(variant, need)| self.find_at_home(home, (sweep.id, variant), sweep.priority, need))
+        let mut allowed =
+            variants.filter(|(place, need)| u64::from(need.gpu_parts()) <= room && wish.allows(sweep, *place, need));
+        allowed.find_map(|(place, need)| {
+            let (variant, priority) = ((sweep.id, place), sweep.priority);
+            let unfailed =
+                self.find_among(variant, priority, need, |agent, site| site.reaches(home) && !wish.avoids(agent));
+            let found = unfailed.or_else(|| self.find_among(variant, priority, need, |_, site| site.reaches(home)));
+            found.map(|(agent, grant)| Found { agent, grant, variant: place as u32 })
+        })
     }
 
     fn reaches(&self, agent: AgentId, home: &str) -> bool {
-        self.sites.get(&agent).is_some_and(|site| site.attached.places.iter().any(|place| place == home))
+        self.sites.get(&agent).is_some_and(|site| site.reaches(home))
     }
 
-    fn find_at_home(
+    /// The first of the agents that `may`.
+    fn find_among(
         &mut self,
-        home: &str,
         variant: (SweepId, usize),
         priority: u32,
         need: &Resources,
+        may: impl Fn(AgentId, &Site) -> bool,
     ) -> Option<(AgentId, Grant)> {
-        let reaching: Vec<AgentId> = self.sites.keys().copied().filter(|agent| self.reaches(*agent, home)).collect();
-        let mut offers = reaching.into_iter().filter_map(|agent| self.offer(agent, variant, priority, need));
+        let among = self.sites.iter().filter(|(agent, site)| may(**agent, site)).map(|(agent, _)| *agent);
+        let mut offers =
+            among.collect::<Vec<_>>().into_iter().filter_map(|agent| self.offer(agent, variant, priority, need));
         offers.next().map(|(agent, grant, _)| (agent, grant))
     }
 

@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use heats_domain::{AgentId, Params, SweepId};
+use heats_domain::{AgentId, SweepId};
 
 use super::fit;
-use super::places::Places;
+use super::places::{Places, Wish};
 use crate::fact::TrialRecalled;
 use crate::state::{Lease, State};
 use crate::sweep::Sweep;
@@ -53,13 +53,7 @@ type Cost = (u32, usize, Reverse<u64>, AgentId);
 
 /// What is to be taken away so that a trial of `sweep` gets a place, on the agent where that costs the least; nothing where
 /// that is nowhere possible.
-pub fn recalls(
-    state: &State,
-    places: &mut Places,
-    sweep: &Sweep,
-    params: Option<&Params>,
-    room: u64,
-) -> Vec<TrialRecalled> {
+pub fn recalls(state: &State, places: &mut Places, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Vec<TrialRecalled> {
     let mut best: Option<(Cost, Vec<TrialRecalled>)> = None;
     let agents: Vec<AgentId> = places.agents().collect();
     for agent in agents {
@@ -76,7 +70,7 @@ pub fn recalls(
             continue;
         }
         let variants = sweep.spec.variants().iter().enumerate();
-        let needs = variants.filter(|(_, need)| params.is_none_or(|params| need.is_for(params)));
+        let needs = variants.filter(|(place, need)| wish.allows(sweep, *place, need));
         let needs = needs.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
         for (variant, need) in needs {
             let suited = places.suited(agent, (sweep.id, variant), need);

@@ -9,6 +9,7 @@ use crate::fact::{
     AttemptEnded, Ending, Fact, Forked, Record, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced,
     TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
+use crate::health::{Failed, is_own};
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
 
@@ -38,6 +39,7 @@ impl Sweep {
             Fact::TrialSettled(fact) => self.trial_settled(fact)?,
             Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
+            Fact::AttemptExcused(fact) => self.touch(fact.trial)?.excuse(fact.attempt)?,
             Fact::TrialSpared(fact) => self.trial_spared(fact)?,
             Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
             Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
@@ -53,6 +55,8 @@ impl Sweep {
             | Fact::AgentAttached(_)
             | Fact::AgentDrained(_)
             | Fact::AgentUndrained(_)
+            | Fact::AgentQuarantined(_)
+            | Fact::AgentReleased(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)
             | Fact::QuotaRemoved(_)
@@ -79,6 +83,8 @@ impl Sweep {
 
     fn ended(&mut self, fact: &SweepEnded, at_ms: u64) -> Result<(), &'static str> {
         self.status = Status::Ended { ending: ending(fact.ending)?, why: fact.why.clone(), at_ms };
+        // Nobody asks any more how its attempts fared, and there may be many agents.
+        self.tallies.clear();
         Ok(())
     }
 
@@ -139,8 +145,9 @@ impl Sweep {
         if fact.attempt != trial.attempt() + 1 {
             return Err("attempts are numbered without gaps");
         }
-        let (agent, grant) = (fact.agent, fact.grant.clone());
-        trial.attempts.push(Attempt { agent, grant, leased_ms: at_ms, started_ms: None, end: None });
+        let (agent, grant, variant) = (fact.agent, fact.grant.clone(), fact.variant);
+        let (leased_ms, started_ms, worked, end) = (at_ms, None, false, None);
+        trial.attempts.push(Attempt { agent, grant, variant, leased_ms, started_ms, worked, end });
         self.live.insert(fact.trial);
         self.enter(fact.trial, TrialState::Leased)
     }
@@ -148,7 +155,10 @@ impl Sweep {
     fn trial_started(&mut self, fact: &TrialStarted, at_ms: u64) -> Result<(), &'static str> {
         let trial = self.touch(fact.trial)?;
         let state = trial.state;
-        live_attempt(trial, fact.attempt)?.started_ms = Some(at_ms);
+        let attempt = live_attempt(trial, fact.attempt)?;
+        attempt.started_ms = Some(at_ms);
+        let agent = attempt.agent;
+        self.tallies.entry(agent).or_default().started += 1;
         self.named.started(fact);
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
@@ -157,13 +167,14 @@ impl Sweep {
         let value = self.measured(&fact.metrics).and_then(|mut values| values.next());
         let place = self.last_record();
         let trial = self.touched(fact.trial)?;
-        live_attempt(trial, fact.attempt)?;
         if trial.state.is_at_rest() {
             return Err("the trial is at rest");
         }
         if trial.last_step.is_some_and(|last| fact.step <= last) {
             return Err("the step was reported before");
         }
+        let attempt = live_attempt(trial, fact.attempt)?;
+        let first_of = (!std::mem::replace(&mut attempt.worked, true)).then_some(attempt.agent);
         trial.series.push_back(place);
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
@@ -171,6 +182,10 @@ impl Sweep {
             self.rank(fact, value)?;
         }
         self.sort_heir(fact.trial);
+        if let Some(agent) = first_of {
+            let index = self.last_index();
+            self.tallies.entry(agent).or_default().note_worked(index);
+        }
         let state = self.trials[fact.trial as usize].state;
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
@@ -206,8 +221,14 @@ impl Sweep {
 
     fn trial_settled(&mut self, fact: &TrialSettled) -> Result<(), &'static str> {
         let trial = self.touch(fact.trial)?;
-        trial.retries_used += u32::from(fact.retry_used);
+        if fact.retry_used {
+            trial.retries_used += 1;
+            if let Some(end) = trial.attempts.last_mut().and_then(|attempt| attempt.end.as_mut()) {
+                end.retried = true;
+            }
+        }
         let (best, live) = (trial.best, trial.live().is_some());
+        let agent = trial.attempts.last().map(|attempt| attempt.agent);
         let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
         match state {
             TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
@@ -216,9 +237,11 @@ impl Sweep {
                     return Err("a trial with a live lease does not wait");
                 }
             }
-            TrialState::Paused | TrialState::Completed => {}
-            TrialState::Stopped => {
-                if let Some(reason) = &fact.reason {
+            TrialState::Paused | TrialState::Completed | TrialState::Stopped => {
+                if let Some(agent) = agent {
+                    self.tallies.entry(agent).or_default().ended_well += 1;
+                }
+                if let (TrialState::Stopped, Some(reason)) = (state, &fact.reason) {
                     *self.stopped_by.entry((reason.rule.clone(), reason.rung.unwrap_or(0))).or_insert(0) += 1;
                 }
             }
@@ -263,10 +286,21 @@ impl Sweep {
             }
             None => None,
         };
+        let index = self.last_index();
         let trial = self.touch(fact.trial)?;
+        let goes_on = !trial.state.is_at_rest();
         let attempt = live_attempt(trial, fact.attempt)?;
-        attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms: fact.ran_ms, cpu_ms: fact.cpu_ms });
-        let gpu_ms = attempt.grant.gpu_ms(fact.ran_ms);
+        let (ran_ms, cpu_ms, excused) = (fact.ran_ms, fact.cpu_ms, fact.excused);
+        attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms, cpu_ms, excused, retried: false });
+        let (agent, gpu_ms) = (attempt.agent, attempt.grant.gpu_ms(ran_ms));
+        let works = goes_on && failure.is_none() && !std::mem::replace(&mut attempt.worked, true);
+        if works {
+            self.tallies.entry(agent).or_default().note_worked(index);
+        }
+        if let Some(kind) = failure.filter(|kind| is_own(*kind)) {
+            let failed = Failed { trial: fact.trial, attempt: fact.attempt, kind, ran_ms, index };
+            self.tallies.entry(agent).or_default().note_failed(failed);
+        }
         self.live.remove(&fact.trial);
         self.ledger.attempt_ms += fact.ran_ms;
         self.ledger.cpu_ms += fact.cpu_ms;
@@ -290,12 +324,17 @@ impl Sweep {
         self.journal.len() as u32 - 1
     }
 
+    /// The log index of the fact that is folded in.
+    fn last_index(&self) -> u64 {
+        self.journal.back().map_or(0, |record| record.log_index)
+    }
+
     /// Moves a trial to `state`, and the counts and queues with it.
     fn enter(&mut self, number: u32, state: TrialState) -> Result<(), &'static str> {
         let trial = self.touched(number)?;
         let before = trial.state;
         // Failed trials may be asked for again; every other end is final (T2).
-        if before.is_terminal() && !(before == TrialState::Failed && state == TrialState::Waiting) {
+        if before.is_terminal() && !(trial.may_be_asked_for_again() && state == TrialState::Waiting) {
             return Err("the trial is terminal");
         }
         trial.state = state;

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::Ending;
-use heats_core::ops::attempts::{End, Key};
+use heats_core::ops::attempts::Key;
 use heats_core::ops::control::{Edit, Verb};
 use heats_domain::{SweepId, TrialState};
-use heats_search::stoppers::audit::is_drawn;
 
-use crate::kind::{Kind, SEED, TARGET, UPPER};
+use crate::kind::Kind;
 use crate::logs::Logs;
+use crate::machines::{Happened, Quarantine};
 use crate::surroundings::RanIn;
 use crate::tokens::Tokens;
 
@@ -22,7 +22,7 @@ pub enum Standing {
     Ended(Ending),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Attempt {
     pub agent: u64,
     pub gpus: BTreeSet<u32>,
@@ -30,6 +30,17 @@ pub struct Attempt {
     pub ran: Option<u64>,
     pub given_back: bool,
     pub ran_in: Option<RanIn>,
+    pub leased: u64,
+    /// It has reported something new or ended well.
+    pub worked: bool,
+    /// When it ended, and whether as a failure; as its own or its machine's.
+    pub ended: Option<u64>,
+    pub failed: bool,
+    pub own_failure: bool,
+    /// The failure is put down to the machine.
+    pub excused: bool,
+    /// The trial was tried again for one of its retries.
+    pub retried: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -50,12 +61,28 @@ impl Trial {
         self.state.expect("was created")
     }
 
-    fn live(&self) -> Option<&Attempt> {
+    pub fn live(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|attempt| attempt.ran.is_none())
     }
 
-    fn ended(&self) -> bool {
+    pub fn ended(&self) -> bool {
         self.state().is_terminal()
+    }
+
+    /// The agents on which it failed, of its own accord or theirs.
+    pub fn failed_on(&self) -> BTreeSet<u64> {
+        self.attempts.iter().filter(|attempt| attempt.own_failure).map(|attempt| attempt.agent).collect()
+    }
+
+    /// How often it was tried again, before its last attempt, without a retry.
+    pub fn requeues(&self) -> u32 {
+        let before = &self.attempts[..self.attempts.len() - 1];
+        before.iter().filter(|attempt| !attempt.given_back).count() as u32 - self.retries
+    }
+
+    fn may_be_asked_for_again(&self) -> bool {
+        let has_failed = || self.attempts.last().is_some_and(|attempt| attempt.failed);
+        self.state() == TrialState::Failed || self.state() == TrialState::Infeasible && has_failed()
     }
 
     /// Its best number, as something that is to be small.
@@ -79,6 +106,9 @@ pub struct Sweep {
     pub cut_short: bool,
     open: Vec<(u64, Option<u64>)>,
     forgiven: usize,
+    /// How its attempts fare on machines, and on which trials ended well; until it ends.
+    pub happened: Vec<Happened>,
+    pub ended_well: BTreeSet<u64>,
 }
 
 impl Sweep {
@@ -90,11 +120,11 @@ impl Sweep {
         self.trials.iter().filter(|(_, trial)| trial.live().is_some()).map(|(n, _)| *n).collect()
     }
 
-    fn waiting(&self) -> Option<u32> {
-        self.trials.iter().find(|(_, trial)| trial.state() == TrialState::Waiting).map(|(n, _)| *n)
+    pub fn waiting(&self) -> Vec<u32> {
+        self.trials.iter().filter(|(_, trial)| trial.state() == TrialState::Waiting).map(|(n, _)| *n).collect()
     }
 
-    fn created(&self) -> u32 {
+    pub fn created(&self) -> u32 {
         self.trials.len() as u32
     }
 
@@ -106,14 +136,14 @@ impl Sweep {
         matches!(self.standing, Standing::Ended(_))
     }
 
-    fn draining(&self) -> bool {
+    pub fn draining(&self) -> bool {
         matches!(self.standing, Standing::Draining(_))
     }
 
-    fn hungry(&self) -> bool {
+    pub fn hungry(&self) -> bool {
         self.standing == Standing::Running
             && self.parallel.is_none_or(|max| self.live().len() < max as usize)
-            && (self.waiting().is_some() || self.proposed() < self.max)
+            && (!self.waiting().is_empty() || self.proposed() < self.max)
     }
 
     /// Trials that did not end badly, with their best numbers, the best first.
@@ -161,19 +191,22 @@ impl Sweep {
         self.created() > before
     }
 
-    fn settle(&mut self, number: u32, state: TrialState) {
+    pub fn settle(&mut self, number: u32, state: TrialState) {
         let trial = self.trials.get_mut(&number).expect("is there");
         trial.state = Some(state);
+        if matches!(state, TrialState::Completed | TrialState::Stopped) {
+            self.ended_well.extend(trial.attempts.last().map(|attempt| attempt.agent));
+        }
         self.forgiven = self.forgiven.min(self.count(TrialState::Failed));
     }
 
-    fn drain(&mut self, ending: Ending, running: Option<TrialState>) {
+    pub fn drain(&mut self, ending: Ending, running: Option<TrialState>) {
         self.standing = Standing::Draining(ending);
         self.cut_short = true;
         self.clear(running);
     }
 
-    fn clear(&mut self, running: Option<TrialState>) {
+    pub fn clear(&mut self, running: Option<TrialState>) {
         for number in self.trials.keys().copied().collect::<Vec<_>>() {
             let trial = &self.trials[&number];
             if trial.state() == TrialState::Waiting {
@@ -185,7 +218,7 @@ impl Sweep {
     }
 
     /// What follows from where the sweep stands.
-    fn follow(&mut self, now: u64) {
+    pub fn follow(&mut self, now: u64) {
         if matches!(self.standing, Standing::Running | Standing::Paused) {
             let failed = self.count(TrialState::Failed) - self.forgiven;
             if self.kind.max_failures.is_some_and(|max| failed >= max as usize) {
@@ -204,6 +237,8 @@ impl Sweep {
             _ => return,
         };
         self.standing = Standing::Ended(ending);
+        self.happened.clear();
+        self.ended_well.clear();
         self.open.last_mut().expect("was opened").1 = Some(now);
     }
 
@@ -215,11 +250,11 @@ impl Sweep {
     }
 
     /// Ends the live attempt; what becomes of the trial unless it is over already.
-    fn end(&mut self, number: u32, ran: u64, outcome: Outcome) {
+    pub fn end(&mut self, number: u32, ran: u64, outcome: Outcome, now: u64) {
         let (draining, retries) = (self.draining(), self.kind.retries);
         let trial = self.trials.get_mut(&number).expect("is there");
         let attempt = trial.attempts.last_mut().expect("is live");
-        attempt.ran = Some(ran);
+        (attempt.ran, attempt.ended) = (Some(ran), Some(now));
         attempt.given_back = matches!(outcome, Outcome::GivenBack) && !trial.state.is_some_and(TrialState::is_terminal);
         if trial.ended() {
             return;
@@ -229,28 +264,29 @@ impl Sweep {
             Outcome::Is(state) => state,
             Outcome::NotItsFault | Outcome::GivenBack if draining => TrialState::Cancelled,
             Outcome::GivenBack => TrialState::Waiting,
-            Outcome::NotItsFault => {
-                let counted = trial.attempts.iter().filter(|attempt| !attempt.given_back).count() as u32;
-                let requeues = counted - 1 - trial.retries;
-                if requeues < 20 { TrialState::Waiting } else { TrialState::Failed }
-            }
-            Outcome::Failed if !draining && trial.retries < retries => {
+            Outcome::NotItsFault if trial.requeues() < 20 => TrialState::Waiting,
+            Outcome::Failed { .. } if !draining && trial.retries < retries => {
                 retried = true;
                 TrialState::Waiting
             }
-            Outcome::Failed => TrialState::Failed,
+            Outcome::Failed { everywhere: true } if !draining => TrialState::Infeasible,
+            Outcome::NotItsFault | Outcome::Failed { .. } => TrialState::Failed,
         };
         trial.retries += u32::from(retried);
+        trial.attempts.last_mut().expect("has ended").retried = retried;
         self.settle(number, state);
     }
 }
 
 #[derive(Clone, Copy)]
-enum Outcome {
+pub enum Outcome {
     Is(TrialState),
     NotItsFault,
     GivenBack,
-    Failed,
+    /// And whether it does wherever it is tried.
+    Failed {
+        everywhere: bool,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -261,6 +297,9 @@ pub struct Agent {
     pub able: bool,
     /// Why it is drained, and whether what runs there is to be ended.
     pub drained: Option<(String, bool)>,
+    pub quarantine: Option<Quarantine>,
+    /// In which entry it was last released.
+    pub released: u64,
 }
 
 /// What an operation is answered with; a refusal by its code.
@@ -303,6 +342,8 @@ pub struct Oracle {
     pub tokens: Tokens,
     pub lineage: u64,
     pub logs: Logs,
+    /// The number of the entry that is being decided.
+    pub entry: u64,
 }
 
 impl Oracle {
@@ -327,8 +368,22 @@ impl Oracle {
         }
         let (max, parallel, open) = (kind.trials, kind.parallel, vec![(self.now, None)]);
         let (trials, standing) = (BTreeMap::new(), Standing::Running);
-        let (queue, cut_short, forgiven) = (0, false, 0);
-        let sweep = Sweep { kind, name, request, max, parallel, queue, trials, standing, cut_short, open, forgiven };
+        let (queue, cut_short, forgiven, happened, ended_well) = (0, false, 0, Vec::new(), BTreeSet::new());
+        let sweep = Sweep {
+            kind,
+            name,
+            request,
+            max,
+            parallel,
+            queue,
+            trials,
+            standing,
+            cut_short,
+            open,
+            forgiven,
+            happened,
+            ended_well,
+        };
         self.sweeps.insert(id, sweep);
         Answer::Submitted(id, false)
     }
@@ -430,7 +485,11 @@ impl Oracle {
             return Answer::Refused("H0002");
         }
         let wanted = |n: &&u32| numbers.is_empty() || numbers.contains(n);
-        let failed = |n: &&u32| sweep.trials[n].state() == TrialState::Failed;
+        // Those whose configuration failed everywhere have to be named.
+        let failed = |n: &&u32| match numbers.is_empty() {
+            true => sweep.trials[n].state() == TrialState::Failed,
+            false => sweep.trials[n].may_be_asked_for_again(),
+        };
         let chosen: Vec<u32> = sweep.trials.keys().filter(wanted).filter(failed).copied().collect();
         if chosen.is_empty() {
             return Answer::Refused("H0011");
@@ -472,7 +531,10 @@ impl Oracle {
         for key in keys {
             let sweep = self.sweeps.get_mut(&key.sweep.bits).expect("is there");
             let started = sweep.trials[&key.trial].live().and_then(|attempt| attempt.started);
-            sweep.end(key.trial, started.map_or(0, |since| now - since), Outcome::NotItsFault);
+            let ending = !sweep.trials[&key.trial].ended();
+            sweep.end(key.trial, started.map_or(0, |since| now - since), Outcome::NotItsFault, now);
+            let attempts = &mut sweep.trials.get_mut(&key.trial).expect("is there").attempts;
+            attempts.last_mut().expect("has ended").failed = ending;
         }
         for key in keys {
             self.sweeps.get_mut(&key.sweep.bits).expect("is there").follow(now);
@@ -480,8 +542,8 @@ impl Oracle {
     }
 
     pub fn attach(&mut self, agent: u64, cpus: u32, gpus: u32, able: bool, holding: &BTreeSet<Key>) -> Answer {
-        let drained = self.agents.remove(&agent).and_then(|agent| agent.drained);
-        self.agents.insert(agent, Agent { cpus, gpus, attached: true, able, drained });
+        let old = self.agents.remove(&agent).unwrap_or_default();
+        self.agents.insert(agent, Agent { cpus, gpus, attached: true, able, ..old });
         let held = self.held(agent);
         let (mut stop, mut run, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for key in &held {
@@ -538,76 +600,6 @@ impl Oracle {
         }
     }
 
-    fn fenced(&mut self, key: Key) -> Option<&mut Sweep> {
-        let sweep = self.sweeps.get_mut(&key.sweep.bits)?;
-        let trial = sweep.trials.get(&key.trial)?;
-        (trial.live().is_some() && trial.attempts.len() as u32 == key.attempt).then_some(sweep)
-    }
-
-    pub fn start(&mut self, key: Key, told: RanIn) -> Answer {
-        let (now, known) = (self.now, self.known(told));
-        let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
-        let trial = sweep.trials.get_mut(&key.trial).expect("is there");
-        let attempt = trial.attempts.last_mut().expect("is live");
-        attempt.started = attempt.started.or(Some(now));
-        attempt.ran_in = attempt.ran_in.or(Some(known));
-        if trial.state() == TrialState::Leased {
-            trial.state = Some(TrialState::Running);
-        }
-        Answer::Done
-    }
-
-    pub fn report(&mut self, key: Key, step: u64, value: Option<f64>) -> Answer {
-        let now = self.now;
-        let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
-        let kind = sweep.kind.clone();
-        let trial = sweep.trials.get_mut(&key.trial).expect("is there");
-        if trial.ended() || trial.reports.last().is_some_and(|(last, _)| step <= *last) {
-            return Answer::Done;
-        }
-        // A negative zero is recorded as a zero.
-        trial.reports.push((step, value.map(|value| value + 0.0)));
-        trial.state = Some(TrialState::Running);
-        let judged = sweep.trials[&key.trial].confirms.is_none();
-        if let (true, Some(maximize), Some(value)) = (judged, kind.maximize, value) {
-            let reached = if maximize { value >= TARGET } else { value <= TARGET };
-            if kind.stop_at && value.is_finite() && reached && !sweep.draining() {
-                if kind.confirm.is_some() {
-                    sweep.max = sweep.proposed();
-                    sweep.clear(Some(TrialState::Stopped));
-                } else {
-                    sweep.drain(Ending::Finished, Some(TrialState::Stopped));
-                }
-            } else if kind.upper && (!value.is_finite() || value > UPPER) && !sweep.trials[&key.trial].spared {
-                let before = sweep.trials.range(..key.trial).filter(|(_, trial)| trial.confirms.is_none()).count();
-                if kind.audit && is_drawn(SEED, before as u32, 0.5) {
-                    sweep.trials.get_mut(&key.trial).expect("is there").spared = true;
-                } else {
-                    sweep.settle(key.trial, TrialState::Stopped);
-                }
-            }
-        }
-        sweep.follow(now);
-        Answer::Done
-    }
-
-    pub fn finish(&mut self, key: Key, end: End, ran: u64) -> Answer {
-        let now = self.now;
-        let Some(sweep) = self.fenced(key) else { return Answer::Done };
-        let measured = sweep.trials[&key.trial].reports.iter().any(|(_, value)| value.is_some());
-        let outcome = match end {
-            End::Exited(0) if sweep.kind.maximize.is_some() && !measured => Outcome::Is(TrialState::Failed),
-            End::Exited(0) => Outcome::Is(TrialState::Completed),
-            End::Exited(65) | End::Infeasible => Outcome::Is(TrialState::Infeasible),
-            End::Exited(75) | End::Lost | End::Stopped => Outcome::NotItsFault,
-            End::Preempted => Outcome::GivenBack,
-            End::Exited(_) | End::Signaled(_) | End::OutOfMemory | End::TimedOut | End::StartFailed => Outcome::Failed,
-        };
-        sweep.end(key.trial, ran, outcome);
-        sweep.follow(now);
-        Answer::Done
-    }
-
     pub fn limits(&mut self) {
         let now = self.now;
         for sweep in self.sweeps.values_mut() {
@@ -620,66 +612,6 @@ impl Oracle {
                 _ => sweep.drain(Ending::Stopped, Some(TrialState::Stopped)),
             }
             sweep.follow(now);
-        }
-    }
-
-    /// The lowest agent that is attached, not drained, can start something and has room, and the GPUs that it gives.
-    fn place(&self, gpus: u32) -> Option<(u64, BTreeSet<u32>)> {
-        let may = |agent: &Agent| agent.attached && agent.able && agent.drained.is_none();
-        self.agents.iter().filter(|(_, agent)| may(agent)).find_map(|(id, agent)| {
-            let held = self.held(*id);
-            let taken: BTreeSet<u32> = held
-                .iter()
-                .flat_map(|key| self.sweeps[&key.sweep.bits].trials[&key.trial].attempts.last())
-                .flat_map(|attempt| attempt.gpus.iter().copied())
-                .collect();
-            let free: Vec<u32> = (0..agent.gpus).filter(|gpu| !taken.contains(gpu)).collect();
-            let fits = held.len() < agent.cpus as usize && free.len() >= gpus as usize;
-            fits.then(|| (*id, free.into_iter().take(gpus as usize).collect()))
-        })
-    }
-
-    pub fn dispatch(&mut self, salt: u64) {
-        let now = self.now;
-        let mut done = BTreeSet::new();
-        loop {
-            let hungry = self.sweeps.iter().filter(|(id, sweep)| sweep.hungry() && !done.contains(*id));
-            let Some(id) = hungry.min_by_key(|(id, sweep)| (sweep.live().len(), **id)).map(|(id, _)| *id) else {
-                return;
-            };
-            let Some((agent, gpus)) = self.place(self.sweeps[&id].kind.gpus) else {
-                done.insert(id);
-                continue;
-            };
-            let sweep = self.sweeps.get_mut(&id).expect("is there");
-            let lease = Attempt { agent, gpus, started: None, ran: None, given_back: false, ran_in: None };
-            if let Some(number) = sweep.waiting() {
-                let trial = sweep.trials.get_mut(&number).expect("is there");
-                trial.attempts.push(lease);
-                trial.state = Some(TrialState::Leased);
-                continue;
-            }
-            let (created, proposed, fixed) = (sweep.created(), sweep.proposed(), sweep.queue > 0);
-            let mut create = |state, attempts| {
-                sweep.queue = sweep.queue.saturating_sub(1);
-                sweep.trials.insert(created, Trial { state: Some(state), attempts, ..Trial::default() });
-            };
-            match ask(salt, id, sweep.kind.space, proposed, fixed) {
-                Ask::Ready => create(TrialState::Leased, vec![lease]),
-                Ask::Infeasible if fixed => create(TrialState::Infeasible, Vec::new()),
-                Ask::Later => {
-                    done.insert(id);
-                }
-                Ask::Exhausted => {
-                    sweep.max = proposed;
-                    done.insert(id);
-                }
-                Ask::Infeasible => {
-                    sweep.drain(Ending::Failed, None);
-                    done.insert(id);
-                }
-            }
-            self.sweeps.get_mut(&id).expect("is there").follow(now);
         }
     }
 }

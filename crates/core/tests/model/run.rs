@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heats_core::dispatch::{Offer, Suggestions};
+use heats_core::dispatch::{Offer, PATIENCE_MS, Suggestions};
 use heats_core::fact::Logged;
 use heats_core::invariants::violations;
 use heats_core::ops::agent_drain::Drain;
@@ -19,6 +19,7 @@ use prost::Message;
 
 use crate::kind::{Kind, TARGET, UPPER};
 use crate::logs::LOGS_MAX;
+use crate::machines::Quarantine;
 use crate::oracle::{self, Answer, Ask, Oracle, Standing, ask};
 use crate::surroundings::{self, RanIn};
 use crate::tokens::Token;
@@ -37,6 +38,7 @@ pub enum Happening {
     Able(u64, bool),
     Drain { agent: u64, reason: u8, now: bool },
     Undrain(u64),
+    Release(u64),
     Restore(u64),
     Detach(u64),
     Expire(u64),
@@ -91,7 +93,7 @@ impl Run {
     pub fn new() -> Self {
         let applied = State::default();
         let leading = Leading::new(1, 0, applied.clone());
-        let oracle = Oracle::default();
+        let oracle = Oracle { entry: 1, ..Oracle::default() };
         Self { leading, applied, oracle, now: 1_000_000, term: 1, turns: 0, begins: true, log: Vec::new() }
     }
 
@@ -169,6 +171,11 @@ impl Run {
             Happening::Undrain(agent) => {
                 let expected = self.oracle.undrain(agent);
                 self.expect(Op::Undrain(AgentId { bits: agent }), expected);
+            }
+            Happening::Release(agent) => {
+                let expected = self.oracle.release(agent);
+                let (agent, by) = (AgentId { bits: agent }, "ann".to_owned());
+                self.expect(Op::Release { agent, by }, expected);
             }
             Happening::Detach(agent) => {
                 self.oracle.detach(agent);
@@ -305,6 +312,7 @@ impl Run {
         self.begins = true;
         let Some(entry) = self.leading.finish() else { return };
         self.turns += 1;
+        self.oracle.entry += 1;
         assert_eq!(violations(self.leading.draft()), []);
         let bytes = entry.encode_to_vec();
         let decoded = Entry::decode(bytes.as_slice()).expect("decodes");
@@ -340,6 +348,8 @@ impl Run {
         let attach = |agent| Happening::Attach { agent, cpus: 64, gpus: 64, forgets: 0, bogus: false, able: true };
         let mut rest: Vec<Happening> = [1, 2, 3].map(attach).into();
         rest.extend([1, 2, 3].map(Happening::Undrain));
+        rest.extend([1, 2, 3].map(Happening::Release));
+        rest.push(Happening::Clock(PATIENCE_MS as i64));
         rest.extend(self.oracle.sweeps.keys().map(|id| Happening::Control(*id, 1)));
         self.play(&rest);
         for _ in 0..400 {
@@ -458,6 +468,14 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         let drained = state.drain(AgentId { bits: agent }).map(|(drain, _)| (drain.reason.clone(), drain.now));
         let expected = oracle.agents.get(&agent).and_then(|agent| agent.drained.clone());
         assert_eq!(drained, expected, "whether agent {agent} is drained after {after}");
+        let quarantine = state.quarantine(AgentId { bits: agent }).map(|(fact, _)| Quarantine {
+            since: fact.since_ms,
+            until: fact.until_ms,
+            delay: fact.delay_ms,
+            proven: fact.proven,
+        });
+        let expected = oracle.agents.get(&agent).and_then(|agent| agent.quarantine);
+        assert_eq!(quarantine, expected, "whether agent {agent} is left alone after {after}");
     }
 }
 
@@ -474,6 +492,7 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
             let gpus: BTreeSet<u32> = attempt.grant.gpus.iter().copied().collect();
             assert_eq!((attempt.agent.bits, gpus), (expected.agent, expected.gpus.clone()), "{place}");
             assert_eq!(attempt.end.map(|end| end.ran_ms), expected.ran, "{place}");
+            assert_eq!(attempt.end.is_some_and(|end| end.excused), expected.excused, "{place}");
             ran += expected.ran.unwrap_or(0);
         }
         let reports = (0..trial.series.len()).map(|place| {
@@ -501,12 +520,16 @@ fn compare_all(a: &State, b: &State) {
             .sweeps
             .values()
             .map(|s| {
-                (&s.trials, &s.status, &s.counts, &s.ranking, &s.ledger, &s.stopped_by, &s.queue, s.forgiven, &s.fresh)
+                (
+                    (&s.trials, &s.status, &s.counts, &s.ranking, &s.ledger, &s.stopped_by, &s.queue),
+                    (s.forgiven, &s.fresh, &s.tallies),
+                )
             })
             .map(|all| format!("{all:?}"))
             .collect();
         let held: Vec<_> = state.leases.iter().filter(|(_, held)| !held.is_empty()).collect();
-        format!("{sweeps:?} {held:?} {:?} {:?} {:?} {:?}", state.agents, state.drains, state.tokens, state.restored)
+        let State { agents, drains, quarantines, tokens, restored, .. } = state;
+        format!("{sweeps:?} {held:?} {agents:?} {drains:?} {quarantines:?} {tokens:?} {restored:?}")
     };
     assert_eq!(describe(a), describe(b));
 }

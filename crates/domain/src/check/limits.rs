@@ -2,7 +2,7 @@
 
 use super::{Context, number};
 use crate::document::{Fault, Path};
-use crate::spec::{PRIORITY, PRIORITY_MAX, Plateau};
+use crate::spec::{OutOfMemory, PRIORITY, PRIORITY_MAX, Plateau, Variants};
 use crate::units::Span;
 
 /// A trial that needs longer than this to stop does not stop.
@@ -100,11 +100,17 @@ fn run(context: &Context<'_>) -> Vec<Fault> {
             "it is the time between SIGTERM and SIGKILL, in which a trial writes its checkpoint: write for example 60s";
         faults.push(Fault::new("run.stop_grace", message).hint(hint));
     }
-    if run.retries > MOST_RETRIES {
-        let message = format!("{} retries are beyond {MOST_RETRIES}", run.retries);
-        faults.push(
-            Fault::new("run.retries", message).hint("a trial that fails so often fails for good: write for example 2"),
-        );
+    let by_kind = run.retry.numbers().map(|(key, times)| (Path::from("run.retry").key(key), times));
+    for (at, times) in std::iter::once((Path::from("run.retries"), run.retries)).chain(by_kind) {
+        if times > MOST_RETRIES {
+            let fault = Fault::new(at, format!("{times} retries are beyond {MOST_RETRIES}"));
+            faults.push(fault.hint("a trial that fails so often fails for good: write for example 2"));
+        }
+    }
+    let after_memory = run.retry.out_of_memory;
+    if after_memory == Some(OutOfMemory::Variants(Variants::NextVariant)) && context.spec.variants().len() < 2 {
+        let fault = Fault::new("run.retry.out_of_memory", "there is no next variant: `resources` has only one");
+        faults.push(fault.hint("write a list: `resources: [{ memory: 8GiB }, { memory: 32GiB }]`, or a number here"));
     }
     for code in run.exit_codes.keys() {
         let at = Path::from("run.exit_codes").key(code);

@@ -75,6 +75,18 @@ impl Resources {
         self.when.as_ref().is_none_or(|when| when.holds(params) == Ok(true))
     }
 
+    /// Whether it asks for no less memory than `other`, of the machine and of its GPUs together: a trial that ran out of memory
+    /// with `other` may fit.
+    pub fn asks_for_no_less_memory_than(&self, other: &Self) -> bool {
+        let memory = |need: &Self| need.memory.map_or(0, |memory| memory.count);
+        let of_gpus = |need: &Self| {
+            let each = need.gpu_memory.map_or(0, |memory| u128::from(memory.count));
+            // Of a shared device, `gpu_memory` is what the share of it is.
+            each * u128::from(need.gpu_parts().div_ceil(GPU_PARTS))
+        };
+        memory(self) >= memory(other) && of_gpus(self) >= of_gpus(other)
+    }
+
     /// Whether it is a share of a device that others may have shares of.
     pub fn shares_a_gpu(&self) -> bool {
         (1..GPU_PARTS).contains(&self.gpu_parts())

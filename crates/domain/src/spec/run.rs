@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{is_false, one};
+use super::{Retry, is_false, one};
 use crate::units::Span;
 
 /// How a trial's process is treated.
@@ -18,6 +18,9 @@ pub struct Run {
     /// How often a trial that failed is tried again.
     #[serde(default = "two")]
     pub retries: u32,
+    /// How often after failures of one kind.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
     /// The time between SIGTERM and SIGKILL.
     #[serde(default = "stop_grace")]
     pub stop_grace: Span,
@@ -37,6 +40,7 @@ impl Default for Run {
         Self {
             timeout: None,
             retries: two(),
+            retry: Retry::default(),
             stop_grace: stop_grace(),
             warm: false,
             exit_codes: BTreeMap::new(),

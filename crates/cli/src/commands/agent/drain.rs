@@ -85,7 +85,7 @@ pub async fn undrain(context: &Context, args: &UndrainArgs) -> Outcome {
 }
 
 /// Who types this, as far as the machine knows: `ann@desk`.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())

@@ -53,6 +53,9 @@ fn write(
         let what = if *now { "what ran there is tried elsewhere" } else { "what runs there goes on" };
         writeln!(out, "  drained   {}{by}{why}; {what}", words::ago(*at_ms, now_ms))?;
     }
+    if let Some(quarantine) = &agent.quarantine {
+        view::write_quarantine(out, quarantine, now_ms)?;
+    }
     if let Some(condition) = agent.condition.as_ref().filter(|condition| !condition.unable.is_empty()) {
         writeln!(out, "  unable    {}; nothing starts there until that is mended", condition.unable)?;
     }

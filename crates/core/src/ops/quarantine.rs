@@ -1,0 +1,318 @@
+//! Machines on which trials fail that would not fail elsewhere: who is suspected, for how long, and what that makes of the
+//! failures there. Users read about it in `docs/failures.md`.
+//!
+//! The question is how unlikely it is that so many different trials in a row failed on one agent, given how often attempts of
+//! the same sweeps fail on the others. So a script that fails everywhere makes nobody a suspect, a space of which half the
+//! configurations crash needs a longer row than one of which few do, and with one agent alone there is nothing to compare.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heats_domain::{AgentId, FailureKind, SweepId, TrialState};
+
+use super::agent_drain::REASON_MAX;
+use super::retries::{self, Meaning};
+use super::{Decision, agent};
+use crate::fact::{AgentQuarantined, AgentReleased, AttemptExcused, Fact, FailedAttempt};
+use crate::health::{Failed, Tally, is_own};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::sweep::{Status, Sweep};
+use crate::trial::{Attempt, Trial};
+
+/// So many different trials in a row must have failed before a machine is suspected.
+pub const FAILURES_MIN: usize = 3;
+/// So many, where they could not even be started.
+pub const START_FAILURES_MIN: usize = 2;
+/// A machine is suspected where its failures are less likely than this.
+const SUSPICIOUS: f64 = 0.02;
+/// And taken to be at fault where they are less likely than this. Ten thousand rows of failures are more than a cluster sees.
+const PROOF: f64 = 1e-4;
+/// A quarantined machine is released where its failures turn out to be likelier than this.
+const PARDON: f64 = 0.1;
+/// Before anything is known elsewhere, one attempt in so many is taken to fail.
+const PRIOR: f64 = 4.0;
+/// How many failures of a row are looked at: more make no difference.
+const LOOK: usize = 32;
+/// How many failures a fact lists.
+const LISTED: usize = 16;
+
+/// How long a suspected machine is left alone at first, in milliseconds; each trial that fails there then doubles it.
+pub const SUSPECT_MS: u64 = 30_000;
+/// The longest that it is.
+pub const SUSPECT_MS_MAX: u64 = 600_000;
+/// The same for one that is at fault.
+pub const FAULTY_MS: u64 = 600_000;
+/// And its longest.
+pub const FAULTY_MS_MAX: u64 = 3_600_000;
+
+/// Whether a failure of this kind on the agent is put down to it.
+pub fn excuses(state: &State, agent: AgentId, kind: FailureKind) -> bool {
+    let quarantine = state.quarantine(agent);
+    is_own(kind) && quarantine.is_some_and(|(fact, _)| fact.proven || kind == FailureKind::StartFailed)
+}
+
+/// Whether a lease that began at `leased_ms` was given to see whether the quarantined agent works again.
+pub(crate) const fn is_probe(quarantine: &AgentQuarantined, leased_ms: u64) -> bool {
+    leased_ms > quarantine.since_ms
+}
+
+impl State {
+    /// Whether a quarantine lets the agent be given something now: nothing until its time is over, then one trial at a time.
+    pub fn lets_through(&self, agent: AgentId, now_ms: u64) -> bool {
+        let Some((quarantine, _)) = self.quarantine(agent) else { return true };
+        let held = self.leases.get(&agent).into_iter().flatten();
+        let mut leases = held.filter_map(|((sweep, trial), _)| self.sweeps.get(sweep)?.trial(*trial)?.live());
+        now_ms >= quarantine.until_ms && !leases.any(|(_, attempt)| is_probe(quarantine, attempt.leased_ms))
+    }
+}
+
+/// A failure, with whose sweep it was.
+type Failure<'a> = (&'a Sweep, Failed);
+
+/// The failures on an agent since an attempt there worked, or somebody released it, in order.
+fn streak<'a>(state: &State, sweeps: &[&'a Sweep], agent: AgentId) -> Vec<Failure<'a>> {
+    let tallies: Vec<(&Sweep, &Tally)> =
+        sweeps.iter().filter_map(|sweep| Some((*sweep, sweep.tallies.get(&agent)?))).collect();
+    let since = tallies.iter().map(|(_, tally)| tally.worked_at).max().unwrap_or(0).max(state.released_at(agent));
+    let failures = tallies.iter().flat_map(|(sweep, tally)| tally.streak.iter().map(|failed| (*sweep, *failed)));
+    let mut failures: Vec<Failure<'a>> = failures.filter(|(_, failed)| failed.index > since).collect();
+    failures.sort_by_key(|(sweep, failed)| (failed.index, sweep.id, failed.trial, failed.attempt));
+    failures
+}
+
+/// The first of these of each trial: that a trial fails again says little.
+fn of_different_trials<'a>(failures: &[Failure<'a>]) -> Vec<Failure<'a>> {
+    let mut seen = BTreeSet::new();
+    failures.iter().copied().filter(|(sweep, failed)| seen.insert((sweep.id, failed.trial))).collect()
+}
+
+/// The sweeps of which attempts have failed on the agent since one worked there.
+pub(crate) fn failing(state: &State, sweeps: &[&Sweep], agent: AgentId) -> BTreeSet<SweepId> {
+    streak(state, sweeps, agent).iter().map(|(sweep, _)| sweep.id).collect()
+}
+
+/// How attempts fare on agents other than one.
+#[derive(Clone, Copy, Default)]
+struct Elsewhere {
+    failed: u32,
+    worked: u32,
+}
+
+impl Elsewhere {
+    /// Of a sweep's attempts, as far as they compare with a failure of this kind. What was put down to other machines is left
+    /// out. An attempt that has run longer than those did that failed counts as one that works.
+    fn of(state: &State, sweep: &Sweep, agent: AgentId, kind: FailureKind, ran_ms: u64, now_ms: u64) -> Self {
+        let is_other = |other: AgentId| other != agent && state.quarantine(other).is_none();
+        let tallies = sweep.tallies.iter().filter(|(other, _)| is_other(**other)).map(|(_, tally)| tally);
+        if kind == FailureKind::StartFailed {
+            return tallies.fold(Self::default(), |sum, tally| Self {
+                failed: sum.failed + tally.start_failed,
+                worked: sum.worked + tally.started,
+            });
+        }
+        let ended = tallies.fold(Self::default(), |sum, tally| Self {
+            failed: sum.failed + tally.failed,
+            worked: sum.worked + tally.worked,
+        });
+        let live = sweep.live.iter().filter_map(|number| sweep.trial(*number)?.live());
+        let outlives =
+            |attempt: &Attempt| attempt.started_ms.is_some_and(|since| now_ms > since.saturating_add(ran_ms));
+        let outliving = live.filter(|(_, attempt)| is_other(attempt.agent) && !attempt.worked && outlives(attempt));
+        Self { worked: ended.worked + outliving.count() as u32, ..ended }
+    }
+
+    /// How likely one more attempt is to fail.
+    fn chance(self) -> f64 {
+        (f64::from(self.failed) + 1.0) / (f64::from(self.failed) + f64::from(self.worked) + PRIOR)
+    }
+}
+
+/// How a row of failures on one machine compares with what happens on the others.
+struct Comparison {
+    /// How likely all of them are, if the machine is as good as the others.
+    chance: f64,
+    /// What is known of these.
+    elsewhere: Elsewhere,
+}
+
+impl Comparison {
+    fn of(state: &State, agent: AgentId, failures: &[Failure<'_>], now_ms: u64) -> Self {
+        let mut longest: BTreeMap<SweepId, u64> = BTreeMap::new();
+        for (sweep, failed) in failures {
+            let ran_ms = longest.entry(sweep.id).or_default();
+            *ran_ms = failed.ran_ms.max(*ran_ms);
+        }
+        let mut known: BTreeMap<(SweepId, bool), Elsewhere> = BTreeMap::new();
+        let mut chance = 1.0;
+        for (sweep, Failed { trial: _, attempt: _, kind, ran_ms: _, index: _ }) in failures.iter().rev().take(LOOK) {
+            let key = (sweep.id, *kind == FailureKind::StartFailed);
+            let of = || Elsewhere::of(state, sweep, agent, *kind, longest[&sweep.id], now_ms);
+            chance *= known.entry(key).or_insert_with(of).chance();
+        }
+        let sum = |sum: Elsewhere, one: &Elsewhere| Elsewhere {
+            failed: sum.failed + one.failed,
+            worked: sum.worked + one.worked,
+        };
+        Self { chance, elsewhere: known.values().fold(Elsewhere::default(), sum) }
+    }
+
+    fn is_suspicious(&self) -> bool {
+        self.chance < SUSPICIOUS
+    }
+
+    fn is_proof(&self) -> bool {
+        self.chance < PROOF && self.elsewhere.worked > 0
+    }
+
+    /// For people: `3 different trials in a row failed there (exit); on other machines 1 of 13 attempts did`.
+    fn sentence(&self, failures: &[Failure<'_>]) -> String {
+        let kinds: BTreeSet<FailureKind> = failures.iter().map(|(_, failed)| failed.kind).collect();
+        let kinds: Vec<&str> = kinds.into_iter().map(FailureKind::name).collect();
+        let trials = if failures.len() == 1 { "trial" } else { "different trials in a row" };
+        let Elsewhere { failed, worked } = self.elsewhere;
+        let others = match failed + worked {
+            0 => "none on another machine has come as far yet".to_owned(),
+            all => format!("on other machines {failed} of {all} attempts did"),
+        };
+        format!("{} {trials} failed there ({}); {others}", failures.len(), kinds.join(", "))
+    }
+}
+
+/// What was heard of an attempt that bears on its machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct News {
+    /// Where it was made.
+    pub agent: AgentId,
+    /// When it was leased, milliseconds since the Unix epoch.
+    pub leased_ms: u64,
+    /// It has reported something new or ended well; otherwise it has failed.
+    pub worked: bool,
+}
+
+/// What follows from the news for the agent that they are of. `sweeps` are those that have not ended; a failure is compared
+/// only where its sweep is one of `elsewhere`, those whose trials another agent could run that is in no quarantine.
+pub(crate) fn judge(
+    state: &State,
+    sweeps: &[&Sweep],
+    elsewhere: &BTreeSet<SweepId>,
+    news: News,
+    now_ms: u64,
+) -> Vec<Fact> {
+    let News { agent, leased_ms, worked } = news;
+    let failures = streak(state, sweeps, agent);
+    match state.quarantine(agent) {
+        None if worked => Vec::new(),
+        None => {
+            let compared: Vec<Failure<'_>> =
+                failures.iter().copied().filter(|(sweep, _)| elsewhere.contains(&sweep.id)).collect();
+            let trials = of_different_trials(&compared);
+            let unstarted = trials.iter().filter(|(_, failed)| failed.kind == FailureKind::StartFailed).count();
+            let comparison = Comparison::of(state, agent, &trials, now_ms);
+            let are_enough = trials.len() >= FAILURES_MIN || unstarted >= START_FAILURES_MIN;
+            if !are_enough || !comparison.is_suspicious() {
+                return Vec::new();
+            }
+            let proven = comparison.is_proof();
+            let delay_ms = if proven { FAULTY_MS } else { SUSPECT_MS };
+            let why = comparison.sentence(&trials);
+            let fact = quarantined(agent, &trials, why, proven, (now_ms, now_ms, delay_ms));
+            std::iter::once(fact).chain(excused(state, &failures, proven)).collect()
+        }
+        Some((old, _)) if is_probe(old, leased_ms) && worked => {
+            vec![released(agent, "a trial that was tried there worked".into(), String::new())]
+        }
+        Some((old, _)) if is_probe(old, leased_ms) => {
+            let trials = of_different_trials(&failures);
+            let comparison = Comparison::of(state, agent, &trials, now_ms);
+            let proven = old.proven || comparison.is_proof();
+            let (least, most) = if proven { (FAULTY_MS, FAULTY_MS_MAX) } else { (SUSPECT_MS, SUSPECT_MS_MAX) };
+            let delay_ms = old.delay_ms.saturating_mul(2).clamp(least, most);
+            let why = comparison.sentence(&trials);
+            let fact = quarantined(agent, &trials, why, proven, (old.since_ms, now_ms, delay_ms));
+            std::iter::once(fact).chain(excused(state, &failures, proven)).collect()
+        }
+        Some(_) => reconsider(state, sweeps, agent, now_ms),
+    }
+}
+
+/// What follows for a quarantined agent once more is known of the others: it is as bad as was thought, or no worse than they.
+pub(crate) fn reconsider(state: &State, sweeps: &[&Sweep], agent: AgentId, now_ms: u64) -> Vec<Fact> {
+    let Some((old, _)) = state.quarantine(agent) else { return Vec::new() };
+    let failures = streak(state, sweeps, agent);
+    let trials = of_different_trials(&failures);
+    if trials.is_empty() {
+        return Vec::new();
+    }
+    let comparison = Comparison::of(state, agent, &trials, now_ms);
+    if comparison.chance >= PARDON {
+        let Elsewhere { failed, worked } = comparison.elsewhere;
+        let why = format!("its trials fail elsewhere as well: {failed} of {} attempts", failed + worked);
+        return vec![released(agent, why, String::new())];
+    }
+    if old.proven || !comparison.is_proof() {
+        return Vec::new();
+    }
+    let fact = quarantined(agent, &trials, comparison.sentence(&trials), true, (old.since_ms, now_ms, FAULTY_MS));
+    std::iter::once(fact).chain(excused(state, &failures, true)).collect()
+}
+
+/// Trusts an agent again because somebody says so; what failed there before is not held against it any more.
+pub fn release(state: &State, id: AgentId, by: String) -> Decision<()> {
+    agent(state, id)?;
+    if by.len() > REASON_MAX {
+        return Err(Refusal::TooLarge { what: "the operator's name", bytes: by.len(), limit: REASON_MAX });
+    }
+    let fact = || released(id, String::new(), by);
+    Ok((state.quarantine(id).map(|_| fact()).into_iter().collect(), ()))
+}
+
+fn quarantined(
+    agent: AgentId,
+    trials: &[Failure<'_>],
+    why: String,
+    proven: bool,
+    (since_ms, now_ms, delay_ms): (u64, u64, u64),
+) -> Fact {
+    let failure = |(sweep, failed): &Failure<'_>| FailedAttempt {
+        sweep: sweep.id,
+        trial: failed.trial,
+        attempt: failed.attempt,
+        failure: failed.kind.into(),
+        ran_ms: failed.ran_ms,
+    };
+    let failures = trials.iter().take(LISTED).map(failure).collect();
+    let until_ms = now_ms.saturating_add(delay_ms);
+    Fact::AgentQuarantined(AgentQuarantined { agent, since_ms, until_ms, delay_ms, proven, why, failures })
+}
+
+fn released(agent: AgentId, why: String, by: String) -> Fact {
+    Fact::AgentReleased(AgentReleased { agent, why, by })
+}
+
+/// The failures that are put down to the machine after all, and the trials that are tried again for it: all of them where it is
+/// at fault, and else those that could not be started.
+fn excused(state: &State, failures: &[Failure<'_>], proven: bool) -> Vec<Fact> {
+    let excusable = failures.iter().filter(|(sweep, failed)| {
+        // What a sweep that ends makes of its trials stands.
+        let goes_on = matches!(sweep.status, Status::Running | Status::Paused);
+        goes_on && (proven || failed.kind == FailureKind::StartFailed)
+    });
+    let mut trials: BTreeMap<(SweepId, u32), Trial> = BTreeMap::new();
+    let mut facts = Vec::new();
+    for (sweep, failed) in excusable {
+        let Some(whole) = sweep.trial(failed.trial) else { continue };
+        let trial = trials.entry((sweep.id, failed.trial)).or_insert_with(|| whole.clone());
+        if trial.excuse(failed.attempt).is_ok() {
+            let (sweep, trial, attempt) = (sweep.id, failed.trial, failed.attempt);
+            facts.push(Fact::AttemptExcused(AttemptExcused { sweep, trial, attempt }));
+        }
+    }
+    for ((sweep, _), trial) in &trials {
+        let last = trial.attempts.last().and_then(|attempt| attempt.end).filter(|end| end.excused);
+        let kind = last.and_then(|end| end.failure).filter(|_| trial.state == TrialState::Failed);
+        let Some((sweep, kind)) = state.sweeps.get(sweep).zip(kind) else { continue };
+        facts.push(retries::settle(state, sweep, trial, Meaning::Requeue(kind)));
+    }
+    facts.retain(|fact| !matches!(fact, Fact::TrialSettled(settled) if settled.state() == TrialState::Failed));
+    facts
+}
