@@ -14,7 +14,7 @@ pub struct Tally {
     pub started: u32,
     /// Attempts whose process could not be started.
     pub start_failed: u32,
-    /// Attempts that have reported something new, or ended well.
+    /// Attempts that have reported something new, or ended well, and have not failed since.
     pub worked: u32,
     /// Attempts that failed after they were started: see [`is_own`].
     pub failed: u32,
@@ -48,7 +48,9 @@ impl Tally {
         self.streak.clear();
     }
 
-    pub(crate) fn note_failed(&mut self, failed: Failed) {
+    /// An attempt failed, which may have worked before.
+    pub(crate) fn note_failed(&mut self, failed: Failed, had_worked: bool) {
+        self.worked = self.worked.saturating_sub(u32::from(had_worked));
         match failed.kind {
             FailureKind::StartFailed => self.start_failed += 1,
             _ => self.failed += 1,

@@ -264,7 +264,10 @@ fn trials_that_fail_are_tried_again_and_then_counted() {
     let sweep = SweepBuilder::minimize("loss").trials(30).build();
     let report = simulate(&sweep, &mut flaky, everything(6)).expect("comes to its end");
     let counts = report.sweep.counts;
-    assert_eq!((counts.of(TrialState::Completed), counts.of(TrialState::Failed)), (20, 10));
+    // Those that failed on two machines where others had ended well are put down to their configurations.
+    let (failed, infeasible) = (counts.of(TrialState::Failed), counts.of(TrialState::Infeasible));
+    assert_eq!((counts.of(TrialState::Completed), failed + infeasible), (20, 10));
+    assert!(failed > 0 && infeasible > 0, "{counts:?}");
     for trial in &report.sweep.trials {
         assert_eq!(trial.retries_used, [2, 2, 0][trial.number as usize % 3], "trial {}", trial.number);
     }

@@ -293,13 +293,14 @@ impl Sweep {
         let (ran_ms, cpu_ms, excused) = (fact.ran_ms, fact.cpu_ms, fact.excused);
         attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms, cpu_ms, excused, retried: false });
         let (agent, gpu_ms) = (attempt.agent, attempt.grant.gpu_ms(ran_ms));
+        let had_worked = attempt.worked;
         let works = goes_on && failure.is_none() && !std::mem::replace(&mut attempt.worked, true);
         if works {
             self.tallies.entry(agent).or_default().note_worked(index);
         }
         if let Some(kind) = failure.filter(|kind| is_own(*kind)) {
             let failed = Failed { trial: fact.trial, attempt: fact.attempt, kind, ran_ms, index };
-            self.tallies.entry(agent).or_default().note_failed(failed);
+            self.tallies.entry(agent).or_default().note_failed(failed, had_worked);
         }
         self.live.remove(&fact.trial);
         self.ledger.attempt_ms += fact.ran_ms;

@@ -105,6 +105,13 @@ impl Oracle {
             let failed = count(&|what| matches!(what, What::Failed { unstarted: u, .. } if u == unstarted));
             let mut good = count(&|what| what == if unstarted { What::Started } else { What::Worked });
             if !unstarted {
+                // What worked first and failed then has failed.
+                let failed = |other: &Happened| {
+                    let same = |one: &&Happened| (one.trial, one.attempt) == (other.trial, other.attempt);
+                    sweep.happened.iter().filter(same).any(|one| matches!(one.what, What::Failed { .. }))
+                };
+                let worked = sweep.happened.iter().filter(|one| elsewhere(one.agent) && one.what == What::Worked);
+                good -= worked.filter(|one| failed(one)).count();
                 let live = sweep.trials.values().filter_map(|trial| trial.live());
                 good += live
                     .filter(|a| {

@@ -79,6 +79,7 @@ pub fn trial_entries(term: u64, trial: u32) -> Vec<Entry> {
             grant: Grant::default(),
             ahead: false,
             from: None,
+            variant: 0,
         }),
     ]];
     entries.extend((1..=3).map(|step| {

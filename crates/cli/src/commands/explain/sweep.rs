@@ -105,6 +105,10 @@ mod tests {
         let besides = why(&[agent(2, 2), drained.clone()]);
         assert!(besides.ends_with("no agent has free now; besides, a1 is drained (new disk)"), "{besides}");
         assert!(why(&[agent(4, 2), drained]).contains("nothing holds it"));
+        let quarantine = v1::AgentQuarantine { why: "3 failed".into(), proven: true, ..Default::default() };
+        let alone = v1::AgentStatus { name: "a3".into(), quarantine: Some(quarantine), ..agent(8, 0) };
+        assert_eq!(why(std::slice::from_ref(&alone)), "nothing starts on any agent: a3 is quarantined (3 failed)");
+        assert!(why(&[agent(2, 2), alone]).ends_with("besides, a3 is quarantined (3 failed)"));
         let condition = v1::Condition { unable: "its disk is full".into(), ..Default::default() };
         let unable = v1::AgentStatus { name: "a2".into(), condition: Some(condition), ..agent(8, 0) };
         assert_eq!(why(&[unable]), "nothing starts on any agent: a2 can start nothing: its disk is full");

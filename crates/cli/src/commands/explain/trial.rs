@@ -1,6 +1,7 @@
 //! Why a trial has its configuration, and why it stands where it stands.
 
-use heats_domain::{Direction, Params, StopReason, SweepSpec, TrialState};
+use heats_domain::spec::Run;
+use heats_domain::{Direction, FailureKind, Params, StopReason, SweepSpec, TrialState};
 use heats_wire::v1;
 
 use crate::{live, room, view, words};
@@ -17,8 +18,9 @@ pub(super) fn sentences(
     for attempt in &whole.attempts {
         if let Some(failure) = attempt.failure {
             let detail = if attempt.detail.is_empty() { String::new() } else { format!(": {}", attempt.detail) };
+            let fault = if attempt.excused { ", which is put down to its machine" } else { "" };
             sentences.push(format!(
-                "attempt {} on {} failed ({}){detail}",
+                "attempt {} on {} failed ({}){fault}{detail}",
                 attempt.number,
                 attempt.agent_name,
                 view::failure(failure)
@@ -107,11 +109,10 @@ fn standing(
             },
         ),
         Ok(TrialState::Failed) => {
-            let retries = view::spec(sweep).map_or(0, |spec| spec.run.retries);
-            format!(
-                "it has failed after {}; `run.retries` is {retries}",
-                words::count(u64::from(trial.attempts), "attempt")
-            )
+            let attempts = words::count(u64::from(trial.attempts), "attempt");
+            let kind = trial.failure.and_then(|kind| FailureKind::try_from(kind).ok());
+            let run = view::spec(sweep).map(|spec| spec.run).unwrap_or_default();
+            format!("it has failed after {attempts}; {}", retries(&run, kind))
         }
         Ok(TrialState::Infeasible) => {
             format!("its configuration cannot be run: {}", or(&trial.detail, "the trial said so"))
@@ -125,6 +126,15 @@ fn standing(
         .chain(confirmed(trial))
         .chain(ending)
         .collect()
+}
+
+/// How often it was to be tried again after its last failure: `` `run.retries` is 2 ``.
+fn retries(run: &Run, kind: Option<FailureKind>) -> String {
+    match kind.and_then(|kind| Some((kind, run.retry.of(kind)?))) {
+        Some((FailureKind::NoMetric, _)) => "the same script would leave its metric out again".to_owned(),
+        Some((kind, times)) => format!("`run.retry.{kind}` is {times}"),
+        None => format!("`run.retries` is {}", run.retries),
+    }
 }
 
 /// Why it goes on, or went on, where a rule would have stopped it.
@@ -320,8 +330,16 @@ mod tests {
             enqueued: true,
             ..Default::default()
         };
-        let sweep = v1::Sweep { spec: r#"{"command":["a"]}"#.into(), ..Default::default() };
-        let sentences = sentences(&sweep, &whole, &[], 0);
+        let of = |spec: &str, whole: &v1::TrialResponse| {
+            sentences(&v1::Sweep { spec: spec.into(), ..Default::default() }, whole, &[], 0)
+        };
+        let mut excused = whole.clone();
+        excused.attempts[0].excused = true;
+        excused.trial.as_mut().expect("is there").failure = Some(heats_domain::FailureKind::Signal as i32);
+        let said = of(r#"{"command":["a"],"run":{"retry":{"signal":1}}}"#, &excused);
+        assert_eq!(said[1], "attempt 1 on m1 failed (node_lost), which is put down to its machine: exit code 1");
+        assert_eq!(said[3], "it has failed after 2 attempts; `run.retry.signal` is 1");
+        let sentences = of(r#"{"command":["a"]}"#, &whole);
         assert!(sentences[0].contains("asked for by a user"));
         assert_eq!(sentences[1], "attempt 1 on m1 failed (node_lost): exit code 1");
         assert_eq!(sentences[3], "it has failed after 2 attempts; `run.retries` is 2");
