@@ -7,6 +7,7 @@ mod cluster;
 mod history;
 mod logs;
 mod operating;
+mod quarantine;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -31,6 +31,9 @@ const PROOF: f64 = 1e-4;
 const PARDON: f64 = 0.1;
 /// Before anything is known elsewhere, one attempt in so many is taken to fail.
 const PRIOR: f64 = 4.0;
+/// An attempt elsewhere counts as one that works once it has run twice as long as those did that failed, and so much longer, in
+/// milliseconds: a cold machine may be slower to fail.
+const OUTLIVING_MS: u64 = 10_000;
 /// How many failures of a row are looked at: more make no difference.
 const LOOK: usize = 32;
 /// How many failures a fact lists.
@@ -100,7 +103,7 @@ struct Elsewhere {
 
 impl Elsewhere {
     /// Of a sweep's attempts, as far as they compare with a failure of this kind. What was put down to other machines is left
-    /// out. An attempt that has run longer than those did that failed counts as one that works.
+    /// out. An attempt that has run far longer than those did that failed counts as one that works.
     fn of(state: &State, sweep: &Sweep, agent: AgentId, kind: FailureKind, ran_ms: u64, now_ms: u64) -> Self {
         let is_other = |other: AgentId| other != agent && state.quarantine(other).is_none();
         let tallies = sweep.tallies.iter().filter(|(other, _)| is_other(**other)).map(|(_, tally)| tally);
@@ -115,8 +118,9 @@ impl Elsewhere {
             worked: sum.worked + tally.worked,
         });
         let live = sweep.live.iter().filter_map(|number| sweep.trial(*number)?.live());
+        let long_ms = ran_ms.saturating_mul(2).saturating_add(OUTLIVING_MS);
         let outlives =
-            |attempt: &Attempt| attempt.started_ms.is_some_and(|since| now_ms > since.saturating_add(ran_ms));
+            |attempt: &Attempt| attempt.started_ms.is_some_and(|since| now_ms.saturating_sub(since) > long_ms);
         let outliving = live.filter(|(_, attempt)| is_other(attempt.agent) && !attempt.worked && outlives(attempt));
         Self { worked: ended.worked + outliving.count() as u32, ..ended }
     }

@@ -115,7 +115,9 @@ impl Oracle {
                 let live = sweep.trials.values().filter_map(|trial| trial.live());
                 good += live
                     .filter(|a| {
-                        elsewhere(a.agent) && !a.worked && a.started.is_some_and(|s| self.now > s + longest[id])
+                        elsewhere(a.agent)
+                            && !a.worked
+                            && a.started.is_some_and(|s| self.now.saturating_sub(s) > 2 * longest[id] + 10_000)
                     })
                     .count();
             }
