@@ -8,6 +8,7 @@ mod bad_trials;
 mod checkpoints;
 mod code;
 mod confirm;
+mod containers;
 mod dev;
 mod enough;
 mod environments;

@@ -17,6 +17,7 @@ use crate::attach::{Attach, Identity, Way};
 use crate::attempt::{AttemptDir, Cause};
 use crate::cgroup::{Cgroups, Isolation};
 use crate::code::Codes;
+use crate::containers::Runtime;
 use crate::context::{Attempts, Context};
 use crate::disk::Disk;
 use crate::env::Environments;
@@ -62,6 +63,8 @@ pub struct AgentConfig {
     pub busy_gpus: BusyGpus,
     /// Whether trials get control groups.
     pub cgroups: Cgroups,
+    /// What runs containers, where anything does.
+    pub containers: Option<Runtime>,
     /// The program that runs [`crate::forkserver::main`], and its first arguments: `heats __shim`.
     pub shim: Vec<OsString>,
     /// The program `heats` for `HEATS_BIN` and the trials' `PATH`.
@@ -186,7 +189,7 @@ impl Agent {
         let handed_over = handover::read(&paths.own(handover::FILE));
         let (outbox, outgoing) = Outbox::new();
         let context = Arc::new(Context {
-            environments: Environments::new(paths.envs(), config.on_event.clone()),
+            environments: Environments::new(paths.envs(), config.containers, config.on_event.clone()),
             codes,
             reach,
             log_limit: config.log_limit,

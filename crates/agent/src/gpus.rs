@@ -130,6 +130,13 @@ impl Gpus {
         Some([("CUDA_VISIBLE_DEVICES", seen_by(Maker::Nvidia)), ("ROCR_VISIBLE_DEVICES", seen_by(Maker::Amd))])
     }
 
+    /// The GPUs `granted`, by maker and by what the maker's software calls them. Those that are pretended are none.
+    pub fn handles(&self, granted: &[u32]) -> Vec<(Maker, String)> {
+        let devices = granted.iter().filter_map(|index| self.devices.iter().find(|d| d.gpu.index == *index));
+        let real = devices.filter(|device| device.maker != Maker::Fake);
+        real.map(|device| (device.maker, device.handle())).collect()
+    }
+
     /// Lends the GPUs `granted` to an attempt that is about to begin.
     pub async fn lend(&self, granted: &[u32]) -> Loan {
         let mut loan = self.lent_before(granted);

@@ -11,6 +11,7 @@ use heats_wire::v1;
 use crate::attempt::{AttemptDir, Launch, Record};
 use crate::cgroup::Group;
 use crate::checkpoints::Found;
+use crate::containers::{self, Contained, Image, Mount};
 use crate::env::Environment;
 use crate::gpus::Gpus;
 use crate::key::Key;
@@ -150,6 +151,11 @@ impl Order {
         let argv = command::expand(&self.spec.command, &self.params, trial)?;
         let checkpoints = house.paths.checkpoints(self.key);
         let env = self.variables(house, environment, &dir, resume);
+        let launch = Launch { argv, cwd: self.cwd(&dir), env, cleanup: Vec::new() };
+        let launch = match &environment.image {
+            Some(image) => self.contained(house, image, launch, &dir, resume).wrap(),
+            None => launch,
+        };
         let run = &self.spec.run;
         let name = Digest::of_environment(&environment.found);
         let record = Record {
@@ -167,11 +173,45 @@ impl Order {
             environment: environment.found.summary.clone(),
             environment_name: Some(name),
             found: (!self.known.contains(&name)).then(|| environment.found.as_ref().clone()),
-            launch: Launch { argv, cwd: self.cwd(&dir), env },
+            launch,
         };
         let mut params = serde_json::to_vec(&self.params)?;
         params.push(b'\n');
         Ok((record, params))
+    }
+
+    /// The same in a container, with all of the machine that the protocol promises, under the same paths.
+    fn contained<'a>(
+        &self,
+        house: &House<'_>,
+        image: &'a Image,
+        mut launch: Launch,
+        dir: &AttemptDir,
+        resume: Option<&Found>,
+    ) -> Contained<'a> {
+        // The agent's own variables are not the container's, but these are every trial's.
+        for (name, value) in [("PYTHONUNBUFFERED", "1".to_owned()), ("PYTHONPATH", house.python.display().to_string())]
+        {
+            launch.env.entry(name.to_owned()).or_insert(value);
+        }
+        let written = [dir.path().to_owned(), house.paths.checkpoints(self.key), house.paths.output(self.key)];
+        let written = written.into_iter().chain(self.code.is_none().then(|| self.code_dir()));
+        let data = self.spec.data.iter().map(|data| self.base_dir.join(&data.path));
+        let sockets = house.socket.parent().map(Path::to_owned);
+        let own = [Some(house.python.to_owned()), house.bin.map(Path::to_owned), sockets];
+        let read = own.into_iter().flatten().chain(resume.map(|found| found.path.clone())).chain(data);
+        // What may be written may be so although it is read as well. In their order, the outer come before the inner.
+        let mounts: BTreeMap<PathBuf, bool> =
+            read.map(|path| (normal(&path), false)).chain(written.map(|path| (normal(&path), true))).collect();
+        Contained {
+            image,
+            name: containers::name(house.socket),
+            launch,
+            mounts: mounts.into_iter().map(|(path, writable)| Mount { path, writable }).collect(),
+            gpus: house.gpus.handles(&self.grant.gpus),
+            memory: self.grant.memory,
+            user: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+        }
     }
 
     fn variables(

@@ -16,6 +16,7 @@ mod cgroup;
 mod checkpoints;
 mod code;
 mod collector;
+pub mod containers;
 mod context;
 mod disk;
 mod door;

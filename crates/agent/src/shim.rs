@@ -20,11 +20,15 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::attempt::{AttemptDir, DirError, End, Launch, Live, Record};
 use crate::cgroup::Group;
-use crate::proc;
+use crate::{containers, lines, proc};
 
 /// How long the end waits for what the command left behind and was killed, before it is noted without.
 const LEFT_BEHIND_WAIT: Duration = Duration::from_secs(5);
 const LEFT_BEHIND_TICK: Duration = Duration::from_millis(2);
+/// How docker and podman end where they have not started anything.
+const NO_CONTAINER: i32 = 125;
+/// So many lines of theirs say why.
+const NO_CONTAINER_LINES: usize = 5;
 
 /// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else. `kills_before` is what
 /// [`proc::out_of_memory_kills`] was before.
@@ -69,6 +73,8 @@ fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u
     }
     let status = wait_for(child);
     let wall_ms = started.elapsed().as_millis() as u64;
+    // Before its processes are killed one by one, of which the runtime may have its own idea.
+    containers::remove(&launch.cleanup);
     let left = end_the_rest(me, group);
     // Before it is removed, with what it knows.
     let kills = group.and_then(Group::out_of_memory_kills);
@@ -78,6 +84,15 @@ fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u
     let (cpu_ms, max_rss) = usage();
     let code = status.and_then(WaitStatus::exit_status);
     let signal = status.and_then(WaitStatus::terminating_signal);
+    let (code, signal) = match code {
+        Some(NO_CONTAINER) if !launch.cleanup.is_empty() => {
+            let why = lines::tail(&dir.stderr(), NO_CONTAINER_LINES);
+            return End::not_started(format!("its container could not be started: {why}"));
+        }
+        // As a shell says it: by this signal.
+        Some(code) if !launch.cleanup.is_empty() && (129..=192).contains(&code) => (None, Some(code - 128)),
+        _ => (code, signal),
+    };
     let out_of_memory = match kills {
         Some(kills) => kills > 0 && code != Some(0),
         None => signal == Some(Signal::KILL.as_raw()) && proc::out_of_memory_kills() > kills_before,
@@ -236,7 +251,7 @@ mod tests {
         let folders = ["1", "2", "3", "4"].map(|folder| root.path().join(folder));
         let path = std::env::join_paths(folders).expect("joins").into_string().expect("is text");
         let env = BTreeMap::from([("PATH".to_owned(), path)]);
-        let launch = Launch { argv: Vec::new(), cwd: root.path().to_owned(), env };
+        let launch = Launch { argv: Vec::new(), cwd: root.path().to_owned(), env, cleanup: Vec::new() };
         assert_eq!(find("train", &launch), Some(right));
         assert_eq!(find("no-such-program", &launch), None);
         assert_eq!(find("./train", &launch), None, "it says itself where it is");

@@ -13,6 +13,7 @@ use heats_wire::v1;
 
 use crate::attempt::{AttemptDir, DirError, Record};
 use crate::code::{self, CodeError, Tree};
+use crate::containers::{self, Runtime};
 use crate::env::{EnvError, Environment, Environments};
 use crate::event::OnEvent;
 use crate::gpus::Gpus;
@@ -61,6 +62,7 @@ pub struct Solo {
     dir: AttemptDir,
     python: PathBuf,
     bin: Option<PathBuf>,
+    runtime: Option<Runtime>,
     tree: Option<Tree>,
     environment: Environment,
 }
@@ -78,11 +80,16 @@ pub struct Launched {
 
 impl Solo {
     /// The attempt that `run` orders. Everything that it writes is below `reproduce` in `data_dir`; environments are those of
-    /// the agents there. `bin` is the program `heats`.
+    /// the agents there. `bin` is the program `heats`; `runtime` runs containers.
     ///
     /// # Errors
     /// Where the order cannot be read, or the folders cannot be made.
-    pub fn new(run: v1::Run, data_dir: &Path, bin: Option<PathBuf>) -> Result<Self, SoloError> {
+    pub fn new(
+        run: v1::Run,
+        data_dir: &Path,
+        bin: Option<PathBuf>,
+        runtime: Option<Runtime>,
+    ) -> Result<Self, SoloError> {
         let key = Key::from_wire(run.key)?;
         let paths = Paths::new(&data_dir.join("reproduce"), "agent")?;
         let io = |path: PathBuf| move |source| SoloError::Io { path, source };
@@ -91,7 +98,7 @@ impl Solo {
         std::fs::create_dir_all(&envs).map_err(io(envs.clone()))?;
         let dir = AttemptDir::at(paths.attempt(key));
         let environment = Environment::default();
-        Ok(Self { order: Order::of(key, run)?, envs, paths, dir, python, bin, tree: None, environment })
+        Ok(Self { order: Order::of(key, run)?, envs, paths, dir, python, bin, runtime, tree: None, environment })
     }
 
     /// Takes its code from the archive `packed`, or from the folder that the sweep was submitted from where there is none.
@@ -118,7 +125,7 @@ impl Solo {
     /// Where it cannot be made.
     pub async fn make_environment(&mut self, on_event: OnEvent) -> Result<Arc<Found>, SoloError> {
         let env = self.order.env(self.tree.as_ref().map(Tree::path));
-        let environments = Environments::new(self.envs.clone(), on_event);
+        let environments = Environments::new(self.envs.clone(), self.runtime.clone(), on_event);
         self.environment = environments.prepare(env.as_ref(), &self.order.base_dir, self.order.program()).await?;
         Ok(self.environment.found.clone())
     }
@@ -126,7 +133,7 @@ impl Solo {
     /// What its environment is, where it is here already; `None` where it would have to be made.
     pub async fn environment(&self) -> Option<Arc<Found>> {
         let env = self.order.env(self.tree.as_ref().map(Tree::path));
-        let environments = Environments::new(self.envs.clone(), OnEvent::default());
+        let environments = Environments::new(self.envs.clone(), self.runtime.clone(), OnEvent::default());
         environments.known(env.as_ref(), &self.order.base_dir, self.order.program()).await
     }
 
@@ -165,6 +172,13 @@ impl Solo {
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).current_dir(cwd).envs(variables);
         Ok(command)
+    }
+
+    /// Removes its container, where it has one: what runs in it ends. Blocks while the runtime works.
+    pub fn end(&self) {
+        if let Ok((record, _)) = self.record() {
+            containers::remove(&record.launch.cleanup);
+        }
     }
 
     /// Where its standard output goes, for [`Solo::reports`] to read.

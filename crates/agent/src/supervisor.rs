@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::attempt::{Cause, End, Ending, Live, Record};
 use crate::collector::{Collector, Summary};
+use crate::containers;
 use crate::context::Context;
 use crate::disk::Disk;
 use crate::door::Door;
@@ -373,6 +374,8 @@ async fn control(held: &Arc<Held>, record: &Record, process: &Process, mut chang
                 held.order(Order { cause: Cause::TimedOut, grace: Duration::from_millis(record.stop_grace_ms), why });
             }
             () = sleep_until(kill_at) => {
+                // First: whoever only asked for it is killed with what remains.
+                remove_container(record).await;
                 if let Some(group) = &record.group {
                     group.kill();
                 }
@@ -424,11 +427,21 @@ async fn terminate(held: &Held, process: &Process, changes: &mut Changes) {
     }
 }
 
+/// Removes the attempt's container, where it has one.
+async fn remove_container(record: &Record) {
+    let cleanup = record.launch.cleanup.clone();
+    if !cleanup.is_empty() {
+        // It panics nowhere.
+        let _removed = tokio::task::spawn_blocking(move || containers::remove(&cleanup)).await;
+    }
+}
+
 /// Kills what is left where the supervising process itself was killed: it would have done so otherwise.
 async fn bury(held: &Held, process: Option<&Process>, record: &Record) {
     if held.dir.end().is_some() {
         return;
     }
+    remove_container(record).await;
     if let Some(group) = record.group.clone() {
         // It panics nowhere.
         let _ended = tokio::task::spawn_blocking(move || group.end()).await;

@@ -140,7 +140,8 @@ impl Surroundings {
     pub fn environment_line(&self) -> Option<String> {
         let Environment { summary, packages, left_out, image } = self.environment.as_ref()?;
         let count = packages.len() as u64 + u64::from(*left_out);
-        let python = (!summary.is_empty()).then(|| format!("{summary} ({count} of them)"));
+        let count = if count > 0 { format!(" ({count} of them)") } else { String::new() };
+        let python = (!summary.is_empty()).then(|| format!("{summary}{count}"));
         let image = (!image.is_empty()).then(|| format!("image {image}"));
         let parts: Vec<String> = image.into_iter().chain(python).collect();
         (!parts.is_empty()).then(|| parts.join(", "))

@@ -85,11 +85,14 @@ struct Standing {
     taken: BTreeMap<Condition, u64>,
     /// One of them has a place.
     fit: bool,
+    /// Its trials run in a container.
+    contained: bool,
 }
 
 impl Standing {
     fn of(need: &Resources, attached: &[&v1::AgentStatus]) -> Self {
-        let mut standing = Self { never: BTreeMap::new(), taken: BTreeMap::new(), fit: false };
+        let contained = need.asks_for_containers();
+        let mut standing = Self { never: BTreeMap::new(), taken: BTreeMap::new(), fit: false, contained };
         for agent in attached {
             let inventory = &agent.inventory.clone().unwrap_or_default();
             let suited = Suited::of(need, Machine { name: &agent.name, inventory });
@@ -107,7 +110,7 @@ impl Standing {
     fn words(&self, agents: usize) -> String {
         let never = self.never.iter().map(|(condition, count)| {
             let has = if *count == 1 { "has" } else { "have" };
-            format!("{count} {has} {}", lacks(*condition))
+            format!("{count} {has} {}", lacks(*condition, self.contained))
         });
         let taken = self.taken.iter().map(|(condition, count)| format!("of {count} the {}", holds(*condition)));
         let all: Vec<String> = never.chain(taken).collect();
@@ -115,8 +118,9 @@ impl Standing {
     }
 }
 
-const fn lacks(condition: Condition) -> &'static str {
+const fn lacks(condition: Condition, contained: bool) -> &'static str {
     match condition {
+        Condition::Require if contained => "nothing that runs containers, or not what `require` asks for",
         Condition::Cpus => "too few processors",
         Condition::Memory => "too little memory",
         Condition::Disk => "too little disk, or do not say how much",
@@ -161,6 +165,8 @@ fn free(agent: &v1::AgentStatus, inventory: &Inventory) -> Free {
 /// # Errors
 /// No variant of what it needs fits the largest of them.
 pub fn expect(spec: &SweepSpec, machine: &Inventory, agents: u32) -> Result<(), Failure> {
+    let spec = &spec.clone().for_its_environment();
+    let contained = spec.variants().iter().all(Resources::asks_for_containers);
     let shares = host::shares(machine, agents);
     let fails = |need: &Resources, inventory: &Inventory| {
         let suited = Suited::of(need, Machine { name: "", inventory });
@@ -183,6 +189,7 @@ pub fn expect(spec: &SweepSpec, machine: &Inventory, agents: u32) -> Result<(), 
         .filter(|condition| devices.contains(condition))
         .map(|condition| match condition {
             Condition::GpuMemory => "its GPUs do not have the `gpu_memory`",
+            Condition::Require if contained => "it runs no containers, or `require` does not hold for it",
             Condition::Require => "`require` does not hold for it",
             _ => "none of its GPUs is all that is asked for",
         })

@@ -9,6 +9,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::Inventory;
+use crate::resources::CONTAINER_FACT;
 
 /// The most text of an environment that is recorded, in bytes: some thousand packages.
 pub const ENVIRONMENT_MAX: usize = 256 << 10;
@@ -150,11 +151,12 @@ fn clip(text: &mut String) {
 }
 
 /// The machine that `inventory` describes: without labels, which are its operator's words; without its disk, of which there is
-/// something else free at every start; and without how trials are kept apart on it.
+/// something else free at every start; and without how trials are kept apart on it, and what may run containers.
 pub fn hardware(inventory: &Inventory) -> Inventory {
     let Inventory { cpus, memory, gpus, disk: _, labels: _, facts } = inventory;
     let mut facts = facts.clone();
     facts.remove("isolation");
+    facts.remove(CONTAINER_FACT);
     Inventory { cpus: *cpus, memory: *memory, gpus: gpus.clone(), facts, ..Inventory::default() }
 }
 

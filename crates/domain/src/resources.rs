@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The fact by which an agent says what runs containers there: `docker 27.1.0`.
+pub const CONTAINER_FACT: &str = "container";
 /// Into how many parts a device can be divided among trials.
 pub const GPU_PARTS: u32 = 100;
 
@@ -58,7 +60,8 @@ pub struct Inventory {
     #[prost(btree_map = "string, string", tag = "5")]
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// What it found out about itself: `os`, `arch`, `kernel`, `distribution`, `cpu`, `driver`, `cuda`.
+    /// What it found out about itself: `os`, `arch`, `kernel`, `distribution`, `cpu`, `driver`, `cuda`,
+    /// `container`.
     #[prost(btree_map = "string, string", tag = "6")]
     #[serde(default)]
     pub facts: BTreeMap<String, String>,

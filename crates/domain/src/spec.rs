@@ -138,7 +138,8 @@ pub enum Env {
     Python(String),
     /// An environment that is there already: its `bin` comes first on the path.
     Prefix(String),
-    /// A container image.
+    /// A container image, by the name under which docker or podman has it or fetches it; or the file of an apptainer image. It
+    /// is fetched once per agent, and run by whichever of these the agent has; `command` takes the place of the image's own.
     Container(String),
 }
 
@@ -433,6 +434,15 @@ impl SweepSpec {
     /// The first objective, where there is one.
     pub fn objective(&self) -> Option<&Objective> {
         self.objectives().first()
+    }
+
+    /// The same, asking of machines what its environment needs of them: for a container, something that runs it.
+    #[must_use]
+    pub fn for_its_environment(self) -> Self {
+        match &self.env {
+            Some(Env::Container(_)) => Self { resources: self.resources.in_container(), ..self },
+            Some(Env::Python(_) | Env::Prefix(_)) | None => self,
+        }
     }
 
     /// What a trial needs of a machine: the variants, the preferred first. Never empty in a sweep that was checked.

@@ -17,6 +17,9 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// Variables on top of the agent's own environment.
     pub env: BTreeMap<String, String>,
+    /// What is run once it is over, however it ended: the command that removes its container. Empty where it has none.
+    #[serde(default)]
+    pub cleanup: Vec<String>,
 }
 
 /// What an agent must know to supervise an attempt that it did not start itself.

@@ -321,7 +321,7 @@ mod tests {
             environment: "cpython".into(),
             environment_name: None,
             found: None,
-            launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new() },
+            launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new(), cleanup: Vec::new() },
         }
     }
 

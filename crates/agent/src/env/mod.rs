@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 pub use python::PythonError;
 
+use crate::containers::{self, Image, ImageError, Runtime};
 use crate::event::OnEvent;
 use found::Finder;
 
@@ -28,6 +29,8 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// What it was found to be, for the provenance.
     pub found: Arc<Found>,
+    /// The image that it is in, where it is in one.
+    pub image: Option<Image>,
 }
 
 /// Why an environment cannot be had.
@@ -48,12 +51,9 @@ pub enum EnvError {
         /// The folder.
         path: PathBuf,
     },
-    /// Not implemented by this agent.
-    #[error("this agent starts no containers: leave out `env.container`, or run the agent in the image `{image}`")]
-    Container {
-        /// The image.
-        image: String,
-    },
+    /// There is no such image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
 }
 
 /// The folder of an environment, once it is made.
@@ -70,11 +70,13 @@ pub struct Environments {
     failed: Mutex<BTreeMap<Name, (Instant, String)>>,
     interpreter: OnceCell<String>,
     finder: Finder,
+    runtime: Option<Runtime>,
+    images: Mutex<BTreeMap<String, Arc<OnceCell<Environment>>>>,
 }
 
 impl Environments {
-    /// Environments kept in `folder`, whose building is told to `on_event`.
-    pub fn new(folder: PathBuf, on_event: OnEvent) -> Self {
+    /// Environments kept in `folder`, whose building is told to `on_event`; those in images are run by `runtime`.
+    pub fn new(folder: PathBuf, runtime: Option<Runtime>, on_event: OnEvent) -> Self {
         Self {
             // Scripts in an environment hold its path: it must be the one that stays when a link on the way goes.
             folder: folder.canonicalize().unwrap_or(folder),
@@ -83,6 +85,8 @@ impl Environments {
             failed: Mutex::new(BTreeMap::new()),
             interpreter: OnceCell::const_new(),
             finder: Finder::default(),
+            runtime,
+            images: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -94,8 +98,8 @@ impl Environments {
     /// Where it cannot be built. Callers within the next minute get the same error; then it is tried again.
     pub async fn prepare(&self, env: Option<&Env>, base: &Path, program: &str) -> Result<Environment, EnvError> {
         match env {
-            None => Ok(Environment { variables: BTreeMap::new(), found: self.own(program).await }),
-            Some(Env::Container(image)) => Err(EnvError::Container { image: image.clone() }),
+            None => Ok(Environment { found: self.own(program).await, ..Environment::default() }),
+            Some(Env::Container(image)) => self.image(image, base).await,
             Some(Env::Prefix(prefix)) => {
                 let path = base.join(prefix);
                 if !path.join("bin").is_dir() {
@@ -130,7 +134,9 @@ impl Environments {
                 let made = wanted.made(&self.folder)?;
                 Some(self.prefixed(&made).await.found)
             }
-            None | Some(Env::Prefix(_) | Env::Container(_)) => Some(self.prepare(env, base, program).await.ok()?.found),
+            // Whether it is here only its runtime knows, which would fetch it.
+            Some(Env::Container(_)) => None,
+            None | Some(Env::Prefix(_)) => Some(self.prepare(env, base, program).await.ok()?.found),
         }
     }
 
@@ -156,7 +162,30 @@ impl Environments {
         } else if prefix.join("conda-meta").is_dir() {
             variables.insert("CONDA_PREFIX".to_owned(), prefix.display().to_string());
         }
-        Environment { variables, found }
+        Environment { variables, found, image: None }
+    }
+
+    /// The environment in an image, which is looked for once, and fetched where it is not there.
+    async fn image(&self, image: &str, base: &Path) -> Result<Environment, EnvError> {
+        let none = || ImageError::NoRuntime { image: image.to_owned() };
+        let runtime = self.runtime.clone().ok_or_else(none)?;
+        let cell = {
+            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+            images.entry(image.to_owned()).or_default().clone()
+        };
+        let name = (PathBuf::from(image), "image".to_owned());
+        let made = cell.get_or_try_init(|| async {
+            if let Some(why) = self.failed_recently(&name) {
+                return Err(EnvError::Recently { why });
+            }
+            let (image, base, folder) = (image.to_owned(), base.to_owned(), self.folder.clone());
+            let (summary, on_event) = (runtime.to_string(), self.on_event.clone());
+            let made = blocking(move || containers::prepare(&runtime, &image, &base, &folder, &on_event)).await;
+            let (image, words) = made.map_err(EnvError::from).inspect_err(|error| self.note_failure(&name, error))?;
+            let found = Found { summary, image: words, ..Found::default() }.bounded();
+            Ok::<_, EnvError>(Environment { found: Arc::new(found), image: Some(image), ..Environment::default() })
+        });
+        made.await.cloned()
     }
 
     fn failed_recently(&self, name: &Name) -> Option<String> {
@@ -217,7 +246,7 @@ mod tests {
                 *count.lock().expect("not poisoned") += 1;
             }
         });
-        let environments = Environments::new(folder.path().to_owned(), on_event);
+        let environments = Environments::new(folder.path().to_owned(), None, on_event);
         let env = Env::Python("requirements.txt".into());
         let prepare = || environments.prepare(Some(&env), folder.path(), "python");
         let first = prepare().await.expect_err("no such package").to_string();

@@ -346,6 +346,7 @@ pub fn config(data: &Path, fake: &Fake) -> AgentConfig {
         gpus: Gpus::None.source(),
         busy_gpus: BusyGpus::Offer,
         cgroups: Cgroups::Off,
+        containers: None,
         checkpoints: heats_agent::CheckpointStorage::Local,
         log_limit: heats_agent::LOG_LIMIT,
         shim: vec![env!("CARGO_BIN_EXE_heats-agent-shim").into()],

@@ -91,7 +91,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
     if log_limit < LOG_LIMIT_MIN {
         return Err(Failure::usage(format!("`--log-limit` is {} at least", Bytes { count: LOG_LIMIT_MIN })));
     }
-    let Offer { hardware, busy_gpus, cgroups } = detect(&context.settings, hardware)?;
+    let Offer { hardware, busy_gpus, cgroups, containers } = detect(&context.settings, hardware)?;
     let Hardware { inventory, devices: _, trouble, source } = hardware;
     // A variable that is set to nothing is not set.
     let join = match join.as_deref().filter(|text| !text.is_empty()).map(str::parse::<JoinToken>).transpose() {
@@ -119,6 +119,7 @@ async fn start(context: &Context, args: &StartArgs) -> Outcome {
         gpus: source,
         busy_gpus,
         cgroups,
+        containers,
         checkpoints: checkpoints.clone().map_or_else(|| context.settings.checkpoints(), Ok)?,
         log_limit,
     };

@@ -7,6 +7,7 @@ mod script;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
+use heats_agent::containers::Runtime;
 use heats_agent::solo::Solo;
 use heats_client::Client;
 use heats_wire::v1;
@@ -14,7 +15,7 @@ use heats_wire::v1;
 use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
-use crate::host::{HardwareArgs, detect};
+use crate::host::{HardwareArgs, Offer, detect};
 use crate::output::{Fields, Item};
 use crate::select::Selector;
 use recorded::Recorded;
@@ -58,11 +59,12 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         print!("{}", script::of(&recorded, &data_dir)?);
         return Ok(Exit::Ok);
     }
-    let again = if *run { Some(again::run(&client, &recorded, &data_dir).await?) } else { None };
-    let machine = detect(&context.settings, &HardwareArgs::default())?.hardware.inventory;
+    let Offer { hardware, containers, .. } = detect(&context.settings, &HardwareArgs::default())?;
+    let again = if *run { Some(again::run(&client, &recorded, &data_dir, containers.clone()).await?) } else { None };
+    let machine = hardware.inventory;
     let mut differences = recorded.differences(&machine);
     if again.is_none() {
-        differences.extend(environment_differences(&recorded, &data_dir).await?);
+        differences.extend(environment_differences(&recorded, &data_dir, containers).await?);
     }
     let json = Fields::new()
         .with("recorded", recorded.fields())
@@ -91,8 +93,13 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 /// What of the environment is otherwise here, as far as that can be said without making it.
-async fn environment_differences(recorded: &Recorded, data_dir: &Path) -> Result<Vec<String>, Failure> {
-    let solo = Solo::new(recorded.order(), data_dir, None).map_err(|error| Failure::failed(error.to_string()))?;
+async fn environment_differences(
+    recorded: &Recorded,
+    data_dir: &Path,
+    runtime: Option<Runtime>,
+) -> Result<Vec<String>, Failure> {
+    let solo =
+        Solo::new(recorded.order(), data_dir, None, runtime).map_err(|error| Failure::failed(error.to_string()))?;
     Ok(solo.environment().await.map_or_else(
         || vec!["its environment is not made here yet: `--run` makes it, and compares".to_owned()],
         |found| recorded.environment_changes(&found),

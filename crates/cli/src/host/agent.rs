@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heats_agent::containers::Runtime;
 use heats_agent::inventory::GpuSource;
 use heats_agent::{
     AdmitError, Agent, AgentConfig, AgentEvent, BusyGpus, Cgroups, CheckpointStorage, JoinToken, OnEvent, Shutdown,
@@ -44,6 +45,8 @@ pub struct AgentOptions {
     pub busy_gpus: BusyGpus,
     /// Whether trials get control groups.
     pub cgroups: Cgroups,
+    /// What runs containers.
+    pub containers: Option<Runtime>,
     /// Where it keeps checkpoints.
     pub checkpoints: CheckpointStorage,
     /// How much it keeps of each log, in bytes.
@@ -66,6 +69,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         gpus,
         busy_gpus,
         cgroups,
+        containers,
         checkpoints,
         log_limit,
     } = options;
@@ -85,6 +89,7 @@ pub async fn start(options: AgentOptions, events: mpsc::UnboundedSender<AgentEve
         gpus,
         busy_gpus,
         cgroups,
+        containers,
         checkpoints,
         log_limit,
         shim: vec![program.clone().into_os_string(), OsString::from(SHIM)],

@@ -1,7 +1,9 @@
 //! What of the machine is offered to trials: what is found there, as far as settings and flags let it be.
 
+use heats_agent::containers::Runtime;
 use heats_agent::inventory::{self, Hardware};
 use heats_agent::{BusyGpus, Cgroups};
+use heats_domain::resources::CONTAINER_FACT;
 
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -24,6 +26,9 @@ pub struct HardwareArgs {
     /// A control group for each trial: auto (where one was delegated), off, or the folder to make them in [default: auto]
     #[arg(long, value_name = "WHERE")]
     pub cgroups: Option<String>,
+    /// What runs containers: auto (the first of docker, podman and apptainer that is there), none, or a program [default: auto]
+    #[arg(long, value_name = "PROGRAM")]
+    pub container_runtime: Option<String>,
 }
 
 /// What is offered, and how.
@@ -35,6 +40,8 @@ pub struct Offer {
     pub busy_gpus: BusyGpus,
     /// Whether trials get control groups.
     pub cgroups: Cgroups,
+    /// What runs containers, where anything does.
+    pub containers: Option<Runtime>,
 }
 
 /// Looks at the machine.
@@ -42,7 +49,7 @@ pub struct Offer {
 /// # Errors
 /// A flag or setting that cannot be read.
 pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Offer, Failure> {
-    let HardwareArgs { cpus, gpus, labels: given, busy_gpus, cgroups } = args;
+    let HardwareArgs { cpus, gpus, labels: given, busy_gpus, cgroups, container_runtime } = args;
     let mut labels = settings.labels()?;
     let given = inventory::labels::read(given.iter().map(String::as_str));
     labels.extend(given.map_err(|error| Failure::usage(error.to_string()))?);
@@ -50,9 +57,12 @@ pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Offer, Failure
     let offered = &mut hardware.inventory;
     offered.cpus = cpus.unwrap_or(offered.cpus);
     offered.labels = labels;
+    let containers = settings.containers(container_runtime.as_deref())?;
+    offered.facts.extend(containers.as_ref().map(|runtime| (CONTAINER_FACT.to_owned(), runtime.to_string())));
     Ok(Offer {
         hardware,
         busy_gpus: settings.busy_gpus(busy_gpus.as_deref())?,
         cgroups: settings.cgroups(cgroups.as_deref())?,
+        containers,
     })
 }

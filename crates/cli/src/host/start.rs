@@ -56,7 +56,7 @@ impl Host {
     /// The data directory is in use or damaged, or the address is taken.
     pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
         let HostOptions { data_dir, listen, agents: count, offer, checkpoints } = options;
-        let Offer { hardware: Hardware { inventory, source, .. }, busy_gpus, cgroups } = offer;
+        let Offer { hardware: Hardware { inventory, source, .. }, busy_gpus, cgroups, containers } = offer;
         let data_dir = folder::make(&data_dir)?;
         log::to_file(&data_dir);
         let coordinator = coordinator(&data_dir, listen).await?;
@@ -77,6 +77,7 @@ impl Host {
                 gpus: source.clone(),
                 busy_gpus,
                 cgroups: cgroups.clone(),
+                containers: containers.clone(),
                 checkpoints: checkpoints.clone(),
                 log_limit: LOG_LIMIT,
             };

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use heats_agent::CheckpointStorage;
+use heats_agent::containers::{Choice, Runtime};
 use heats_agent::inventory::{self, Gpus};
 use heats_agent::{BusyGpus, Cgroups};
 
@@ -58,13 +59,15 @@ pub enum Key {
     BusyGpus,
     /// Whether trials get control groups.
     Cgroups,
+    /// What runs containers.
+    ContainerRuntime,
     /// Where agents that start here keep checkpoints.
     Checkpoints,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Address,
         Self::Patience,
         Self::Output,
@@ -79,6 +82,7 @@ impl Key {
         Self::Labels,
         Self::BusyGpus,
         Self::Cgroups,
+        Self::ContainerRuntime,
         Self::Checkpoints,
     ];
 
@@ -99,6 +103,7 @@ impl Key {
             Self::Labels => "labels",
             Self::BusyGpus => "busy_gpus",
             Self::Cgroups => "cgroups",
+            Self::ContainerRuntime => "container_runtime",
             Self::Checkpoints => "checkpoints",
         }
     }
@@ -120,6 +125,7 @@ impl Key {
             Self::Labels => "HEATS_LABELS",
             Self::BusyGpus => "HEATS_BUSY_GPUS",
             Self::Cgroups => "HEATS_CGROUPS",
+            Self::ContainerRuntime => "HEATS_CONTAINER_RUNTIME",
             Self::Checkpoints => "HEATS_CHECKPOINTS",
         }
     }
@@ -132,7 +138,7 @@ impl Key {
             Self::Color => "auto",
             Self::DataDir => FOLDER,
             Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile | Self::Labels => "",
-            Self::Gpus | Self::Cgroups => "auto",
+            Self::Gpus | Self::Cgroups | Self::ContainerRuntime => "auto",
             Self::BusyGpus => "offer",
             Self::Checkpoints => "local",
         }
@@ -143,7 +149,8 @@ impl Key {
         match self {
             Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
-            Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups | Self::Checkpoints => false,
+            Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups => false,
+            Self::ContainerRuntime | Self::Checkpoints => false,
         }
     }
 }
@@ -243,7 +250,8 @@ impl Settings {
                 Key::Address => flags.address.clone().map(|value| (value, "--address")),
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
                 // Their flags belong to single commands: see `Context::printer` and `host::detect`.
-                Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups | Key::Checkpoints => None,
+                Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups => None,
+                Key::ContainerRuntime | Key::Checkpoints => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
@@ -362,6 +370,17 @@ impl Settings {
     /// A text that says nothing of it.
     pub fn cgroups(&self, flag: Option<&str>) -> Result<Cgroups, Failure> {
         self.of_agents(Key::Cgroups, flag)
+    }
+
+    /// What runs containers on this machine, likewise; `None` where nothing does. Asks it whether it can.
+    ///
+    /// # Errors
+    /// A text that names no runtime, or one that was named and does not answer.
+    pub fn containers(&self, flag: Option<&str>) -> Result<Option<Runtime>, Failure> {
+        let choice: Choice = self.of_agents(Key::ContainerRuntime, flag)?;
+        choice.find().map_err(|why| {
+            Failure::failed(why).hint("`--container-runtime none` offers none; `auto` takes what is there")
+        })
     }
 
     fn of_agents<T: FromStr<Err: fmt::Display>>(&self, key: Key, flag: Option<&str>) -> Result<T, Failure> {

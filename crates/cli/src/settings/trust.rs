@@ -90,6 +90,7 @@ impl Setting {
             | Key::Labels
             | Key::BusyGpus
             | Key::Cgroups
+            | Key::ContainerRuntime
             | Key::Checkpoints => self.value.clone(),
         }
     }

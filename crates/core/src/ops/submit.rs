@@ -63,7 +63,10 @@ impl Submit {
         if let Some(other) = state.live_named(&name) {
             return Err(Refusal::NameTaken { name, sweep: other.id });
         }
-        let spec = serde_json::to_string(&self.spec).map_err(|error| Refusal::Spec(error.to_string()))?;
+        let spec = self.spec.for_its_environment();
+        let priors = learn::priors(state, &spec)?;
+        let seed = spec.search.seed.unwrap_or(self.seed);
+        let spec = serde_json::to_string(&spec).map_err(|error| Refusal::Spec(error.to_string()))?;
         for (what, text) in [
             ("the specification", &spec),
             ("the base directory", &self.base_dir),
@@ -74,13 +77,12 @@ impl Submit {
                 return Err(Refusal::TooLarge { what, bytes: text.len(), limit: TEXT_MAX });
             }
         }
-        let priors = learn::priors(state, &self.spec)?;
         let reply = Submitted { sweep: self.sweep, name: name.clone(), existed: false };
         let fact = SweepSubmitted {
             sweep: self.sweep,
             name,
             spec,
-            seed: self.spec.search.seed.unwrap_or(self.seed),
+            seed,
             request: self.request,
             base_dir: self.base_dir,
             provenance: self.provenance,

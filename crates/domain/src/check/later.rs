@@ -3,7 +3,6 @@
 
 use super::Context;
 use crate::document::{Fault, Path};
-use crate::spec::Env;
 
 /// The only version of the sweep file so far.
 const VERSION: u32 = 1;
@@ -14,12 +13,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
         (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
-        (
-            matches!(spec.env, Some(Env::Container(_))),
-            "env.container",
-            "containers are not supported yet",
-            "write `env: { python: requirements.txt }` or `env: { prefix: FOLDER }`",
-        ),
         (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
     ];
     later

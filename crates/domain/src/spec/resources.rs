@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::one;
-use crate::resources::GPU_PARTS;
+use crate::resources::{CONTAINER_FACT, GPU_PARTS};
 use crate::units::Bytes;
 use crate::{Expr, Params};
 
@@ -17,6 +17,16 @@ pub enum Needs {
     /// Variants, the preferred first: a trial takes the first for which there is a place, of those whose `when` holds for its
     /// configuration.
     Several(Vec<Resources>),
+}
+
+impl Needs {
+    /// The same, and machines that run containers.
+    pub(super) fn in_container(self) -> Self {
+        match self {
+            Self::One(resources) => Self::One(resources.in_container()),
+            Self::Several(variants) => Self::Several(variants.into_iter().map(Resources::in_container).collect()),
+        }
+    }
 }
 
 impl Default for Needs {
@@ -65,6 +75,26 @@ impl Default for Resources {
 }
 
 impl Resources {
+    /// The same, and a machine that runs containers.
+    fn in_container(self) -> Self {
+        if self.asks_for_containers() {
+            return self;
+        }
+        let runs = runs_containers();
+        let both = match &self.require {
+            None => runs,
+            Some(require) => format!("({}) && {runs}", require.source()),
+        };
+        // What was a condition is one with this at its end, unless it is too long: then trials find out for themselves.
+        let require = Expr::parse(&both).ok().or_else(|| self.require.clone());
+        Self { require, ..self }
+    }
+
+    /// Whether it is for machines that run containers.
+    pub fn asks_for_containers(&self) -> bool {
+        self.require.as_ref().is_some_and(|require| require.source().ends_with(&runs_containers()))
+    }
+
     /// The GPUs in hundredths of one, see [`GPU_PARTS`].
     pub fn gpu_parts(&self) -> u32 {
         (self.gpus * f64::from(GPU_PARTS)).round() as u32
@@ -90,5 +120,39 @@ impl Resources {
     /// Whether it is a share of a device that others may have shares of.
     pub fn shares_a_gpu(&self) -> bool {
         (1..GPU_PARTS).contains(&self.gpu_parts())
+    }
+}
+
+/// What holds for machines that run containers.
+fn runs_containers() -> String {
+    format!("has(facts.{CONTAINER_FACT})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Inventory, Machine, SweepSpec};
+
+    #[test]
+    fn a_sweep_in_a_container_asks_for_machines_that_run_one_beside_what_it_asks_for_itself() {
+        let spec = |require: serde_json::Value| -> SweepSpec {
+            let file = serde_json::json!({
+                "command": ["true"], "env": {"container": "python:3.12"}, "budget": {"trials": 1},
+                "resources": {"require": require},
+            });
+            serde_json::from_value(file).expect("a specification")
+        };
+        let holds = |spec: &SweepSpec, cpus, runtime: Option<&str>| {
+            let facts = runtime.map(|runtime| (CONTAINER_FACT.to_owned(), runtime.to_owned()));
+            let inventory = Inventory { cpus, facts: facts.into_iter().collect(), ..Inventory::default() };
+            let [need] = spec.variants() else { panic!("one") };
+            let require = need.require.as_ref().expect("has one");
+            Machine { name: "a", inventory: &inventory }.satisfies(require, None).expect("is computed")
+        };
+        let plain = spec(serde_json::Value::Null).for_its_environment();
+        assert!(holds(&plain, 1, Some("podman 5.0")) && !holds(&plain, 1, None));
+        let large = spec("cpus > 4 || cpus == 1".into()).for_its_environment();
+        assert!(holds(&large, 8, Some("docker 27")) && !holds(&large, 8, None) && !holds(&large, 2, Some("docker 27")));
+        assert_eq!(large.clone().for_its_environment(), large, "once is enough");
     }
 }

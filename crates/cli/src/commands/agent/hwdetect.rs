@@ -24,7 +24,7 @@ pub struct Args {
 /// Shows what an agent that is started with the same flags would offer, and what not and why. Talks to nobody.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let printer = context.printer(&args.output)?;
-    let Offer { mut hardware, busy_gpus, cgroups } = detect(&context.settings, &args.hardware)?;
+    let Offer { mut hardware, busy_gpus, cgroups, containers: _ } = detect(&context.settings, &args.hardware)?;
     // As an agent says it of itself, once it has taken them over.
     let isolation = Isolation::expected(&cgroups).to_string();
     hardware.inventory.facts.insert("isolation".to_owned(), isolation);

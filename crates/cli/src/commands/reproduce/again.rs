@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use heats_agent::containers::Runtime;
 use heats_agent::solo::Solo;
 use heats_agent::{AgentEvent, OnEvent};
 use heats_client::Client;
@@ -42,11 +43,16 @@ pub(super) struct Again {
 }
 
 /// Runs it.
-pub(super) async fn run(client: &Client, recorded: &Recorded, data_dir: &Path) -> Result<Again, Failure> {
+pub(super) async fn run(
+    client: &Client,
+    recorded: &Recorded,
+    data_dir: &Path,
+    runtime: Option<Runtime>,
+) -> Result<Again, Failure> {
     let fail = |error: heats_agent::solo::SoloError| Failure::failed(error.to_string());
     let packed = super::archive(client, &recorded.sweep.code).await?;
     let bin = std::env::current_exe().ok();
-    let mut solo = Solo::new(recorded.order(), data_dir, bin).map_err(fail)?;
+    let mut solo = Solo::new(recorded.order(), data_dir, bin, runtime).map_err(fail)?;
     solo.bring_code(packed).map_err(fail)?;
     let on_event = OnEvent::new(|event| {
         if let AgentEvent::EnvBuilding { requirements, tool } = event {
@@ -59,7 +65,7 @@ pub(super) async fn run(client: &Client, recorded: &Recorded, data_dir: &Path) -
     command.stdin(Stdio::null()).stdout(File::create(solo.stdout()).map_err(io)?);
     let mut signals = Signals::listen()?;
     hints::note(&format!("running {} again", recorded.address()));
-    let mut group = Group::start(command).map_err(io)?;
+    let mut group = Group::start(command, &solo).map_err(io)?;
     let last = recorded.reports.last_key_value().map(|(step, _)| *step);
     let status = loop {
         if let Some(status) = group.leader.try_wait().map_err(io)? {
@@ -104,14 +110,15 @@ pub(super) async fn run(client: &Client, recorded: &Recorded, data_dir: &Path) -
     })
 }
 
-/// A process and its group: nothing of it is left when this is dropped.
-struct Group {
+/// A process and its group, with its container where it has one: nothing of it is left when this is dropped.
+struct Group<'a> {
     leader: Child,
+    solo: &'a Solo,
 }
 
-impl Group {
-    fn start(mut command: Command) -> io::Result<Self> {
-        Ok(Self { leader: command.process_group(0).spawn()? })
+impl<'a> Group<'a> {
+    fn start(mut command: Command, solo: &'a Solo) -> io::Result<Self> {
+        Ok(Self { leader: command.process_group(0).spawn()?, solo })
     }
 
     fn signal(&self, signal: Signal) {
@@ -121,8 +128,9 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
+        self.solo.end();
         self.signal(Signal::KILL);
         // It was killed, or has been waited for.
         let _waited = self.leader.wait();

@@ -24,7 +24,7 @@ const PLACES: [&str; 8] = [
 /// The script that runs what is recorded.
 pub(super) fn of(recorded: &Recorded, data_dir: &Path) -> Result<String, Failure> {
     let fail = |error: heats_agent::solo::SoloError| Failure::failed(error.to_string());
-    let solo = Solo::new(recorded.order(), data_dir, None).map_err(fail)?;
+    let solo = Solo::new(recorded.order(), data_dir, None, None).map_err(fail)?;
     let Launched { argv, variables, .. } = solo.launched().map_err(fail)?;
     let (address, base) = (recorded.address(), quoted(&recorded.sweep.base_dir));
     let mut lines = vec![
@@ -54,7 +54,9 @@ pub(super) fn of(recorded: &Recorded, data_dir: &Path) -> Result<String, Failure
             let prefix = Path::new(&recorded.sweep.base_dir).join(prefix).join("bin");
             lines.push(format!("export PATH={}:\"$PATH\"", quoted(&prefix.display().to_string())));
         }
-        Some(Env::Container(image)) => lines.push(format!("# it ran in the image {image}")),
+        Some(Env::Container(image)) => {
+            lines.push(format!("# it ran in the image {image}: run this in a container of it that sees $here"));
+        }
         None => {}
     }
     if let Some(python) = variables.get("PYTHONPATH") {
