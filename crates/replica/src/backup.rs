@@ -81,6 +81,8 @@ pub struct Summary {
     pub live: u64,
     /// The coordinators of its cluster: ids and addresses.
     pub members: Vec<(u64, String)>,
+    /// The archives of code that it does not hold, by name, each with the sweeps that name it.
+    pub code: BTreeMap<String, Vec<String>>,
 }
 
 /// Why a backup does not read.
@@ -163,7 +165,12 @@ pub fn examine(path: &Path) -> Result<Summary, BackupError> {
         let mut summary = Summary::default();
         for fact in records.filter_map(|record| record.cell.fact) {
             match fact {
-                Fact::SweepSubmitted(_) => summary.sweeps += 1,
+                Fact::SweepSubmitted(fact) => {
+                    summary.sweeps += 1;
+                    if !fact.code.is_empty() {
+                        summary.code.entry(fact.code).or_default().push(fact.name);
+                    }
+                }
                 Fact::TrialCreated(_) => summary.trials += 1,
                 Fact::TrialLeased(_) => summary.live += 1,
                 Fact::AttemptEnded(_) => summary.live = summary.live.saturating_sub(1),

@@ -1,6 +1,7 @@
 //! `heats cluster`
 
 mod backup;
+mod code;
 mod restore;
 
 use std::time::Duration;

@@ -40,7 +40,16 @@ async fn a_restored_node_leads_a_cluster_of_its_own_with_everything_that_ended()
     let bytes = std::fs::metadata(&file).unwrap().len();
     let members = vec![(1, "test:1".to_owned())];
     let at_ms = state.at_ms;
-    let summary = Summary { index: state.applied, at_ms, bytes, sweeps: 1, trials: 3, live: 1, members };
+    let summary = Summary {
+        index: state.applied,
+        at_ms,
+        bytes,
+        sweeps: 1,
+        trials: 3,
+        live: 1,
+        members,
+        code: Default::default(),
+    };
     assert_eq!(examine(&file).unwrap(), summary);
     assert_eq!(restore(&file, &new, &first(None)).unwrap(), 2);
 

@@ -10,6 +10,7 @@ use heats_client::Client;
 use heats_coordinator::Summary;
 use heats_wire::v1;
 
+use super::code;
 use crate::context::{Context, OutputArg};
 use crate::exit::Exit;
 use crate::exit::{Failure, Outcome};
@@ -23,13 +24,16 @@ pub struct Args {
     /// Where to; what is there is replaced once the new one is whole
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Write the code of its sweeps too, into the folder FILE.code
+    #[arg(long)]
+    with_code: bool,
     #[command(flatten)]
     output: OutputArg,
 }
 
 /// Takes a backup, and looks through it before it gets its name.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { file, output } = args;
+    let Args { file, with_code, output } = args;
     let printer = context.printer(output)?;
     let client = context.client()?;
     // Beside the file, so that it can be renamed; the number tells two that are taken at once apart.
@@ -42,10 +46,23 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         let _none = std::fs::remove_file(&aside);
     }
     let summary = taken?;
-    let item = item(file, &summary);
+    let code_bytes = if *with_code { Some(code::save(&client, &summary, file).await?) } else { None };
+    let item = item(file, &summary, code_bytes);
     printer.one("backup", &Fields::new().done(), &item, |out| {
         writeln!(out, "{}: {}, {}", file.display(), words::bytes(summary.bytes), contents(&summary))
     })?;
+    let archives = words::count(summary.code.len() as u64, "archive");
+    match code_bytes {
+        Some(bytes) => {
+            let folder = code::beside(file);
+            hints::note(&format!("{archives} of code, {}, in {}", words::bytes(bytes), folder.display()));
+        }
+        None if summary.code.is_empty() => {}
+        None => hints::note(&format!(
+            "it holds no code: {archives} of {} stay with the coordinators; `--with-code` writes them too",
+            code::sweeps(&summary.code)
+        )),
+    }
     let path = file.display();
     hints::next(&[(format!("heats cluster restore {path} --data DIR"), "a new cluster's first coordinator of it")]);
     Ok(Exit::Ok)
@@ -73,8 +90,8 @@ async fn take(client: &Client, aside: &Path, file: &Path) -> Result<Summary, Fai
     Ok(summary)
 }
 
-fn item(file: &Path, summary: &Summary) -> Item {
-    let Summary { index, at_ms, bytes, sweeps, trials, live, members } = summary;
+fn item(file: &Path, summary: &Summary, code_bytes: Option<u64>) -> Item {
+    let Summary { index, at_ms, bytes, sweeps, trials, live, members, code } = summary;
     let name = file.display().to_string();
     let json = Fields::new()
         .with("file", name.as_str())
@@ -85,6 +102,8 @@ fn item(file: &Path, summary: &Summary) -> Item {
         .with("trials", *trials)
         .with("leases", *live)
         .with("coordinators", members.iter().map(|(node, _)| *node).collect::<Vec<_>>())
+        .with("archives", code.keys().cloned().collect::<Vec<_>>())
+        .with("code_bytes", code_bytes)
         .done();
     Item { name, json }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use heats_coordinator::{BackupError, FirstNode};
 
 use super::backup::contents;
+use super::code;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::ADDRESS;
@@ -31,6 +32,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let summary = heats_coordinator::examine(file).map_err(failure)?;
     let first = FirstNode { node: *id, address: advertise.clone() };
     let node = heats_coordinator::restore(file, &dir, &first).map_err(failure)?;
+    let missing = code::put_back(file, &dir, &summary)?;
     let dir = dir.display();
     hints::note(&format!("coordinator {node} of a new cluster in {dir}, with {}", contents(&summary)));
     if summary.live > 0 {
@@ -38,9 +40,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         hints::note(&format!("{trials} that ran then count as lost, and are tried again without using up a retry"));
     }
     hints::note("its agents end what they run of the old cluster as soon as they reach it");
-    hints::note(
-        "archives of code are in no backup: copy the folder `archives` of an old coordinator's data directory into it",
-    );
+    if !missing.is_empty() {
+        hints::warn(&format!(
+            "the code of {} is not here, and their trials cannot start: copy the folder `archives` of an old coordinator's \
+             data directory into this one, or restore a backup that was taken `--with-code`",
+            code::sweeps(&missing)
+        ));
+    }
     hints::next(&[
         (format!("heats coordinator start --id {node} --listen {advertise} --data {dir}"), "the new cluster"),
         ("heats cluster add ADDRESS".to_owned(), "others, under numbers that the old cluster did not have"),
