@@ -131,3 +131,54 @@ fn an_agent_without_the_folder_of_a_sweep_that_brings_no_code_says_what_to_write
     assert!(detail.contains("is not on this machine: write `code: { path: . }`"), "{detail}");
     drop(dev);
 }
+
+#[test]
+fn a_repository_elsewhere_is_sent_at_the_commit_that_its_revision_means() {
+    let workspace = project(SWEEP);
+    let git = |args: &[&str]| {
+        let identity = ["-C", "project", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
+        let output = workspace.program("git", &[&identity, args].concat()).output().expect("git runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "first"]);
+    git(&["tag", "v1"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    workspace.write("project/lib/factor", "1000");
+    git(&["commit", "-qam", "second"]);
+    let address = format!("file://{}#v1", workspace.file("project").display());
+    std::fs::create_dir(workspace.file("alone")).expect("makes");
+    workspace.write("alone/sweep.yaml", SWEEP.replace("{ path: . }", &format!("{{ git: '{address}' }}")));
+    workspace.ok(&["run", "alone/sweep.yaml"]);
+    let audit = workspace.audit(&Expected::trials(6).without_side_file());
+    assert_eq!(audit.best(), Some((0, 10.0)), "as it was tagged");
+    let recorded = &audit.sweep["provenance"]["code"]["git"];
+    assert_eq!((&recorded["commit"], &recorded["revision"]), (&commit.into(), &"v1".into()), "{recorded}");
+    let gone = SWEEP.replace("{ path: . }", "{ git: './no/such/repository' }");
+    workspace.write("alone/gone.yaml", gone);
+    let refused = workspace.run(&["run", "alone/gone.yaml"]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("`git clone ./no/such/repository` failed"), "{refused}");
+}
+
+#[test]
+fn a_backup_with_code_makes_a_cluster_that_can_start_trials() {
+    let workspace = project(SWEEP);
+    workspace.ok(&["run", "project/sweep.yaml"]);
+    let dev = workspace.dev(&[]);
+    let without = workspace.ok(&["cluster", "backup", "without"]);
+    assert!(without.stderr.contains("it holds no code: 1 archive of `sent`"), "{without}");
+    let with = workspace.ok(&["cluster", "backup", "with", "--with-code", "-o", "json"]).json()["backup"].clone();
+    let name = with["archives"][0].as_str().expect("is named").to_owned();
+    assert_eq!(archives(&workspace.file("with.code")), [name.clone()]);
+    drop(dev);
+    let restored = workspace.ok(&["cluster", "restore", "without", "--data", "a"]);
+    assert!(restored.stderr.contains("the code of `sent` is not here"), "{restored}");
+    let restored = workspace.ok(&["cluster", "restore", "with", "--data", "b"]);
+    assert!(!restored.stderr.contains("is not here"), "{restored}");
+    assert_eq!(
+        (archives(&workspace.file("a/archives")).len(), archives(&workspace.file("b/archives"))),
+        (0, vec![name])
+    );
+}

@@ -118,7 +118,8 @@ pub struct Code {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A revision of the git repository that the folder is in: a branch, a tag or a commit. The folder is then sent as it was
-    /// committed there, whatever it holds now.
+    /// committed there, whatever it holds now. Or a repository elsewhere, by its address or path, with a revision of it:
+    /// `https://host/repo.git#v1.2`; `path` is then a folder in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
     /// Patterns to leave out, as in `.gitignore`.

@@ -4,6 +4,7 @@
 mod git;
 mod list;
 mod pack;
+mod remote;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::words;
 pub use list::Entry;
 pub use pack::Packed;
+use remote::Address;
 
 /// How large an archive may be, unless the sweep file says otherwise: it goes to every coordinator and agent.
 const LIMIT: u64 = 256 << 20;
@@ -90,6 +92,9 @@ impl From<CodeError> for Failure {
 /// See [`CodeError`].
 pub fn pack(spec: &SweepSpec, base_dir: &Path) -> Result<Option<Packed>, CodeError> {
     let Some(code) = &spec.code else { return Ok(None) };
+    if let Some(address) = code.git.as_deref().and_then(Address::of) {
+        return from_elsewhere(spec, code, base_dir, address).map(Some);
+    }
     let folder = folder(code, base_dir);
     let limit = code.limit.map_or(LIMIT, |limit| limit.count);
     let packed = match &code.git {
@@ -101,6 +106,38 @@ pub fn pack(spec: &SweepSpec, base_dir: &Path) -> Result<Option<Packed>, CodeErr
     };
     requirements_are_in(spec, base_dir, &folder, &packed)?;
     Ok(Some(packed))
+}
+
+/// Whether the code is in a repository elsewhere: then nothing of it can be looked at here.
+pub fn is_elsewhere(code: &Code) -> bool {
+    code.git.as_deref().and_then(Address::of).is_some()
+}
+
+/// The code of a repository elsewhere: of all of it, or of the folder in it that `code.path` names.
+fn from_elsewhere(spec: &SweepSpec, code: &Code, base_dir: &Path, address: Address<'_>) -> Result<Packed, CodeError> {
+    let limit = code.limit.map_or(LIMIT, |limit| limit.count);
+    let cloned = address.fetch(base_dir)?;
+    let git = git::pinned(cloned.path(), address.revision);
+    let within = code.path.as_deref().unwrap_or(".");
+    let files = git::check_out(cloned.path(), address.revision)?;
+    let folder = files.path().join(within);
+    let is_inside = folder.canonicalize().is_ok_and(|folder| folder.starts_with(files.path()) && folder.is_dir());
+    if !is_inside {
+        return Err(CodeError::Git(format!("there is no folder `{within}` in {}", address.repository)));
+    }
+    let packed = pack_folder(&folder, code, false, limit)?;
+    if let Some(Env::Python(file)) = &spec.env {
+        let inside = Path::new(file).strip_prefix(within).unwrap_or(Path::new(file));
+        let inside = inside.strip_prefix(".").unwrap_or(inside);
+        if !packed.entries.iter().any(|entry| entry.path == inside) {
+            return Err(CodeError::Requirements { file: file.clone(), why: "is not in the repository's code" });
+        }
+    }
+    let git = git.map(|mut git| {
+        git["repository"] = address.repository.into();
+        git
+    });
+    Ok(Packed { git, ..packed })
 }
 
 fn pack_folder(folder: &Path, code: &Code, ignores: bool, limit: u64) -> Result<Packed, CodeError> {
@@ -131,6 +168,7 @@ pub fn provenance(spec: &SweepSpec, base_dir: &Path, packed: Option<&Packed>) ->
     let code = spec.code.as_ref();
     let folder = code.map_or_else(|| base_dir.to_owned(), |code| folder(code, base_dir));
     let git = match code.and_then(|code| code.git.as_ref()) {
+        Some(_) if packed.is_some_and(|packed| packed.git.is_some()) => packed.and_then(|packed| packed.git.clone()),
         Some(revision) => git::pinned(&folder, revision),
         None => git::look(&folder),
     };

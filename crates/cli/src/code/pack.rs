@@ -24,6 +24,8 @@ pub struct Packed {
     pub data: Bytes,
     /// What is in it, by name.
     pub entries: Vec<Entry>,
+    /// What git says of it, where it is from a repository elsewhere, of which nothing is here.
+    pub git: Option<serde_json::Value>,
 }
 
 impl Packed {
@@ -60,7 +62,7 @@ pub fn pack(folder: &Path, entries: Vec<Entry>, limit: u64) -> Result<Packed, Co
     let finished = tar.into_inner().and_then(zstd::Encoder::finish);
     let Limited { data, .. } = finished.map_err(|source| failed(&entries, folder, limit, source))?;
     let name = blake3::hash(&data).to_hex().parse().map_err(|_| io(io::Error::other("a hash is a name")))?;
-    Ok(Packed { name, data: data.into(), entries })
+    Ok(Packed { name, data: data.into(), entries, git: None })
 }
 
 fn append<W: Write>(tar: &mut tar::Builder<W>, folder: &Path, entry: &Entry) -> io::Result<()> {

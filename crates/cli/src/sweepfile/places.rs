@@ -8,6 +8,8 @@ use heats_domain::SweepSpec;
 use heats_domain::document::Fault;
 use heats_domain::spec::Env;
 
+use crate::code;
+
 /// Programs whose first argument is a script.
 const INTERPRETERS: [&str; 13] =
     ["python", "python2", "python3", "pypy3", "sh", "bash", "zsh", "dash", "Rscript", "julia", "node", "perl", "ruby"];
@@ -19,7 +21,9 @@ const WITH_VALUE: [&str; 3] = ["-W", "-X", "--check-hash-based-pycs"];
 /// What `spec` names and this machine does not have; paths are relative to `base_dir`.
 pub(super) fn check(spec: &SweepSpec, base_dir: &Path) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let code = spec.code.as_ref().and_then(|code| code.path.as_deref());
+    // What is in a repository elsewhere is nowhere here.
+    let is_fetched = spec.code.as_ref().is_some_and(code::is_elsewhere);
+    let code = spec.code.as_ref().filter(|_| !is_fetched).and_then(|code| code.path.as_deref());
     if let Some(path) = code.filter(|path| !base_dir.join(path).is_dir()) {
         let what = if base_dir.join(path).exists() { "is not a folder" } else { "is not there" };
         faults.push(missing("code.path", &format!("the folder `{path}` {what}"), base_dir, path));
@@ -31,7 +35,7 @@ pub(super) fn check(spec: &SweepSpec, base_dir: &Path) -> Vec<Fault> {
         }
     }
     match &spec.env {
-        Some(Env::Python(file)) if !base_dir.join(file).is_file() => {
+        Some(Env::Python(file)) if !is_fetched && !base_dir.join(file).is_file() => {
             let message = format!("the requirements file `{file}` is not there");
             faults.push(missing("env.python", &message, base_dir, file));
         }
