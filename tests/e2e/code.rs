@@ -171,7 +171,7 @@ fn a_backup_with_code_makes_a_cluster_that_can_start_trials() {
     assert!(without.stderr.contains("it holds no code: 1 archive of `sent`"), "{without}");
     let with = workspace.ok(&["cluster", "backup", "with", "--with-code", "-o", "json"]).json()["backup"].clone();
     let name = with["archives"][0].as_str().expect("is named").to_owned();
-    assert_eq!(archives(&workspace.file("with.code")), [name.clone()]);
+    assert_eq!(archives(&workspace.file("with.code")), std::slice::from_ref(&name));
     drop(dev);
     let restored = workspace.ok(&["cluster", "restore", "without", "--data", "a"]);
     assert!(restored.stderr.contains("the code of `sent` is not here"), "{restored}");

@@ -17,6 +17,7 @@ mod fronts;
 mod gpus;
 mod groups;
 mod logs;
+mod notices;
 mod output;
 mod promotion;
 mod refusals;

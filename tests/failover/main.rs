@@ -6,6 +6,7 @@
 mod cluster;
 mod history;
 mod logs;
+mod notices;
 mod operating;
 mod quarantine;
 

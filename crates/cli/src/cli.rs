@@ -121,7 +121,7 @@ enum Command {
 #[derive(Subcommand, Debug)]
 enum SweepCommand {
     /// Hand a sweep to the coordinator
-    Submit(commands::submit::Args),
+    Submit(Box<commands::submit::Args>),
     /// List sweeps, newest first
     Ls(commands::ls::Args),
     /// Show a sweep, a trial, an attempt or an agent

@@ -206,6 +206,16 @@ impl Client {
         stream::watch(self.clone(), request)
     }
 
+    /// The first new best that a reader has not read; without one after some seconds where there is none.
+    pub async fn next_notice(&self, request: v1::NextNoticeRequest) -> Result<v1::NextNoticeResponse, ClientError> {
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.next_notice(request).await }).await
+    }
+
+    /// Notes what a reader has dealt with. Twice is as good as once.
+    pub async fn read_notice(&self, request: v1::ReadNoticeRequest) -> Result<v1::ReadNoticeResponse, ClientError> {
+        self.call(Repeat::Safe, request, |mut to, request| async move { to.read_notice(request).await }).await
+    }
+
     /// Log lines. A cut stream goes on after the last byte that was received of each attempt.
     pub fn logs(&self, request: v1::LogsRequest) -> Resumed<v1::LogLine> {
         stream::logs(self.clone(), request)

@@ -130,6 +130,12 @@ impl Sweeps for Node {
     async fn logs(&self, _: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
         unused()
     }
+    async fn next_notice(&self, _: Request<v1::NextNoticeRequest>) -> Answer<v1::NextNoticeResponse> {
+        unused()
+    }
+    async fn read_notice(&self, _: Request<v1::ReadNoticeRequest>) -> Answer<v1::ReadNoticeResponse> {
+        unused()
+    }
     async fn control(&self, _: Request<v1::ControlRequest>) -> Answer<v1::ControlResponse> {
         unused()
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use heats_tls::{OwnFiles, Security};
 
+use crate::notices::Webhooks;
+
 /// How a node without a cluster comes to one. One that has a cluster stays in it, whatever this says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Founding {
@@ -62,6 +64,8 @@ pub struct CoordinatorConfig {
     pub failover_grace: Duration,
     /// How much is kept of the logs of attempts that are over, in bytes: the oldest goes first. The leader's counts.
     pub logs_max: u64,
+    /// Where webhooks may be.
+    pub webhooks: Webhooks,
     /// How many log entries there are between two snapshots.
     pub snapshot_every: u64,
 }
@@ -83,6 +87,7 @@ impl CoordinatorConfig {
             heartbeat: Duration::from_secs(5),
             failover_grace: Duration::from_secs(10),
             logs_max: LOGS_MAX,
+            webhooks: Webhooks::Public,
             snapshot_every: 50_000,
         }
     }

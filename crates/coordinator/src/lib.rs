@@ -12,6 +12,7 @@ mod decider;
 mod edge;
 mod leases;
 mod node;
+mod notices;
 mod peers;
 mod relays;
 mod rpc;
@@ -41,6 +42,7 @@ pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, LOGS_MAX, 
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
+pub use notices::Webhooks;
 pub use peers::Peers;
 pub use rpc::cluster::ClusterService;
 pub use rpc::raft::RaftService;
@@ -122,7 +124,7 @@ pub struct Coordinator {
     replica: Replica,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    archives: [JoinHandle<()>; 2],
+    beside: [JoinHandle<()>; 3],
 }
 
 impl Coordinator {
@@ -154,7 +156,8 @@ impl Coordinator {
         let founding = config.founding.clone();
         let node = Node::start(config, advertised, replica.clone(), agents, Arc::new(SystemClock));
         let streams = node.streams.clone();
-        let archives = [&node.archives, &node.bundles].map(|kept| tokio::spawn(kept.clone().tend(replica.clone())));
+        let [code, logs] = [&node.archives, &node.bundles].map(|kept| tokio::spawn(kept.clone().tend(replica.clone())));
+        let beside = [code, logs, tokio::spawn(notices::tell(node.clone()))];
         let (stop, mut stopping) = watch::channel(false);
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.
@@ -167,7 +170,7 @@ impl Coordinator {
             Founding::With(members) => replica.bootstrap(members).await?,
             Founding::Wait => {}
         }
-        Ok(Self { address, data_dir, replica, stop, server, archives })
+        Ok(Self { address, data_dir, replica, stop, server, beside })
     }
 
     /// Where it listens.
@@ -193,7 +196,7 @@ impl Coordinator {
     /// Hands the lead over where it leads and others can, stops serving and closes the log.
     pub async fn shutdown(self) {
         self.hand_over().await;
-        self.archives.iter().for_each(JoinHandle::abort);
+        self.beside.iter().for_each(JoinHandle::abort);
         self.stop.send_replace(true);
         let mut server = self.server;
         // Streams that users follow have no end of their own: they resume at the next coordinator.

@@ -22,6 +22,7 @@ use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
 use crate::ops::fork::Stranded;
 use crate::ops::logs::KeepLogs;
+use crate::ops::notices;
 use crate::ops::quarantine::{self, News};
 use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
@@ -76,6 +77,33 @@ pub enum Op {
     EraseCheckpoint(Checkpoint),
     /// Logs of attempts that are over are on a majority of coordinators.
     KeepLogs(KeepLogs),
+    /// A webhook of a sweep has taken a notice.
+    NoticeDelivered {
+        /// The sweep.
+        sweep: SweepId,
+        /// Which of its webhooks.
+        hook: u32,
+        /// The notice.
+        place: u32,
+    },
+    /// Send nothing more to a webhook.
+    GiveUpHook {
+        /// The sweep.
+        sweep: SweepId,
+        /// Which of its webhooks.
+        hook: u32,
+        /// Why, for people.
+        why: String,
+    },
+    /// A reader has dealt with a notice.
+    ReadNotice {
+        /// The sweep.
+        sweep: SweepId,
+        /// The reader's name.
+        reader: String,
+        /// The notice.
+        place: u32,
+    },
     /// Make a token.
     CreateToken(Create),
     /// Revoke the token of this id or name.
@@ -240,6 +268,15 @@ impl Leading {
             Op::SaveCheckpoint(checkpoint) => self.record(checkpoints::save(&self.draft, checkpoint), |()| Reply::Done),
             Op::EraseCheckpoint(checkpoint) => {
                 self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
+            }
+            Op::NoticeDelivered { sweep, hook, place } => {
+                self.record(notices::delivered(&self.draft, sweep, hook, place), |()| Reply::Done)
+            }
+            Op::GiveUpHook { sweep, hook, why } => {
+                self.record(notices::give_up(&self.draft, sweep, hook, why), |()| Reply::Done)
+            }
+            Op::ReadNotice { sweep, reader, place } => {
+                self.record(notices::read(&self.draft, sweep, reader, place), |()| Reply::Done)
             }
             Op::KeepLogs(keep) => self.record(keep.decide(&self.draft), |()| Reply::Done),
             Op::CreateToken(create) => self.record(create.decide(&self.draft, self.now_ms), Reply::Token),
@@ -445,6 +482,9 @@ impl Leading {
             | Fact::CheckpointErased(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
+            | Fact::NoticeDelivered(_)
+            | Fact::HookGivenUp(_)
+            | Fact::NoticeRead(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)

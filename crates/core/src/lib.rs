@@ -13,6 +13,7 @@ pub mod history;
 pub mod invariants;
 pub mod leading;
 pub mod logs;
+pub mod notices;
 pub mod ops;
 pub mod placement;
 pub mod prior;

@@ -118,6 +118,7 @@ pub struct State {
     pub surroundings: Surroundings,
     /// The bundles of logs that are kept.
     pub shelf: Shelf,
+    hooked: OrdSet<SweepId>,
     joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
     requests: OrdMap<u64, SweepId>,
@@ -163,6 +164,7 @@ impl State {
             Fact::SweepRemoved(fact) => {
                 if let Some(sweep) = self.sweeps.remove(&fact.sweep) {
                     self.shelf.forget(&sweep);
+                    self.hooked.remove(&fact.sweep);
                     self.names.remove(&(sweep.name.clone(), sweep.id));
                     if let Some((submitted, _)) = sweep.submitted() {
                         self.requests.remove(&submitted.request);
@@ -226,6 +228,9 @@ impl State {
             | Fact::CheckpointErased(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
+            | Fact::NoticeDelivered(_)
+            | Fact::HookGivenUp(_)
+            | Fact::NoticeRead(_)
             | Fact::TrialPlaced(_) => {
                 let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
                 if let Fact::TrialStarted(fact) = fact
@@ -296,6 +301,9 @@ impl State {
         })?;
         self.names.insert((fact.name.clone(), fact.sweep));
         self.requests.insert(fact.request, fact.sweep);
+        if !spec.notify.is_empty() {
+            self.hooked.insert(fact.sweep);
+        }
         self.sweeps.insert(fact.sweep, Arc::new(Sweep::new(fact, spec, Arc::clone(record))));
         Ok(())
     }
@@ -318,6 +326,11 @@ impl State {
     pub fn live_named(&self, name: &str) -> Option<&Arc<Sweep>> {
         let named = (name.to_owned(), SweepId { bits: 0 })..=(name.to_owned(), SweepId { bits: u64::MAX });
         self.names.range(named).filter_map(|(_, id)| self.sweeps.get(id)).find(|sweep| !sweep.is_ended())
+    }
+
+    /// The sweeps with webhooks.
+    pub fn hooked(&self) -> impl Iterator<Item = (SweepId, &Arc<Sweep>)> {
+        self.hooked.iter().filter_map(|id| Some((*id, self.sweeps.get(id)?)))
     }
 
     /// The sweep that a submit request made, where it was carried out before.

@@ -14,6 +14,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
 use crate::health::Tally;
 use crate::logs::Logs;
+use crate::notices::Notices;
 use crate::provenance::Named;
 use crate::trial::Trial;
 
@@ -71,6 +72,8 @@ pub struct Sweep {
     /// Trials with a value, best first, without those that confirm; with several objectives, by the first. See
     /// [`Sweep::leaderboard`].
     pub ranking: OrdSet<Ranked>,
+    /// What is to be told outside of the cluster.
+    pub notices: Notices,
     /// What coordinators keep of its attempts' logs.
     pub logs: Logs,
     /// What it has used.
@@ -226,6 +229,7 @@ impl Sweep {
             paused: OrdSet::new(),
             counts: Counts::default(),
             ranking: OrdSet::new(),
+            notices: Notices::new(spec.notify.len()),
             logs: Logs::default(),
             ledger: Ledger::default(),
             stopped_by: OrdMap::new(),

@@ -5,11 +5,11 @@
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
     AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
-    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, Logged, LogsDropped, LogsKept,
-    PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained, SweepEdited, SweepEnded, SweepPaused,
-    SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
-    TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared,
-    TrialStarted,
+    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged, LogsDropped,
+    LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained,
+    SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated,
+    TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported,
+    TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -482,6 +482,19 @@ fn entry(facts: Vec<Fact>) -> Entry {
     Entry { term: 3, number: 0, after: 0, at_ms: 1_795_000_000_000, facts }
 }
 
+/// And notices to others.
+const V18: &[u8] = include_bytes!("golden/entry-v18.bin");
+
+/// The kinds of facts that tell who was told.
+fn told() -> Vec<Fact> {
+    let sweep = SweepId { bits: 5 };
+    vec![
+        Fact::NoticeDelivered(NoticeDelivered { sweep, hook: 1, place: 70_000 }),
+        Fact::HookGivenUp(HookGivenUp { sweep, hook: 0, why: "it is gone".into() }),
+        Fact::NoticeRead(NoticeRead { sweep, reader: "ann".into(), place: 3 }),
+    ]
+}
+
 /// And logs that outlive their agent.
 const V14: &[u8] = include_bytes!("golden/entry-v14.bin");
 
@@ -515,6 +528,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V14, logged()),
         (V16, forked()),
         (V17, ran_in()),
+        (V18, told()),
     ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
@@ -536,12 +550,13 @@ fn the_golden_entries_have_every_kind_of_fact() {
         quarantined(),
         ran_in(),
         logged(),
+        told(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 39);
+    assert_eq!(names.len(), 42);
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (any::<u16>(), agent(), 0..6u8, 1..60u64).prop_map(|(pick, agent, bundle, length)| {
             Happening::KeepLogs { pick, agent, bundle, length }
         }),
+        2 => (1..7u64, any::<u8>(), 0..40u32).prop_map(|(id, what, place)| Happening::Told { id, what, place }),
         3 => (1..4u64, 0..6u8, 0..3u8, option::of(0..4_000u64), 1..3u32).prop_map(|(id, secret, role, ttl, uses)| {
             Happening::CreateToken { id, secret, role, ttl, uses }
         }),

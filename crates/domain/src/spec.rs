@@ -3,6 +3,7 @@
 //!
 //! They say what may be written, not whether it makes sense together: see `check`.
 
+mod notify;
 mod resources;
 mod retry;
 mod run;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Bytes, Span};
 use crate::{Direction, Domain, Expr, Parameter, Params, Space, Value};
 
+pub use notify::{Notify, NotifyOn};
 pub use resources::{Needs, Resources};
 pub use retry::{OutOfMemory, Retry, Variants};
 pub use run::{Checkpoints, ExitMeaning, Run};
@@ -410,16 +412,6 @@ impl Default for Plateau {
     fn default() -> Self {
         Self { top: 10, std: 0.001, patience: 0 }
     }
-}
-
-/// Who is told about what.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Notify {
-    /// What happened: `finished`, `failed`, `new_best`.
-    pub on: Vec<String>,
-    /// Where to post it.
-    pub webhook: String,
 }
 
 impl SweepSpec {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use heats_domain::document::{Format, read, schema};
-use heats_domain::spec::{ParameterSpec, SweepSpec};
+use heats_domain::spec::{NotifyOn, ParameterSpec, SweepSpec};
 use heats_domain::{Domain, Value};
 
 fn file(name: &str) -> PathBuf {
@@ -90,4 +90,13 @@ fn variants_of_resources_are_read_in_their_order() {
     assert_eq!((big.gpu_parts(), big.is_for(&width(257)), big.is_for(&width(256))), (100, true, false));
     assert_eq!((small.gpu_parts(), small.shares_a_gpu(), small.is_for(&width(257))), (25, true, true));
     assert_eq!(small.disk.map(|disk| disk.count), Some(50 << 30));
+}
+
+#[test]
+fn webhooks_are_told_of_what_they_name() {
+    let spec = good("notify.yaml");
+    let asked: Vec<(&[NotifyOn], &str)> =
+        spec.notify.iter().map(|hook| (hook.on.as_slice(), hook.webhook.as_str())).collect();
+    assert_eq!(asked[0].0, [NotifyOn::Finished, NotifyOn::Failed]);
+    assert_eq!(asked[1], (&[NotifyOn::NewBest][..], "http://[2606:4700::1111]:8080/best?key=1"));
 }

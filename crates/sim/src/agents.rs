@@ -89,6 +89,9 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         Op::SaveCheckpoint(checkpoint) => Some(checkpoints::key(checkpoint)),
         Op::EraseCheckpoint(_)
         | Op::KeepLogs(_)
+        | Op::NoticeDelivered { .. }
+        | Op::GiveUpHook { .. }
+        | Op::ReadNotice { .. }
         | Op::Submit(_)
         | Op::Remove(_)
         | Op::Control(..)

@@ -5,6 +5,7 @@
 pub mod bundle;
 pub mod convert;
 pub mod excerpt;
+pub mod notice;
 pub mod sentence;
 pub mod series;
 pub mod views;

@@ -85,6 +85,9 @@ pub fn sentence(fact: &Fact) -> String {
         }
         Fact::LogsKept(f) => format!("the logs of {} attempts are kept: {} bytes", f.attempts.len(), f.length),
         Fact::LogsDropped(f) => format!("logs are kept no longer: {}", f.why),
+        Fact::NoticeDelivered(f) => format!("webhook {} has taken notice {}", f.hook, f.place),
+        Fact::HookGivenUp(f) => format!("webhook {} is given up: {}", f.hook, f.why),
+        Fact::NoticeRead(f) => format!("`{}` has dealt with notice {}", f.reader, f.place),
         Fact::AttemptEnded(f) => {
             let how = match f.failure.and_then(|code| FailureKind::try_from(code).ok()) {
                 Some(kind) => format!("failed ({kind})"),
@@ -224,6 +227,9 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"bundle": f.bundle, "bytes": f.length, "agent": f.agent, "attempts": attempts})
         }
         Fact::LogsDropped(f) => json!({"bundle": f.bundle, "why": f.why}),
+        Fact::NoticeDelivered(f) => json!({"hook": f.hook, "notice": f.place}),
+        Fact::HookGivenUp(f) => json!({"hook": f.hook, "why": f.why}),
+        Fact::NoticeRead(f) => json!({"reader": f.reader, "notice": f.place}),
         Fact::AttemptEnded(f) => {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail,

@@ -9,7 +9,7 @@ use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Digest, Grant, TrialState};
 
-use crate::v1;
+use crate::{notice, v1};
 
 /// How many trials of a front a sweep's summary has.
 const BEST_MAX: usize = 10;
@@ -55,6 +55,7 @@ pub fn sweep(sweep: &Sweep) -> v1::Sweep {
             .map(|((rule, rung), trials)| v1::RuleCount { rule: rule.clone(), rung: *rung, trials: *trials })
             .collect(),
         learned: submitted.map(|fact| fact.priors.iter().map(learned).collect()).unwrap_or_default(),
+        notify: notice::hooks(sweep),
         front: sweep.extent(&front).map(|Extent { worst, hypervolume }| v1::Front {
             size: front.len() as u32,
             worst,

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heats_coordinator::{AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText};
+use heats_coordinator::{
+    AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, Webhooks,
+};
 use heats_domain::units::Bytes;
 use heats_tls::Identity;
 use serde::Deserialize;
@@ -29,7 +31,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `advertise`, `peers`, `keep_logs` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `advertise`, `peers`, `keep_logs`, `webhooks` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -47,6 +49,9 @@ pub struct StartArgs {
     /// How much is kept of the logs of trials that are over; the oldest goes first [default: 10GiB]
     #[arg(long, value_name = "SIZE", env = "HEATS_KEEP_LOGS")]
     keep_logs: Option<Bytes>,
+    /// Where webhooks of sweeps may be: off, public (the public internet only), or any [default: public]
+    #[arg(long, value_name = "WHERE", env = "HEATS_WEBHOOKS")]
+    webhooks: Option<Webhooks>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Listen in plain text where others can reach it: whoever can may run any command on your agents, and read all
@@ -67,6 +72,7 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     keep_logs: Option<Bytes>,
+    webhooks: Option<String>,
     #[serde(default)]
     tls: TlsArgs,
     #[serde(default)]
@@ -128,7 +134,7 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 
 /// What the flags, the environment and the file say together.
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
-    let StartArgs { config, id, listen, advertise, peers, keep_logs, tls, insecure_plain_text } = args;
+    let StartArgs { config, id, listen, advertise, peers, keep_logs, webhooks, tls, insecure_plain_text } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
     let tls = tls.or(file.tls);
     let agents_authority = tls.agents_authority()?;
@@ -167,6 +173,9 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
             }
         }
     };
+    let named = file.webhooks.as_deref().map(str::parse).transpose();
+    let named = named.map_err(|why: String| Failure::usage(format!("webhooks: {why}")))?;
+    let webhooks = webhooks.or(named).unwrap_or(Webhooks::Public);
     let logs_max = keep_logs.or(file.keep_logs).map_or(LOGS_MAX, |size| size.count);
     let single = CoordinatorConfig::single(data_dir, listen);
     Ok(CoordinatorConfig {
@@ -178,6 +187,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         agent_certificate_life,
         plain_text,
         logs_max,
+        webhooks,
         ..single
     })
 }
@@ -206,6 +216,7 @@ mod tests {
             advertise: None,
             peers,
             keep_logs: None,
+            webhooks: None,
             tls: TlsArgs::default(),
             insecure_plain_text: false,
         }

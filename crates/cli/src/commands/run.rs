@@ -30,6 +30,8 @@ pub struct Args {
     #[arg(long)]
     new: bool,
     #[command(flatten)]
+    on_new_best: live::OnNewBest,
+    #[command(flatten)]
     machine: Machine,
     #[command(flatten)]
     output: OutputArg,
@@ -65,8 +67,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
-    let Args { file, overrides: _, new, machine, output } = args;
+    let Args { file, overrides: _, new, on_new_best, machine, output } = args;
     let printer = context.printer(output)?;
+    on_new_best.expect_best(Some(&loaded.spec))?;
     // Nobody else will bring a larger machine.
     let offer = machine.detect(context)?;
     let offered = &offer.hardware.inventory;
@@ -92,7 +95,9 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
         outcome = async {
             let sweep = begin(&client, loaded, *new).await?;
             let id = super::best::sweep_id(&sweep);
-            live::follow(&client, &id, Some(told)).await
+            let (followed, ()) =
+                tokio::try_join!(live::follow(&client, &id, Some(told)), on_new_best.run(&client, &id))?;
+            Ok(followed)
         } => outcome,
         failure = host.failed() => Err(failure),
         () = signals.next() => {

@@ -80,6 +80,15 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
         if !sweep.code.is_empty() {
             writeln!(out, "  code      archive {}", sweep.code)?;
         }
+        for v1::Hook { webhook, on, delivered, given_up, waiting } in &sweep.notify {
+            let host = webhook.split('/').nth(2).unwrap_or_default();
+            let now = match (given_up.as_str(), waiting) {
+                ("", None) => String::new(),
+                ("", Some(event)) => format!(", is being told of `{event}`"),
+                (why, _) => format!(", \x1b[31mgiven up\x1b[0m: {why}"),
+            };
+            writeln!(out, "  notify    {host} of {}: told {delivered} times{now}", on.join(", "))?;
+        }
         writeln!(out, "  id        {}", sweep_id(&sweep))
     })?;
     Ok(Exit::Ok)

@@ -11,7 +11,7 @@ use crate::context::{Context, OutputArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Fields, Item};
 use crate::sweepfile::{self, Inline, Loaded, Overrides};
-use crate::{hints, words};
+use crate::{hints, live, words};
 
 /// See [`run`].
 #[derive(clap::Args, Debug)]
@@ -24,6 +24,8 @@ pub struct Args {
     /// Watch it until it ends
     #[arg(short, long)]
     wait: bool,
+    #[command(flatten)]
+    on_new_best: live::OnNewBest,
     /// Check everything, submit nothing
     #[arg(long)]
     dry_run: bool,
@@ -35,7 +37,10 @@ pub struct Args {
 
 /// Hands a sweep to the coordinator.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { file, overrides, wait, dry_run, output, inline } = args;
+    let Args { file, overrides, wait, on_new_best, dry_run, output, inline } = args;
+    if on_new_best.is_given() && !*wait {
+        return Err(Failure::usage("`--on-new-best` runs a command for as long as this one waits").hint("add `-w`"));
+    }
     let loaded = match file {
         Some(_) if inline.is_given() => {
             return Err(Failure::usage("a sweep file and a sweep made of options at once")
@@ -68,7 +73,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     if *wait {
         hints::note(&format!("submitted {name} ({id})"));
         let sweep = client.get(id.to_string()).await?.sweep.unwrap_or_default();
-        return super::watch::watch(context, output, &client, &sweep).await;
+        return super::watch::watch(context, output, &client, &sweep, on_new_best).await;
     }
     let json = Fields::new().with("name", name.as_str()).with("id", id.to_string()).done();
     let item = Item { name: name.clone(), json };

@@ -12,29 +12,34 @@ pub struct Args {
     #[arg(value_name = "SWEEP", default_value = "last")]
     sweep: Selector,
     #[command(flatten)]
+    on_new_best: live::OnNewBest,
+    #[command(flatten)]
     output: OutputArg,
 }
 
 /// Watches a sweep until it ends. Ctrl-C leaves it running.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { sweep, output } = args;
+    let Args { sweep, on_new_best, output } = args;
     let name = super::named::sweep_only(sweep, "watch")?;
     let client = context.client()?;
     let sweep = client.get(name).await?.sweep.unwrap_or_default();
-    watch(context, output, &client, &sweep).await
+    watch(context, output, &client, &sweep, on_new_best).await
 }
 
-/// Watches `sweep`, prints its summary, and ends as the sweep ended.
+/// Watches `sweep`, prints its summary, and ends as the sweep ended and the user's command was run for each new best.
 pub(super) async fn watch(
     context: &Context,
     output: &OutputArg,
     client: &heats_client::Client,
     sweep: &heats_wire::v1::Sweep,
+    on_new_best: &live::OnNewBest,
 ) -> Outcome {
     let printer = context.printer(output)?;
+    on_new_best.expect_best(view::spec(sweep).as_ref())?;
     let id = super::best::sweep_id(sweep);
-    let followed = tokio::select! {
-        followed = live::follow(client, &id, None) => followed?,
+    let following = async { tokio::try_join!(live::follow(client, &id, None), on_new_best.run(client, &id)) };
+    let (followed, ()) = tokio::select! {
+        followed = following => followed?,
         _ = tokio::signal::ctrl_c() => {
             hints::note(&format!("left `{}`: it runs on", sweep.name));
             hints::next(&[

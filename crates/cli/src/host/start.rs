@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use heats_agent::inventory::Hardware;
 use heats_agent::{Agent, AgentEvent, CheckpointStorage, LOG_LIMIT};
 use heats_client::Client;
-use heats_coordinator::{Coordinator, CoordinatorConfig, StartError};
+use heats_coordinator::{Coordinator, CoordinatorConfig, StartError, Webhooks};
 use heats_domain::Inventory;
 use heats_tls::Security;
 use tokio::sync::mpsc;
@@ -140,7 +140,10 @@ impl Host {
 
 async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Failure> {
     let usual: SocketAddr = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
-    let start = |address| Coordinator::start(CoordinatorConfig::single(data_dir, address));
+    // Whoever runs this reaches what they reach.
+    let webhooks = Webhooks::Any;
+    let start =
+        |address| Coordinator::start(CoordinatorConfig { webhooks, ..CoordinatorConfig::single(data_dir, address) });
     let started = match listen {
         Listen::At(address) => start(address).await,
         Listen::Anywhere => match start(usual).await {

@@ -107,6 +107,15 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
             })
         })
         .collect();
+    let notify: Vec<Value> = sweep
+        .notify
+        .iter()
+        .map(|hook| {
+            let v1::Hook { webhook, on, delivered, given_up, waiting } = hook;
+            let given_up = Some(given_up).filter(|why| !why.is_empty());
+            json!({ "webhook": webhook, "on": on, "delivered": delivered, "waiting": waiting, "given_up": given_up })
+        })
+        .collect();
     let best = sweep
         .best
         .first()
@@ -117,6 +126,7 @@ pub fn sweep(sweep: &v1::Sweep, now_ms: u64) -> Item {
         .with("name", sweep.name.as_str())
         .with("status", status(sweep.status()))
         .with("why", sweep.why.as_str())
+        .with("notify", notify)
         .time("submitted_at", sweep.submitted_ms)
         .time("ended_at", sweep.ended_ms)
         .seconds("duration", sweep.ended_ms.unwrap_or(now_ms).saturating_sub(sweep.submitted_ms))

@@ -10,6 +10,7 @@ mod fleet;
 mod join;
 pub mod logs;
 mod lookup;
+mod notices;
 mod placing;
 pub mod raft;
 mod reading;

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{archives, events, fleet, logs, placing, series};
+use super::{archives, events, fleet, logs, notices, placing, series};
 use crate::caller::Caller;
 use crate::decider::Answer;
 use crate::edge::entropy;
@@ -230,6 +230,22 @@ impl Sweeps for SweepsService {
         Reading::Fresh.state(&self.node).await?;
         let answers = logs::logs(&self.node, request.into_inner())?;
         Ok(Response::new(Reading::Fresh.while_fresh(&self.node, answers)))
+    }
+
+    async fn next_notice(
+        &self,
+        request: Request<v1::NextNoticeRequest>,
+    ) -> Result<Response<v1::NextNoticeResponse>, Status> {
+        notices::next(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_notice(
+        &self,
+        request: Request<v1::ReadNoticeRequest>,
+    ) -> Result<Response<v1::ReadNoticeResponse>, Status> {
+        let v1::ReadNoticeRequest { sweep, reader, place } = request.into_inner();
+        let (answer, _) = self.change(&sweep, |sweep| Op::ReadNotice { sweep: sweep.id, reader, place }).await?;
+        Ok(Response::new(v1::ReadNoticeResponse { log_index: answer.log_index }))
     }
 
     async fn control(&self, request: Request<v1::ControlRequest>) -> Result<Response<v1::ControlResponse>, Status> {

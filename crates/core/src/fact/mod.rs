@@ -7,6 +7,7 @@
 mod checkpoint;
 mod fleet;
 mod logs;
+mod notice;
 mod placement;
 mod provenance;
 mod sweep;
@@ -20,6 +21,7 @@ pub use fleet::{
     FailedAttempt, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
 };
 pub use logs::{Logged, LogsDropped, LogsKept};
+pub use notice::{HookGivenUp, NoticeDelivered, NoticeRead};
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
 pub use provenance::{EnvironmentRecorded, HardwareRecorded};
 pub use sweep::{
@@ -59,7 +61,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 40, 41, 52, 53"
+                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 52, 53"
     )]
     pub fact: Option<Fact>,
 }
@@ -184,6 +186,15 @@ pub enum Fact {
     /// A failure is put down to its machine after all: it counts against no retry of the trial.
     #[prost(message, tag = "38")]
     AttemptExcused(AttemptExcused),
+    /// A webhook has taken a notice.
+    #[prost(message, tag = "42")]
+    NoticeDelivered(NoticeDelivered),
+    /// Nothing more is sent to a webhook.
+    #[prost(message, tag = "43")]
+    HookGivenUp(HookGivenUp),
+    /// A reader has dealt with a notice.
+    #[prost(message, tag = "44")]
+    NoticeRead(NoticeRead),
 }
 
 impl Fact {
@@ -215,6 +226,9 @@ impl Fact {
             Self::CheckpointErased(f) => f.checkpoint.sweep,
             Self::LogsKept(f) => f.sweep,
             Self::LogsDropped(f) => f.sweep,
+            Self::NoticeDelivered(f) => f.sweep,
+            Self::HookGivenUp(f) => f.sweep,
+            Self::NoticeRead(f) => f.sweep,
             Self::AgentAttached(_)
             | Self::TokenCreated(_)
             | Self::TokenUsed(_)
@@ -259,6 +273,9 @@ impl Fact {
             | Self::SweepRemoved(_)
             | Self::LogsKept(_)
             | Self::LogsDropped(_)
+            | Self::NoticeDelivered(_)
+            | Self::HookGivenUp(_)
+            | Self::NoticeRead(_)
             | Self::PointEnqueued(_)
             | Self::AgentAttached(_)
             | Self::TokenCreated(_)
@@ -300,6 +317,9 @@ impl Fact {
             | Self::SweepRemoved(_)
             | Self::LogsKept(_)
             | Self::LogsDropped(_)
+            | Self::NoticeDelivered(_)
+            | Self::HookGivenUp(_)
+            | Self::NoticeRead(_)
             | Self::PointEnqueued(_)
             | Self::TrialCreated(_)
             | Self::TrialSettled(_)
@@ -349,6 +369,9 @@ impl Fact {
             Self::CheckpointErased(_) => "checkpoint_erased",
             Self::LogsKept(_) => "logs_kept",
             Self::LogsDropped(_) => "logs_dropped",
+            Self::NoticeDelivered(_) => "notice_delivered",
+            Self::HookGivenUp(_) => "hook_given_up",
+            Self::NoticeRead(_) => "notice_read",
             Self::TokenCreated(_) => "token_created",
             Self::TokenUsed(_) => "token_used",
             Self::TokenRevoked(_) => "token_revoked",

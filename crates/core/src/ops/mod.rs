@@ -11,6 +11,7 @@ pub mod drain;
 pub mod fork;
 pub mod learn;
 pub mod logs;
+pub mod notices;
 pub mod quarantine;
 pub mod quotas;
 pub mod restore;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use heats_domain::spec::NotifyOn;
 use heats_domain::{FailureKind, TrialState};
 use imbl::Vector;
 
@@ -46,6 +47,9 @@ impl Sweep {
             Fact::CheckpointErased(_) => {}
             Fact::LogsKept(fact) => self.logs_kept(fact, record.log_index)?,
             Fact::LogsDropped(fact) => self.logs_dropped(fact)?,
+            Fact::NoticeDelivered(fact) => self.notice_delivered(fact)?,
+            Fact::HookGivenUp(fact) => self.hook_given_up(fact)?,
+            Fact::NoticeRead(fact) => self.notice_read(fact),
             Fact::TrialPlaced(TrialPlaced { trial, attempt, .. })
             | Fact::TrialRecalled(TrialRecalled { trial, attempt, .. }) => {
                 live_attempt(self.touch(*trial)?, *attempt)?;
@@ -82,7 +86,14 @@ impl Sweep {
     }
 
     fn ended(&mut self, fact: &SweepEnded, at_ms: u64) -> Result<(), &'static str> {
-        self.status = Status::Ended { ending: ending(fact.ending)?, why: fact.why.clone(), at_ms };
+        let ending = ending(fact.ending)?;
+        self.status = Status::Ended { ending, why: fact.why.clone(), at_ms };
+        let event = match ending {
+            Ending::Finished | Ending::Stopped => NotifyOn::Finished,
+            Ending::Failed | Ending::Cancelled => NotifyOn::Failed,
+        };
+        let place = self.last_record();
+        self.notices.push(event, place);
         // Nobody asks any more how its attempts fared, and there may be many agents.
         self.tallies.clear();
         Ok(())
@@ -179,7 +190,14 @@ impl Sweep {
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
         if let Some(value) = value {
+            let first = |sweep: &Self| sweep.ranking.get_min().copied();
+            let before = first(self);
             self.rank(fact, value)?;
+            let leads = |now: Ranked| now.trial == fact.trial && before.is_none_or(|before| now.loss < before.loss);
+            // Of several objectives, none is the one that ranks.
+            if !self.has_several() && first(self).is_some_and(leads) {
+                self.notices.push(NotifyOn::NewBest, place);
+            }
         }
         self.sort_heir(fact.trial);
         if let Some(agent) = first_of {

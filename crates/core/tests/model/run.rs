@@ -46,6 +46,7 @@ pub enum Happening {
     Report { pick: u16, ahead: i64, value: u8 },
     Finish { pick: u16, end: u8, ran_ms: u64 },
     KeepLogs { pick: u16, agent: u64, bundle: u8, length: u64 },
+    Told { id: u64, what: u8, place: u32 },
     CreateToken { id: u64, secret: u8, role: u8, ttl: Option<u64>, uses: u32 },
     RevokeToken(u64),
     Join { token: u64, agent: u64, key: u8 },
@@ -221,6 +222,17 @@ impl Run {
                     Op::KeepLogs(KeepLogs { agent, sweep: key.sweep, bundle, length, attempts, limit }),
                     expected,
                 );
+            }
+            Happening::Told { id, what, place } => {
+                let known = self.oracle.sweeps.contains_key(&id);
+                let (sweep, hook, reader) = (SweepId { bits: id }, 0, "ann".to_owned());
+                let op = match what % 3 {
+                    // No sweep of the model has a webhook: nothing is noted.
+                    0 => Op::NoticeDelivered { sweep, hook, place },
+                    1 => Op::GiveUpHook { sweep, hook, why: String::new() },
+                    _ => Op::ReadNotice { sweep, reader, place },
+                };
+                self.expect(op, if known { Answer::Done } else { Answer::Refused("H0001") });
             }
             Happening::CreateToken { id, secret, role, ttl, uses } => {
                 let role = [TokenRole::Agent, TokenRole::User, TokenRole::Admin][usize::from(role) % 3];

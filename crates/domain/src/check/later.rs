@@ -12,7 +12,6 @@ pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let spec = context.spec;
     let later = [
         (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
-        (!spec.notify.is_empty(), "notify", "notifications are not supported yet", "remove `notify`"),
         (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
     ];
     later

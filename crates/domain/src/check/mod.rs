@@ -12,6 +12,7 @@ mod from;
 mod later;
 mod limits;
 mod names;
+mod notify;
 mod objective;
 mod places;
 mod resources;
@@ -38,7 +39,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         return oversized;
     }
     let context = Context::new(spec, absent);
-    let rules: [fn(&Context<'_>) -> Vec<Fault>; 13] = [
+    let rules: [fn(&Context<'_>) -> Vec<Fault>; 14] = [
         later::check,
         names::check,
         command::check,
@@ -52,6 +53,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         objective::check,
         limits::check,
         resources::check,
+        notify::check,
     ];
     rules.iter().flat_map(|rule| rule(&context)).collect()
 }

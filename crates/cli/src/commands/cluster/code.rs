@@ -44,7 +44,7 @@ pub async fn save(client: &Client, summary: &Summary, file: &Path) -> Result<u64
             let mut hasher = blake3::Hasher::new();
             let mut pieces = client.archive(name);
             while let Some(piece) = pieces.next().await {
-                let v1::ArchivePiece { archive: _, length: _, offset, data } = piece?;
+                let v1::ArchivePiece { archive: _, length: _, offset, data, shelf: _ } = piece?;
                 if offset == 0 {
                     target = File::create(&aside).map_err(failed)?;
                     hasher.reset();
