@@ -56,7 +56,8 @@ impl User {
                 spec: spec(request),
                 base_dir: "/".to_owned(),
                 name: String::new(),
-                provenance: "{}".to_owned(),
+                // What the command says of a folder that is in no repository.
+                provenance: r#"{"code": {"as_it_was": {"blake3": "00"}, "git": null}}"#.to_owned(),
                 code: String::new(),
             };
             let mut client = self.somebody();
