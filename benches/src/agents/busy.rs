@@ -1,6 +1,7 @@
 //! What an agent uses while 64 trials run on it that each print a metric ten times a second: processor time from `/proc`, of
 //! the agent and of all its helping processes, without the trials' own.
 
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,12 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let shares = after.iter().map(|(pid, used)| used - before.get(pid).copied().unwrap_or(0.0));
     let share = shares.sum::<f64>() / seconds;
     ensure!(after.keys().eq(before.keys()), "processes of the agent came or went meanwhile");
+    // They would outlive the agent.
+    machine::command(folder, &["cancel", "busy", "-q"])?.stdout(Stdio::null()).status()?;
+    three::until("the end of the trials", || {
+        let shown = machine::json(folder, &["show", "busy", "-o", "json"])?;
+        Ok((shown["sweep"]["counts"]["cancelled"] == TRIALS).then_some(()))
+    })?;
     report.note(&format!("{reports:.0} reports a second; {} processes of the agent", after.len()));
     report.figure("processor time, of one core", "%", vec![share * 100.0], Some(Target::AtMost(5.0)));
     Ok(())
