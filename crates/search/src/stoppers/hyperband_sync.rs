@@ -248,11 +248,13 @@ impl Stopper for Sync {
 
     fn promotion(&self, more: bool) -> Option<Promotion> {
         let next = |bracket: &Bracket| {
-            let due = bracket.climbers.iter().find_map(|(trial, climber)| match climber {
+            let due = bracket.climbers.iter().filter_map(|(trial, climber)| match climber {
                 Climber::Due(reason) => Some(Promotion { trial: *trial, reason: reason.clone() }),
                 Climber::Climbing | Climber::Came(_) | Climber::Gone => None,
             });
-            due.or_else(|| self.winners(bracket).into_iter().next().filter(|_| bracket.is_complete(more)))
+            // The most promising one first: there may be places for some of them only.
+            let best_due = due.min_by_key(|promotion| promotion.reason.rank);
+            best_due.or_else(|| self.winners(bracket).into_iter().next().filter(|_| bracket.is_complete(more)))
         };
         self.brackets.iter().find_map(next)
     }
@@ -328,6 +330,19 @@ mod tests {
         assert!(comes(rule.as_mut(), 2, 3));
         assert_eq!(promoted(rule.as_mut(), true), [0], "a third of three");
         assert!(!comes(rule.as_mut(), 0, 9), "a whole trial");
+    }
+
+    #[test]
+    fn the_best_of_those_who_may_go_on_gets_the_first_place() {
+        let mut rule = rule(serde_json::json!({"min": 1, "max": 9, "eta": 3}));
+        create(rule.as_mut(), 0..9);
+        // The numbers are against the values: the last trial is the best.
+        (0..9_u32).for_each(|trial| {
+            let loss = f64::from(9 - trial);
+            rule.observe(&Event::Reported { trial, step: 1, loss, rest: Vec::new() });
+            rule.observe(&Event::Paused { trial, loss });
+        });
+        assert_eq!(promoted(rule.as_mut(), true), [8, 7, 6]);
     }
 
     #[test]
