@@ -142,6 +142,10 @@ impl Stopper for Rule {
                 let member = Member { params: params.clone(), compared: step, loss: Some(tidy(loss)), holds: false };
                 self.members.insert(trial, member);
             }
+            // It has nothing left to train, and so would have a copy of it.
+            Event::Reported { trial, step, .. } if step >= self.plan.max => {
+                self.members.remove(&trial);
+            }
             Event::Reported { trial, step, loss, rest: _ } => {
                 let is_compared = self.members.get(&trial).is_some_and(|member| self.is_compared(member, step));
                 if let Some(member) = self.members.get_mut(&trial).filter(|_| is_compared) {
@@ -248,6 +252,16 @@ mod tests {
         assert_eq!(winner(&report(&mut rule, 0, 10, 0.35)), None, "0.3 is still the worst");
         report(&mut rule, 103, 10, 0.95);
         assert_eq!(winner(&report(&mut rule, 0, 15, 0.36)), Some(103));
+    }
+
+    #[test]
+    fn a_member_that_has_come_to_its_end_is_copied_by_nobody_although_its_process_is_not_over() {
+        let mut rule = rule(4);
+        for (trial, score) in [(0, 0.4), (1, 0.9), (2, 0.5), (3, 0.45)] {
+            report(&mut rule, trial, 5, score);
+        }
+        report(&mut rule, 1, 50, 0.95);
+        assert_eq!(winner(&report(&mut rule, 0, 10, 0.3)), Some(2), "trial 1 has nothing left to train");
     }
 
     #[test]
