@@ -19,6 +19,7 @@ mod groups;
 mod logs;
 mod notices;
 mod output;
+mod population;
 mod promotion;
 mod refusals;
 mod reproduce;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
+use heats_core::ops::checkpoints;
 use heats_domain::{AgentId, Inventory, Metric, Metrics};
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::stop::Purpose;
@@ -238,11 +239,13 @@ impl Agent {
             to_agent::Message::Run(run) => {
                 let Some(Ok(key)) = run.key.map(Key::try_from) else { panic!("told to run what has no name") };
                 witness.leased(since, now, key);
+                assert!(run.from.is_some() || !run.forked, "a fork is told to begin at the beginning: {key:?}");
                 if !self.attempts.contains_key(&key) {
+                    let training = Training::of(key, &run);
                     let mut attempt = Attempt {
-                        training: Training::of(key, &run),
+                        next_step: training.first_step(),
+                        training,
                         started: None,
-                        next_step: 1,
                         next_at: now,
                         stops: None,
                         said: Vec::new(),
@@ -291,11 +294,13 @@ impl Agent {
                 }
             }
             to_agent::Message::Coordinators(named) => self.learn(&named),
-            // It keeps no checkpoints.
-            to_agent::Message::Erase(_)
-            | to_agent::Message::Welcome(_)
-            | to_agent::Message::LogRequest(_)
-            | to_agent::Message::LogCancel(_) => {}
+            to_agent::Message::Erase(v1::Erase { checkpoint }) => {
+                let checkpoint = checkpoint.expect("names one");
+                let key = checkpoints::key(&checkpoint);
+                let erased = Message::Erased(v1::Erased { checkpoint: Some(checkpoint) });
+                self.window.push_back((key, erased, None));
+            }
+            to_agent::Message::Welcome(_) | to_agent::Message::LogRequest(_) | to_agent::Message::LogCancel(_) => {}
         }
     }
 
@@ -350,7 +355,7 @@ impl Agent {
             session: 0,
             condition: None,
             lineage: 0,
-            places: Vec::new(),
+            places: vec![training::STORAGE.to_owned()],
         }
     }
 
@@ -409,6 +414,10 @@ impl Agent {
                         training::Step::Measured(value) => {
                             let step = attempt.next_step;
                             let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value }] };
+                            if let Some(checkpoint) = attempt.training.checkpoint(step) {
+                                witness.kept(&checkpoint);
+                                said.push(Message::Checkpoint(checkpoint));
+                            }
                             witness.measured(now, *key, step, value);
                             let report = v1::Report { key: Some((*key).into()), step, metrics: Some(metrics) };
                             said.push(Message::Report(report));

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use heats_core::fact::Forked;
 use heats_core::ops::attempts::Key;
-use heats_core::{Ending, Fact, State, Status, Sweep, invariants};
-use heats_domain::{AgentId, SweepId, TrialState};
+use heats_core::{Ending, Fact, State, Status, Sweep, Trial, invariants};
+use heats_domain::{AgentId, Checkpoint, SweepId, TrialState};
 use heats_testkit::{Attempt, CallId, History};
 use heats_wire::v1::from_agent::Message;
 
@@ -32,6 +33,8 @@ pub struct Witness {
     last_heard: BTreeMap<Key, Duration>,
     /// What agents said and clients asked, with the answers.
     pub history: History,
+    /// Checkpoints that attempts have made.
+    kept: BTreeSet<Checkpoint>,
     leased: BTreeSet<Key>,
     reports: BTreeMap<(Key, u64), CallId>,
     ends: BTreeMap<Key, CallId>,
@@ -48,6 +51,10 @@ impl Witness {
         if self.leased.insert(key) {
             self.history.leased(begun, now, attempt(key));
         }
+    }
+
+    pub fn kept(&mut self, checkpoint: &Checkpoint) {
+        self.kept.insert(checkpoint.clone());
     }
 
     pub fn measured(&mut self, now: Duration, key: Key, step: u64, value: f64) {
@@ -221,8 +228,10 @@ pub struct Promised {
     pub request: u64,
     /// The sweep that it became.
     pub sweep: u64,
-    /// How many trials it has in the end; more than one answer where a change was never answered.
+    /// How many trials it has in the end, with a population at most; more than one answer where a change was never answered.
     pub trials: Vec<u32>,
+    /// How many members its population has.
+    pub population: Option<u32>,
 }
 
 /// What clients asked for and were promised.
@@ -233,7 +242,7 @@ pub struct Ordered {
     pub requests: BTreeSet<u64>,
     /// Sweeps of these requests stop trials early.
     pub stopping: BTreeSet<u64>,
-    /// The trials of these sweeps hold at rungs.
+    /// The trials of these sweeps may hold, and go on later.
     pub pausing: BTreeSet<u64>,
 }
 
@@ -245,10 +254,11 @@ pub fn at_the_end(state: &Arc<State>, witness: &Witness, ordered: &Ordered) {
         assert!(ordered.requests.contains(&request), "nobody asked for sweep {}", sweep.id);
         assert!(found.insert(request, sweep.id.bits).is_none(), "request {request} became two sweeps");
     }
-    for Promised { request, sweep, trials } in &ordered.sweeps {
+    for promised @ Promised { request, sweep, .. } in &ordered.sweeps {
         assert_eq!(found.get(request), Some(sweep), "the sweep of request {request} is not what was promised");
         let sweep = state.sweeps.values().find(|found| found.id.bits == *sweep).expect("was found");
-        complete(sweep, trials, witness, ordered.stopping.contains(request));
+        complete(sweep, promised, witness, ordered.stopping.contains(request));
+        forked(sweep, witness);
     }
     for (sweep, trial, step) in &witness.promised {
         let sweep = state.sweeps.values().find(|found| found.id.bits == *sweep).expect("a promised sweep is there");
@@ -274,7 +284,8 @@ pub fn at_the_end(state: &Arc<State>, witness: &Witness, ordered: &Ordered) {
 }
 
 /// A sweep that ended has exactly its trials, and each measured what it should have, once.
-fn complete(sweep: &Sweep, trials: &[u32], witness: &Witness, stops: bool) {
+fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) {
+    let Promised { trials, population, .. } = promised;
     assert!(
         matches!(sweep.status, Status::Ended { ending: Ending::Finished, .. }),
         "sweep {} has not finished: {:?}",
@@ -282,7 +293,9 @@ fn complete(sweep: &Sweep, trials: &[u32], witness: &Witness, stops: bool) {
         sweep.status
     );
     let (created, terminal) = (sweep.created(), sweep.counts.terminal());
-    assert!(created == terminal && trials.contains(&created), "S1 is broken: {created}, {terminal}, not {trials:?}");
+    let most = trials.iter().copied().max().unwrap_or(0);
+    let is_all = population.map_or_else(|| trials.contains(&created), |members| (members..=most).contains(&created));
+    assert!(created == terminal && is_all, "S1 is broken: {created}, {terminal}, not {promised:?}");
     let mut best: Option<(f64, u32)> = None;
     for trial in &sweep.trials {
         let params = sweep.params(trial).expect("was created with one");
@@ -299,7 +312,8 @@ fn complete(sweep: &Sweep, trials: &[u32], witness: &Witness, stops: bool) {
         }
         match trial.state {
             TrialState::Completed => {
-                let all: Vec<u64> = (1..=training::steps(params)).collect();
+                let first = trial.forked.as_ref().map_or(1, |forked| forked.from.step + 1);
+                let all: Vec<u64> = (first..=training::steps(params)).collect();
                 assert_eq!(steps, all, "trial {} completed without its steps, or with some twice", trial.number);
             }
             TrialState::Stopped if stops => {}
@@ -312,4 +326,17 @@ fn complete(sweep: &Sweep, trials: &[u32], witness: &Witness, stops: bool) {
         best.map(|(value, _)| value),
         "S2 is broken: {told:?} is called the best, {best:?} is"
     );
+}
+
+/// Whoever was replaced in a population was so once, by one fork; and each fork comes from a checkpoint that its parent made.
+fn forked(sweep: &Sweep, witness: &Witness) {
+    let mut made: BTreeMap<u32, u32> = BTreeMap::new();
+    for trial in &sweep.trials {
+        let Some(Forked { from, replaces }) = &trial.forked else { continue };
+        assert!(witness.kept.contains(from), "trial {} goes on from what nobody kept: {from:?}", trial.number);
+        assert_eq!(made.insert(*replaces, from.trial), None, "trial {replaces} was replaced twice");
+    }
+    let winner = |trial: &Trial| Some((trial.number, sweep.verdict(trial)?.winner?));
+    let replaced: BTreeMap<u32, u32> = sweep.trials.iter().filter_map(|trial| winner(trial)).collect();
+    assert_eq!(made, replaced, "a fork for each trial that was replaced, of the one that its verdict names");
 }

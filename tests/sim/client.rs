@@ -36,6 +36,7 @@ pub struct Client {
     /// Its own request, the sweep that it became, its budget.
     request: u64,
     spec: String,
+    population: Option<u32>,
     known: Known,
     sweep: Option<u64>,
     trials: u32,
@@ -46,7 +47,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(number: usize, trials: u32, spec: String, known: Known, mut dice: Dice, net: Net) -> Self {
+    pub fn new(number: usize, order: Order, known: Known, mut dice: Dice, net: Net) -> Self {
+        let Order { trials, population, spec } = order;
         let request = dice.between(1, u64::MAX);
         let next_at = Duration::from_millis(dice.between(0, 20_000));
         Self {
@@ -58,6 +60,7 @@ impl Client {
             next_at,
             request,
             spec,
+            population,
             known,
             sweep: None,
             trials,
@@ -72,7 +75,7 @@ impl Client {
     }
 
     fn stops_trials(&self) -> bool {
-        !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#)
+        self.population.is_some() || !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#)
     }
 
     /// Adds what it was promised.
@@ -81,11 +84,13 @@ impl Client {
         if self.stops_trials() {
             ordered.stopping.insert(self.request);
         }
-        if self.spec.contains(PROMOTION) {
+        // A member of a population holds where it is far ahead of the others.
+        if self.population.is_some() || self.spec.contains(PROMOTION) {
             ordered.pausing.extend(self.sweep);
         }
         let trials = [self.trials].into_iter().chain(self.maybe_trials.iter().copied()).collect();
-        ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request: self.request, sweep, trials }));
+        let Self { request, population, .. } = *self;
+        ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request, sweep, trials, population }));
     }
 
     /// Its sweep is submitted, and nothing is left to ask but to resume.
@@ -197,8 +202,42 @@ impl Client {
 /// The rule by which trials hold at rungs.
 const PROMOTION: &str = "asha_promotion";
 
-/// A sweep, and how many trials it has.
-pub fn sweep(dice: &mut Dice, number: usize) -> (u32, String) {
+/// How often a sweep trains a population.
+const POPULATION: f64 = 0.2;
+
+/// A sweep to be submitted.
+pub struct Order {
+    /// How many trials it has; with a population at most.
+    trials: u32,
+    /// How many members its population has, where it has one.
+    population: Option<u32>,
+    spec: String,
+}
+
+/// Draws a sweep.
+pub fn order(dice: &mut Dice, number: usize) -> Order {
+    if dice.chance(POPULATION) { population(dice, number) } else { sweep(dice, number) }
+}
+
+/// A population whose members keep checkpoints, and are replaced by forks of better ones.
+fn population(dice: &mut Dice, number: usize) -> Order {
+    let members = dice.between(2, 8) as u32;
+    let trials = members + dice.between(0, 30) as u32;
+    let steps = dice.between(4, 27);
+    let step_ms = dice.between(20, 700);
+    let interval = dice.between(1, 4);
+    let keep_every = dice.between(1, interval);
+    let spec = format!(
+        r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
+            "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}, "keep_every": {keep_every}}},
+            "objective": {{"minimize": "loss"}}, "early_stop": {{"algorithm": "none"}},
+            "search": {{"algorithm": "pbt", "seed": 7, "population": {members}, "perturbation_interval": {interval},
+                "max": {steps}}}, "budget": {{"trials": {trials}}}, "run": {{"retries": 2}}}}"#
+    );
+    Order { trials, population: Some(members), spec }
+}
+
+fn sweep(dice: &mut Dice, number: usize) -> Order {
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
     let step_ms = dice.between(20, 700);
@@ -217,5 +256,5 @@ pub fn sweep(dice: &mut Dice, number: usize) -> (u32, String) {
             "objective": {{"minimize": "loss"}}, "search": {{"algorithm": "{algorithm}", "seed": 7}},
             "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "run": {{"retries": 2}}}}"#
     );
-    (trials, spec)
+    Order { trials, population: None, spec }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
-use heats_domain::{Digest, Environment, Package, Params};
+use heats_domain::{Checkpoint, Digest, Environment, Package, Params};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 
@@ -16,6 +16,8 @@ pub struct Training {
     seed: u64,
     /// Whether the coordinator knows what its environment is.
     environment_is_known: bool,
+    /// The step of the checkpoint that it goes on from.
+    resumed: u64,
 }
 
 /// What comes next.
@@ -43,6 +45,9 @@ pub fn steps(params: &Params) -> u64 {
     number(params, "steps") as u64
 }
 
+/// The storage that every agent reaches.
+pub const STORAGE: &str = "shared:simulated";
+
 /// The environment of a trial with this seed: one of three.
 pub fn environment(seed: u64) -> Environment {
     let package = Package { name: "numpy".into(), version: (seed % 3).to_string(), origin: String::new() };
@@ -52,7 +57,29 @@ pub fn environment(seed: u64) -> Environment {
 impl Training {
     pub fn of(key: Key, run: &v1::Run) -> Self {
         let environment_is_known = run.known.contains(&Digest::of_environment(&environment(run.seed)));
-        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed, environment_is_known }
+        let resumed = run.from.as_ref().map_or(0, |checkpoint| checkpoint.step);
+        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed, environment_is_known, resumed }
+    }
+
+    /// The first step of this attempt.
+    pub const fn first_step(&self) -> u64 {
+        self.resumed + 1
+    }
+
+    /// The checkpoint that it keeps at a step, where it keeps one.
+    pub fn checkpoint(&self, step: u64) -> Option<Checkpoint> {
+        let every = self.params.get("keep_every").and_then(heats_domain::Value::as_f64)? as u64;
+        let Key { sweep, trial, attempt } = self.key;
+        let place = STORAGE.to_owned();
+        step.is_multiple_of(every).then_some(Checkpoint {
+            sweep,
+            trial,
+            attempt,
+            step,
+            hash: vec![1; 32],
+            bytes: 1,
+            place,
+        })
     }
 
     /// What its agent says at its start.

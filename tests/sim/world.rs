@@ -96,9 +96,9 @@ impl World {
         }
         let known = Known::default();
         for number in 0..world.dice.between(1, 3) as usize {
-            let (trials, spec) = client::sweep(&mut world.dice, number);
+            let order = client::order(&mut world.dice, number);
             let (dice, known) = (world.dice.split(), known.clone());
-            world.clients.push(Client::new(number, trials, spec, known, dice, world.net.clone()));
+            world.clients.push(Client::new(number, order, known, dice, world.net.clone()));
         }
         world
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heats_core::history::trial_seed;
 use heats_core::ops::attempts::{End, Key};
 use heats_core::ops::control::Verb;
 use heats_core::ops::fork::STRANDED_MS;
@@ -197,4 +198,94 @@ fn a_point_that_is_enqueued_once_the_population_is_there_is_refused() {
     let (mut cluster, id, _) = population(9);
     let params = [("x", heats_domain::Value::Float(0.5))].into_iter().collect();
     assert!(matches!(cluster.op(Op::Enqueue(id, params)), Err(Refusal::PopulationFull { members: 4, .. })));
+}
+
+/// Whoever was replaced was so once, by one fork, and every fork replaces somebody. What each fork begins with is checked after
+/// every turn: F1 and F2.
+fn expect_each_fork_once(cluster: &Cluster, id: SweepId) -> usize {
+    let sweep = cluster.sweep(id);
+    let replaced = sweep.trials.iter().filter(|trial| sweep.verdict(trial).is_some_and(|v| v.winner.is_some()));
+    let mut replaced: Vec<u32> = replaced.map(|trial| trial.number).collect();
+    let mut by: Vec<u32> = sweep.trials.iter().filter_map(|trial| Some(trial.forked.as_ref()?.replaces)).collect();
+    replaced.sort_unstable();
+    by.sort_unstable();
+    assert_eq!(replaced, by);
+    by.len()
+}
+
+/// Agents that come and go, processes that fail, checkpoints that come late or not at all, leaders that change, users that cancel.
+fn misfortunes(seed: u64) -> usize {
+    let mut thrown = 0;
+    // A number below `sides`.
+    let mut dice = |sides: u64| {
+        thrown += 1;
+        trial_seed(seed, thrown) % sides
+    };
+    let mut cluster = Cluster::default();
+    let search = json!({"algorithm": "pbt", "population": 5, "perturbation_interval": 2, "max": 10, "seed": seed});
+    let sweep = SweepBuilder::minimize("loss").trials(40).top("search", search).set("run", "retries", 3);
+    let id = cluster.submit(sweep);
+    let place = |agent: u64| format!("local:{agent}");
+    let mut live: BTreeSet<Key> = BTreeSet::new();
+    let held = |live: &BTreeSet<Key>, cluster: &Cluster, agent: u64| -> Vec<Key> {
+        let its = |key: &&Key| cluster.trial(id, key.trial).attempts[key.attempt as usize - 1].agent.bits == agent;
+        live.iter().filter(its).copied().collect()
+    };
+    for agent in 1..=3 {
+        cluster.attach(agent, 2);
+    }
+    for turn in 0.. {
+        assert!(turn < 5_000, "seed {seed} comes to no end: {:?}", cluster.sweep(id).counts);
+        live.extend(cluster.dispatch());
+        live.retain(|key| cluster.trial(id, key.trial).live().is_some_and(|(attempt, _)| attempt == key.attempt));
+        if cluster.sweep(id).is_ended() {
+            return expect_each_fork_once(&cluster, id);
+        }
+        let agent = 1 + dice(3);
+        match dice(100) {
+            0..2 => {
+                cluster.fail_over();
+                for agent in 1..=3 {
+                    let holding = held(&live, &cluster, agent);
+                    cluster.attach_holding(agent, 2, &holding);
+                }
+            }
+            2..4 => {
+                cluster.op(Op::Expire(AgentId { bits: agent }, 30_000)).expect("expires");
+                cluster.pass(dice(STRANDED_MS + 1));
+                cluster.attach(agent, 2);
+            }
+            4 => {
+                let trial = dice(u64::from(cluster.sweep(id).created())) as u32;
+                cluster.op(Op::CancelTrial(id, trial)).map_or_else(drop, drop);
+            }
+            _ => {
+                let Some(key) = live.iter().nth(dice(live.len().max(1) as u64) as usize).copied() else {
+                    cluster.pass(STRANDED_MS);
+                    continue;
+                };
+                let trial = cluster.trial(id, key.trial);
+                if trial.state.is_at_rest() || dice(60) == 0 {
+                    cluster.finish(key, End::Exited(1));
+                    continue;
+                }
+                let (step, on) =
+                    (trial.last_step.unwrap_or(0) + 1, trial.attempts[key.attempt as usize - 1].agent.bits);
+                if dice(10) < 7 {
+                    cluster.op(Op::SaveCheckpoint(checkpoint(key, step, &place(on)))).expect("is live");
+                }
+                cluster.report(key, step, dice(1_000_000) as f64).expect("is live");
+                if step >= 10 {
+                    cluster.finish(key, End::Exited(0));
+                }
+            }
+        }
+    }
+    unreachable!("the loop has no end of its own")
+}
+
+#[test]
+fn no_fork_is_lost_or_made_twice_whatever_happens() {
+    let forks: usize = (0..20).map(misfortunes).sum();
+    assert!(forks > 50, "{forks} forks");
 }
