@@ -17,7 +17,7 @@ use crate::held::{Held, Outbox};
 use crate::lines::Lines;
 use crate::reading::{self, MARK, Reading, ReadingError};
 use crate::rotation::{Mark, Rotation};
-use crate::watcher::Changes;
+use crate::watcher::{Change, Changes};
 
 /// How many lines of each kind are kept for people.
 const EXAMPLES: usize = 3;
@@ -86,8 +86,13 @@ impl Collector {
     /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full. What is left to be
     /// done about long logs is done once all reports are durable.
     pub async fn run(mut self, mut changes: Changes, mut ended: watch::Receiver<bool>) -> (Summary, Rotation) {
+        // Most trials use one door: a file of another is looked for only when the folder has a new one.
+        let mut change = Change::NewFile;
         loop {
             let last = *ended.borrow_and_update();
+            if last || change == Change::NewFile {
+                self.sources.iter_mut().for_each(|source| source.lines.look_again());
+            }
             while self.read_and_send(Rest::Wait).await {
                 self.rotate();
             }
@@ -97,11 +102,11 @@ impl Collector {
                 self.summary.too_long = self.sources.iter().map(|source| source.lines.too_long).sum();
                 return (self.summary, self.rotation);
             }
-            tokio::select! {
-                () = changes.wait() => {}
+            change = tokio::select! {
+                change = changes.wait() => change,
                 // The sender is gone only where the attempt is given up: then this is dropped too.
-                _given_up = ended.changed() => {}
-            }
+                _given_up = ended.changed() => Change::NewFile,
+            };
         }
     }
 
@@ -241,6 +246,25 @@ mod tests {
             }
         }
         Read { steps, summary: run.await.expect("ends").0 }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_a_trial_makes_late_is_read_when_it_comes() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("stdout.log"), "::metric step=1 loss=1\n").expect("writes");
+        let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 0 }, attempt: 1 };
+        let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
+        let (outbox, mut sent) = Outbox::new();
+        let watch = Watcher::start().watch(root.path());
+        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT);
+        let (_ended, ended) = watch::channel(false);
+        let run = tokio::spawn(collector.run(watch.changes().when_told(), ended));
+        let first = sent.recv().await.expect("a report");
+        assert!(matches!(first.message(), Message::Report(report) if report.step == 1));
+        std::fs::write(root.path().join("metrics.jsonl"), "{\"step\":2,\"loss\":1}\n").expect("writes");
+        let second = sent.recv().await.expect("a report");
+        assert!(matches!(second.message(), Message::Report(report) if report.step == 2));
+        run.abort();
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ impl<'a> Keeper<'a> {
                 Ok(false) if last => return,
                 Ok(false) => {
                     tokio::select! {
-                        () = changes.wait() => {}
+                        _change = changes.wait() => {}
                         _given_up = ended.changed() => {}
                     }
                 }

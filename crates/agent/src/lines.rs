@@ -19,6 +19,8 @@ const PAGE: usize = 4 * 1024;
 pub struct Lines {
     path: PathBuf,
     file: Option<File>,
+    /// It was not there, and need not be looked for until something new is in its folder.
+    missing: bool,
     offset: u64,
     partial: Vec<u8>,
     skipping: bool,
@@ -36,6 +38,7 @@ impl Lines {
         Self {
             path,
             file: None,
+            missing: false,
             offset: 0,
             partial: Vec::new(),
             skipping: false,
@@ -65,16 +68,21 @@ impl Lines {
         Some(to)
     }
 
+    /// There may be a file by now where there was none: the next reading looks for it.
+    pub const fn look_again(&mut self) {
+        self.missing = false;
+    }
+
     /// Reads one chunk and hands each whole line, without its end, to `each`. `\r` ends a line too: progress
-    /// bars use it. Whether there may be more to read.
+    /// bars use it. Whether there may be more to read. A file that was missing is not looked for before [`Self::look_again`].
     ///
     /// # Errors
     /// Where the file is there and cannot be read.
     pub fn read(&mut self, each: &mut impl FnMut(&[u8])) -> std::io::Result<bool> {
-        if self.file.is_none() {
+        if self.file.is_none() && !self.missing {
             match File::open(&self.path) {
                 Ok(file) => self.file = Some(file),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.missing = true,
                 Err(error) => return Err(error),
             }
         }
@@ -183,6 +191,8 @@ mod tests {
         assert!(collect(&mut lines).is_empty(), "no file yet");
         let mut file = File::create(&path).expect("creates");
         file.write_all(b"one\ntw").expect("writes");
+        assert!(collect(&mut lines).is_empty(), "it is not looked for");
+        lines.look_again();
         assert_eq!(collect(&mut lines), ["one"]);
         file.write_all(b"o\n 50%\rthree").expect("writes");
         assert_eq!(collect(&mut lines), ["two", " 50%"]);

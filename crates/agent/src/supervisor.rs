@@ -421,7 +421,7 @@ async fn terminate(held: &Held, process: &Process, changes: &mut Changes) {
             return;
         }
         tokio::select! {
-            () = changes.wait() => {}
+            _change = changes.wait() => {}
             _ended = process.ended() => return,
         }
     }

@@ -22,13 +22,30 @@ const LOOK_UNWATCHED: Duration = Duration::from_millis(200);
 
 /// The least time between two looks at what the kernel has announced. The first line after a silence is seen at once; where
 /// many trials report, their lines are taken together: a wake for each costs more than the reading.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(10);
 
 /// The kernel gives one number for one folder, however often it is watched: so many watches share the channel.
 #[derive(Debug)]
 struct Shared {
-    source: watch::Sender<u64>,
+    source: watch::Sender<Seen>,
     watches: usize,
+}
+
+/// What was seen of a folder so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    changes: u64,
+    /// Those of them that may have given it a file that it did not have.
+    new_files: u64,
+}
+
+/// What may have happened to a folder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Something was written into its files.
+    Written,
+    /// It may have other files than before.
+    NewFile,
 }
 
 type Changed = BTreeMap<i32, Shared>;
@@ -57,28 +74,40 @@ impl Drop for Inner {
 pub struct Watch {
     number: i32,
     watcher: Watcher,
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<Seen>,
     // Keeps the channel open where there is no watch.
-    _source: Option<watch::Sender<u64>>,
+    _source: Option<watch::Sender<Seen>>,
 }
 
 /// Waits for changes of one folder; any number of them for each watch.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<Seen>,
+    new_files: u64,
     look_again: Duration,
 }
 
 impl Changes {
-    /// Returns once the folder may have changed since the last call.
-    pub async fn wait(&mut self) {
+    /// Returns once the folder may have changed since the last call: new files may be there at the first.
+    pub async fn wait(&mut self) -> Change {
         // The sender is gone once the attempt is over; then nothing changes, and the caller's own end wakes it.
         let changed = async {
             if self.changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        let _looked_anyway = tokio::time::timeout(self.look_again, changed).await;
+        let announced = tokio::time::timeout(self.look_again, changed).await.is_ok();
+        let Seen { new_files, .. } = *self.changes.borrow();
+        let none_is_new = std::mem::replace(&mut self.new_files, new_files) == new_files;
+        if announced && none_is_new { Change::Written } else { Change::NewFile }
+    }
+}
+
+#[cfg(test)]
+impl Changes {
+    /// The same, but that the folder is not looked at in any case.
+    pub(crate) fn when_told(self) -> Self {
+        Self { look_again: Duration::from_secs(3600), ..self }
     }
 }
 
@@ -110,7 +139,7 @@ impl Watcher {
             // Held across the call, so that the reader cannot see an event of a number that is not there yet.
             let mut changed = inner.changed.lock().unwrap_or_else(PoisonError::into_inner);
             inotify::add_watch(inner.fd.get_ref(), path, flags).map(|number| {
-                let new = || Shared { source: watch::Sender::new(0), watches: 0 };
+                let new = || Shared { source: watch::Sender::new(Seen::default()), watches: 0 };
                 let shared = changed.entry(number).or_insert_with(new);
                 shared.watches += 1;
                 (number, shared.source.subscribe())
@@ -127,7 +156,7 @@ impl Watcher {
     }
 
     fn unwatched(&self) -> Watch {
-        let (source, changes) = watch::channel(0);
+        let (source, changes) = watch::channel(Seen::default());
         Watch { number: -1, watcher: self.clone(), changes, _source: Some(source) }
     }
 }
@@ -136,7 +165,7 @@ impl Watch {
     /// Someone who waits for changes.
     pub fn changes(&self) -> Changes {
         let look_again = if self.number < 0 { LOOK_UNWATCHED } else { LOOK_ANYWAY };
-        Changes { changes: self.changes.clone(), look_again }
+        Changes { changes: self.changes.clone(), new_files: 0, look_again }
     }
 }
 
@@ -165,9 +194,10 @@ async fn read(fd: Arc<AsyncFd<OwnedFd>>, changed: Arc<Mutex<Changed>>) {
                 Ok(event) => {
                     let changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
                     if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
-                        changed.values().for_each(|shared| bump(&shared.source));
+                        changed.values().for_each(|shared| bump(&shared.source, Change::NewFile));
                     } else if let Some(shared) = changed.get(&event.wd()) {
-                        bump(&shared.source);
+                        let written = event.events().contains(inotify::ReadFlags::MODIFY);
+                        bump(&shared.source, if written { Change::Written } else { Change::NewFile });
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break ready.clear_ready(),
@@ -183,12 +213,17 @@ async fn read(fd: Arc<AsyncFd<OwnedFd>>, changed: Arc<Mutex<Changed>>) {
     }
 }
 
-fn bump(sender: &watch::Sender<u64>) {
-    sender.send_modify(|count| *count = count.wrapping_add(1));
+fn bump(sender: &watch::Sender<Seen>, change: Change) {
+    sender.send_modify(|seen| {
+        seen.changes = seen.changes.wrapping_add(1);
+        seen.new_files = seen.new_files.wrapping_add(u64::from(change == Change::NewFile));
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[tokio::test]
@@ -196,7 +231,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let watcher = Watcher::start();
         let watch = watcher.watch(root.path());
-        let mut changes = Changes { look_again: Duration::from_secs(3600), ..watch.changes() };
+        let mut changes = watch.changes().when_told();
         std::fs::write(root.path().join("a"), "1").expect("writes");
         changes.wait().await;
         // Whatever the first write still brings is taken; then only a new one wakes.
@@ -206,12 +241,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_is_new_is_told_from_one_that_is_written_to() {
+        let root = tempfile::tempdir().expect("a folder");
+        let watcher = Watcher::start();
+        let mut a = std::fs::File::create(root.path().join("a")).expect("a file");
+        let watch = watcher.watch(root.path());
+        let mut changes = watch.changes().when_told();
+        a.write_all(b"1").expect("writes");
+        assert_eq!(changes.wait().await, Change::Written);
+        let _b = std::fs::File::create(root.path().join("b")).expect("a file");
+        assert_eq!(changes.wait().await, Change::NewFile);
+        a.write_all(b"2").expect("writes");
+        assert_eq!(changes.wait().await, Change::Written);
+        // A folder that nobody watches may have got anything.
+        let mut changes = watcher.unwatched().changes();
+        assert_eq!(changes.wait().await, Change::NewFile);
+    }
+
+    #[tokio::test]
     async fn two_watches_of_one_folder_do_not_get_in_each_others_way() {
         let root = tempfile::tempdir().expect("a folder");
         let watcher = Watcher::start();
         let (first, second) = (watcher.watch(root.path()), watcher.watch(root.path()));
-        let forever = |watch: &Watch| Changes { look_again: Duration::from_secs(3600), ..watch.changes() };
-        let (mut one, mut two) = (forever(&first), forever(&second));
+        let (mut one, mut two) = (first.changes().when_told(), second.changes().when_told());
         std::fs::write(root.path().join("a"), "1").expect("writes");
         tokio::join!(one.wait(), two.wait());
         drop(second);
