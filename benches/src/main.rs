@@ -9,13 +9,17 @@ mod durable;
 mod entries;
 mod failover;
 mod idle;
+mod judged;
 mod latency;
+mod lifecycle;
+mod load;
 mod machine;
 mod node;
 mod processes;
 mod remote;
 mod report;
 mod reports;
+mod rivals;
 mod snapshot;
 mod spread;
 mod three;
@@ -31,9 +35,15 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 12] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
+    (
+        "lifecycle",
+        "lives of trials per second through 32 agents' streams, against a queue in PostgreSQL",
+        lifecycle::run,
+    ),
+    ("judged", "the time from a report to its verdict at 10,000 reports per second, against one flush", judged::run),
     ("durable", "how many entries three replicas make durable per second", durable::run),
     ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
     ("slot", "the time from the end of a trial's process to the start of the next one's", agents::slot::run),

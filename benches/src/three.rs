@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::machine;
+use crate::{machine, processes};
 
 /// Nothing takes longer on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +39,8 @@ impl Drop for Process {
     }
 }
 
-fn addresses() -> Vec<String> {
+/// Where the three listen.
+pub(crate) fn addresses() -> Vec<String> {
     (1..=3).map(|node| format!("127.0.77.{node}:7177")).collect()
 }
 
@@ -60,6 +61,14 @@ pub(crate) fn coordinator(folder: &Path, number: usize) -> Result<Process> {
 pub(crate) fn agent(folder: &Path, number: usize, cpus: u32) -> Result<Process> {
     let (data, cpus) = (format!("a{number}"), cpus.to_string());
     process(folder, &["agent", "start", "--cpus", &cpus, "--data", &data])
+}
+
+/// Seconds of processor time that they have used.
+///
+/// # Errors
+/// Where one is gone.
+pub(crate) fn used(processes: &[Process]) -> Result<f64> {
+    processes.iter().map(|process| processes::used(process.0.id())).sum()
 }
 
 /// Submits the sweep of a file.
@@ -96,8 +105,15 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) 
 /// # Errors
 /// Where it ends otherwise than finished.
 pub(crate) fn until_ended(folder: &Path, sweep: &str) -> Result<()> {
-    let status =
-        machine::command(folder, &["watch", sweep, "-q"])?.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let status = watch(folder, sweep)?.0.wait()?;
     ensure!(status.success(), "the sweep ended with {status}");
     Ok(())
+}
+
+/// A process that ends with the sweep.
+///
+/// # Errors
+/// See [`machine::heats`].
+pub(crate) fn watch(folder: &Path, sweep: &str) -> Result<Process> {
+    process(folder, &["watch", sweep, "-q"])
 }
