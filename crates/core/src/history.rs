@@ -82,6 +82,7 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::NoticeDelivered(_)
         | Fact::HookGivenUp(_)
         | Fact::NoticeRead(_)
+        | Fact::Study(_)
         | Fact::TokenCreated(_)
         | Fact::TokenUsed(_)
         | Fact::TokenRevoked(_)

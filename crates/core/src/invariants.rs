@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use heats_domain::resources::GPU_PARTS;
 use heats_domain::{AgentId, Grant, Inventory, TrialState};
 
-use crate::fact::Fact;
+use crate::fact::{Fact, Stage};
 use crate::state::{Lease, State};
+use crate::study::{Study, StudyTrial};
 use crate::sweep::{Ledger, Sweep};
 use crate::trial::Trial;
 
@@ -37,6 +38,9 @@ pub fn violations(state: &State) -> Vec<Violation> {
         }
     }
     check_agents(state, &mut found);
+    for study in state.studies.iter() {
+        check_study(state, study, &mut found);
+    }
     found
 }
 
@@ -176,6 +180,31 @@ fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
         sum
     });
     violation(found, ledger == sweep.ledger, "S3", "the ledger is the sum of the attempts", place);
+}
+
+fn check_study(state: &State, study: &Study, found: &mut Vec<Violation>) {
+    let place = || format!("study {}", study.number);
+    let numbered = study.trials.iter().enumerate().all(|(number, trial)| trial.number as usize == number);
+    violation(found, numbered, "O1", "the trials of a study are numbered without a gap", place);
+    let grow = study.trials.iter().zip(study.trials.iter().skip(1)).all(|(before, after)| before.id < after.id);
+    violation(found, grow, "O1", "the ids of a study's trials grow", place);
+    let found_by_id = |trial: &StudyTrial| {
+        state
+            .studies
+            .trial(trial.id)
+            .is_some_and(|(of, found)| of.number == study.number && found.number == trial.number)
+    };
+    violation(found, study.trials.iter().all(|trial| found_by_id(trial)), "O1", "a trial is found by its id", place);
+    for stage in Stage::ALL {
+        let count = study.trials.iter().filter(|trial| trial.stage == stage).count() as u32;
+        violation(found, count == study.counts.of(stage), "O1", "every trial of a study is counted once", place);
+    }
+    let open = study.trials.iter().filter(|trial| !trial.stage.is_finished()).map(|trial| trial.number);
+    violation(found, open.eq(study.unfinished.iter().copied()), "O1", "the unfinished trials are known", place);
+    let complete = study.trials.iter().filter(|trial| trial.stage == Stage::Complete && study.goals.len() == 1);
+    let best = complete.filter_map(|trial| Some((study.loss(*trial.values.first()?), trial.number)));
+    let best = best.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, number)| number);
+    violation(found, best == study.best, "O2", "the best trial of a study has the best value", place);
 }
 
 fn check_agents(state: &State, found: &mut Vec<Violation>) {

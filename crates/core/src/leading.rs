@@ -32,6 +32,8 @@ use crate::placement::{Places, Usage};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::{ApplyError, Lease, State, Turn};
+use crate::study::stale::Patience;
+use crate::study::{Change, Done};
 use crate::sweep::Sweep;
 use crate::trial::Attempt;
 
@@ -127,6 +129,8 @@ pub enum Op {
     },
     /// The state is from a backup, and begins a new cluster of this lineage.
     Restore(u64),
+    /// A client of Optuna changes a study.
+    Study(Change),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
 }
@@ -146,6 +150,8 @@ pub enum Reply {
     Attached(Attached),
     /// To [`Op::CreateToken`] and [`Op::RevokeToken`]: which.
     Token(TokenId),
+    /// To [`Op::Study`].
+    Study(Done),
 }
 
 /// The leader's session.
@@ -175,6 +181,8 @@ pub struct Leading {
     stranded: Stranded,
     /// What was heard just now of attempts, as far as it bears on their machines.
     news: Vec<News>,
+    /// How long trials of studies may be silent, where that is limited.
+    patience: Option<Patience>,
 }
 
 impl Leading {
@@ -204,7 +212,13 @@ impl Leading {
             vacated: BTreeSet::new(),
             stranded: Stranded::default(),
             news: Vec::new(),
+            patience: None,
         }
+    }
+
+    /// Fails trials of studies, from now on, of which nothing was heard for `silent_ms_max` milliseconds.
+    pub const fn expect_word_of_trials(&mut self, silent_ms_max: u64) {
+        self.patience = Some(Patience::new(silent_ms_max, self.now_ms));
     }
 
     /// The state with everything that was decided so far.
@@ -293,6 +307,7 @@ impl Leading {
                 }
                 self.record(Ok((restore::restore(&self.draft, self.now_ms, lineage), ())), |()| Reply::Done)
             }
+            Op::Study(change) => self.record(change.decide(&self.draft), Reply::Study),
             Op::Expire(agent, silent_ms) => {
                 self.detach(agent);
                 let facts = expire(&self.draft, agent, self.now_ms, silent_ms);
@@ -336,11 +351,16 @@ impl Leading {
         }
     }
 
-    /// Ends the sweeps whose time or GPU-hours are over, and the forks that have waited too long for their checkpoint.
+    /// Ends the sweeps whose time or GPU-hours are over, the forks that have waited too long for their checkpoint, and the trials
+    /// of studies whose clients are gone.
     ///
     /// # Errors
     /// See [`TurnError`].
     pub fn limits(&mut self) -> Result<(), TurnError> {
+        if let Some(patience) = &mut self.patience {
+            let facts = patience.look(&self.draft.studies, self.now_ms);
+            self.record_all(facts)?;
+        }
         for id in self.active.clone() {
             let Some(sweep) = self.draft.sweeps.get(&id) else { continue };
             let facts = drain::limits(sweep, self.now_ms);
@@ -485,6 +505,7 @@ impl Leading {
             | Fact::NoticeDelivered(_)
             | Fact::HookGivenUp(_)
             | Fact::NoticeRead(_)
+            | Fact::Study(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)

@@ -22,6 +22,7 @@ pub mod refusal;
 pub mod retention;
 pub mod state;
 pub mod statistics;
+pub mod study;
 pub mod sweep;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

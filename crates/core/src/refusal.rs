@@ -125,6 +125,28 @@ pub enum Refusal {
         /// Why.
         why: String,
     },
+    /// No study or trial has this number.
+    #[error("there is no {what} with the id {id}")]
+    NoSuchId {
+        /// A study, or a trial.
+        what: &'static str,
+        /// The number.
+        id: u64,
+    },
+    /// A finished trial of a study is to be changed.
+    #[error("trial {0} is finished, and does not change any more")]
+    TrialFinished(u64),
+    /// What a client wants to write to a study is not what its place takes.
+    #[error("{0}")]
+    StudyInput(String),
+    /// There are as many as there may be.
+    #[error("there are {limit} of {what} already, which is the limit")]
+    StudyFull {
+        /// What.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
     /// No agent has this name or id.
     #[error("there is no agent `{0}`")]
     NoSuchAgent(String),
@@ -184,6 +206,10 @@ impl Refusal {
             Self::NothingToLearn { .. } => "H0023",
             Self::NoArchive(_) => "H0024",
             Self::ArchivesFull(_) => "H0025",
+            Self::NoSuchId { .. } => "H0060",
+            Self::TrialFinished(_) => "H0061",
+            Self::StudyInput(_) => "H0062",
+            Self::StudyFull { .. } => "H0063",
         }
     }
 
@@ -221,6 +247,10 @@ impl Refusal {
             Self::NothingToLearn { .. } => "remove it from `search.from`, or name another sweep there",
             Self::AmbiguousAgent { .. } => "name it by its id: `heats agent ls -o wide`",
             Self::NoArchive(_) => "submit the sweep again: `heats submit` sends its code along",
+            Self::NoSuchId { .. } => "`heats ls` lists the studies; what was removed does not come back",
+            Self::TrialFinished(_) => "ask for a new trial: `study.ask()`",
+            Self::StudyInput(_) => "Optuna's own clients write nothing of the kind: look at what does",
+            Self::StudyFull { .. } => "remove what is not needed, or make another study",
             Self::ArchivesFull(_) => "leave files out with `code.exclude`, or have an operator make room",
         }
     }

@@ -18,6 +18,7 @@ use crate::fact::{
 };
 use crate::logs::Shelf;
 use crate::provenance::Surroundings;
+use crate::study::{Studies, Study};
 use crate::sweep::Sweep;
 use crate::token::Token;
 
@@ -118,6 +119,8 @@ pub struct State {
     pub surroundings: Surroundings,
     /// The bundles of logs that are kept.
     pub shelf: Shelf,
+    /// The sweeps that are driven from outside.
+    pub studies: Studies,
     hooked: OrdSet<SweepId>,
     joined: OrdMap<AgentId, Arc<Record>>,
     names: OrdSet<(String, SweepId)>,
@@ -205,6 +208,11 @@ impl State {
                 self.quotas.remove(&(fact.scope, fact.name.clone()));
             }
             Fact::EnvironmentRecorded(_) | Fact::HardwareRecorded(_) => self.keep_surroundings(fact, &record),
+            Fact::Study(fact) => {
+                let event = fact.event.as_ref().ok_or(ApplyError::UnknownFact { index })?;
+                let contradiction = |why| ApplyError::Contradiction { index, fact: event.name(), why };
+                self.studies.record(event, &record).map_err(contradiction)?;
+            }
             Fact::ClusterRestored(_) => self.restored = Some(Arc::clone(&record)),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
@@ -313,13 +321,29 @@ impl State {
         if let Ok(id) = text.parse::<SweepId>() {
             return self.sweeps.get(&id);
         }
-        let newest = (text.to_owned(), SweepId { bits: u64::MAX });
-        let named = self.names.range((text.to_owned(), SweepId { bits: 0 })..=newest).next_back();
-        match named {
-            Some((_, id)) => self.sweeps.get(id),
+        match self.newest_named(text) {
             None if text == "last" => self.sweeps.get_max().map(|(_, sweep)| sweep),
-            None => None,
+            named => named,
         }
+    }
+
+    /// The study that a user means, in the same words; where a name is that of a sweep as well, the study.
+    pub fn find_study(&self, text: &str) -> Option<&Arc<Study>> {
+        if let Ok(id) = text.parse::<SweepId>() {
+            return self.studies.of_sweep(id);
+        }
+        let newest = self.sweeps.get_max().map(|(id, _)| *id);
+        let is_last = |study: &&Arc<Study>| newest.is_none_or(|newest| study.sweep > newest);
+        match self.studies.named(text) {
+            None if text == "last" && self.newest_named(text).is_none() => self.studies.newest().filter(is_last),
+            named => named,
+        }
+    }
+
+    /// The newest sweep of this name.
+    pub fn newest_named(&self, name: &str) -> Option<&Arc<Sweep>> {
+        let named = (name.to_owned(), SweepId { bits: 0 })..=(name.to_owned(), SweepId { bits: u64::MAX });
+        self.names.range(named).next_back().and_then(|(_, id)| self.sweeps.get(id))
     }
 
     /// The sweep of this name that has not ended. There is at most one.
@@ -388,11 +412,11 @@ impl State {
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
     /// what trials ran in, then sweeps with their journals, then agents, their drains and their quarantines, then quotas, then
-    /// tokens, then the last restore, then drops of checkpoints whose sweep is gone. A snapshot is this list.
+    /// tokens, then the last restore, then drops of checkpoints whose sweep is gone, then studies. A snapshot is this list.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
-    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+    pub fn records(&self) -> impl Iterator<Item = Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
         self.surroundings
@@ -405,6 +429,8 @@ impl State {
             .chain(tokens)
             .chain(&self.restored)
             .chain(self.orphaned_drops())
+            .cloned()
+            .chain(self.studies.records())
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded

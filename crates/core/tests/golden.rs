@@ -2,6 +2,9 @@
 //!
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
+#[path = "golden/studies.rs"]
+mod studies;
+
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
     AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
@@ -551,12 +554,13 @@ fn the_golden_entries_have_every_kind_of_fact() {
         ran_in(),
         logged(),
         told(),
+        studies::studied(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 42);
+    assert_eq!(names.len(), 50);
 }
 
 #[test]

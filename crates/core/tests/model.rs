@@ -16,6 +16,8 @@ mod machines;
 mod oracle;
 #[path = "model/run.rs"]
 mod run;
+#[path = "model/studies.rs"]
+mod studies;
 #[path = "model/surroundings.rs"]
 mod surroundings;
 #[path = "model/tokens.rs"]

@@ -92,6 +92,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         | Op::NoticeDelivered { .. }
         | Op::GiveUpHook { .. }
         | Op::ReadNotice { .. }
+        | Op::Study(_)
         | Op::Submit(_)
         | Op::Remove(_)
         | Op::Control(..)

@@ -10,6 +10,7 @@ mod logs;
 mod notice;
 mod placement;
 mod provenance;
+mod study;
 mod sweep;
 mod trial;
 
@@ -24,6 +25,11 @@ pub use logs::{Logged, LogsDropped, LogsKept};
 pub use notice::{HookGivenUp, NoticeDelivered, NoticeRead};
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
 pub use provenance::{EnvironmentRecorded, HardwareRecorded};
+pub use study::{
+    Goal, Owner, Stage, StudyAttribute, StudyAttributeSet, StudyCreated, StudyEvent, StudyFact, StudyParam,
+    StudyParamSet, StudyRemoved, StudyReported, StudyTrialAttributeSet, StudyTrialBody, StudyTrialCreated,
+    StudyTrialMoved,
+};
 pub use sweep::{
     Ending, PointEnqueued, SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened,
     SweepResumed, SweepSubmitted,
@@ -61,7 +67,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 52, 53"
+                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 52, 53, 55"
     )]
     pub fact: Option<Fact>,
 }
@@ -195,6 +201,9 @@ pub enum Fact {
     /// A reader has dealt with a notice.
     #[prost(message, tag = "44")]
     NoticeRead(NoticeRead),
+    /// Something happened to a study: a sweep that is driven from outside.
+    #[prost(message, tag = "55")]
+    Study(StudyFact),
 }
 
 impl Fact {
@@ -242,7 +251,8 @@ impl Fact {
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
             | Self::HardwareRecorded(_)
-            | Self::ClusterRestored(_) => return None,
+            | Self::ClusterRestored(_)
+            | Self::Study(_) => return None,
         })
     }
 
@@ -290,7 +300,8 @@ impl Fact {
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
             | Self::HardwareRecorded(_)
-            | Self::ClusterRestored(_) => None,
+            | Self::ClusterRestored(_)
+            | Self::Study(_) => None,
         }
     }
 
@@ -338,7 +349,8 @@ impl Fact {
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
             | Self::HardwareRecorded(_)
-            | Self::ClusterRestored(_) => None,
+            | Self::ClusterRestored(_)
+            | Self::Study(_) => None,
         }
     }
 
@@ -387,6 +399,10 @@ impl Fact {
             Self::AgentQuarantined(_) => "agent_quarantined",
             Self::AgentReleased(_) => "agent_released",
             Self::AttemptExcused(_) => "attempt_excused",
+            Self::Study(fact) => match &fact.event {
+                Some(event) => event.name(),
+                None => "study",
+            },
         }
     }
 }

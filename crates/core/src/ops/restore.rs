@@ -28,6 +28,7 @@ pub fn begin_anew(mut state: State, term: u64, lineage: u64) -> Result<State, Tu
 /// The facts that begin a new cluster with this state.
 pub(crate) fn restore(state: &State, now_ms: u64, lineage: u64) -> Vec<Fact> {
     let mut facts = vec![Fact::ClusterRestored(ClusterRestored { lineage, index: state.applied })];
+    facts.extend(state.studies.skip_ids());
     let why = "the cluster was restored from a backup that was taken while it ran";
     for (&(id, number), lease) in state.leases.values().flatten() {
         let Some(sweep) = state.sweeps.get(&id) else { continue };

@@ -7,6 +7,7 @@ use crate::fact::{Fact, SweepRemoved, SweepSubmitted};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::State;
+use crate::study::Change;
 
 /// The largest specification, base directory or provenance that the log takes, in bytes.
 pub const TEXT_MAX: usize = 1 << 20;
@@ -52,7 +53,7 @@ impl Submit {
             let reply = Submitted { sweep: existing.id, name: existing.name.clone(), existed: true };
             return Ok((Vec::new(), reply));
         }
-        if state.sweeps.contains_key(&self.sweep) {
+        if state.sweeps.contains_key(&self.sweep) || state.studies.of_sweep(self.sweep).is_some() {
             return Err(Refusal::IdTaken(self.sweep));
         }
         // An unnamed sweep is called by the end of its id, which is the part that differs.
@@ -62,6 +63,9 @@ impl Submit {
         });
         if let Some(other) = state.live_named(&name) {
             return Err(Refusal::NameTaken { name, sweep: other.id });
+        }
+        if let Some(study) = state.studies.named(&name) {
+            return Err(Refusal::NameTaken { name, sweep: study.sweep });
         }
         let spec = self.spec.for_its_environment();
         let priors = learn::priors(state, &spec)?;
@@ -94,8 +98,12 @@ impl Submit {
     }
 }
 
-/// Forgets a sweep that has ended.
+/// Forgets a sweep that has ended, or a study: whether that is over is not for Heats to say.
 pub fn remove(state: &State, id: SweepId) -> Decision<()> {
+    if let Some(study) = state.studies.of_sweep(id) {
+        let (facts, _) = Change::Remove { study: study.number }.decide(state)?;
+        return Ok((facts, ()));
+    }
     let sweep = sweep(state, id)?;
     if !sweep.is_ended() {
         return Err(Refusal::NotEnded(sweep.name.clone()));

@@ -229,7 +229,7 @@ mod tests {
         join(&mut cluster, token, 2, 2).expect("joins");
         cluster.end_turn();
         let state = &cluster.applied;
-        let records: Vec<_> = state.records().map(|record| (**record).clone()).collect();
+        let records: Vec<_> = state.records().map(|record| record.as_ref().clone()).collect();
         let again = State::from_records(state.applied, state.turn, records).expect("reads");
         assert_eq!(again.hash(), state.hash());
         assert_eq!(again.tokens[&token].uses(), 2);

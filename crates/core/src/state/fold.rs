@@ -56,6 +56,7 @@ impl Sweep {
             }
             Fact::SweepSubmitted(_)
             | Fact::SweepRemoved(_)
+            | Fact::Study(_)
             | Fact::AgentAttached(_)
             | Fact::AgentDrained(_)
             | Fact::AgentUndrained(_)

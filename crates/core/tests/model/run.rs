@@ -315,6 +315,7 @@ impl Run {
             Ok(Reply::Retried(trials)) => Answer::Retried(trials),
             Ok(Reply::Attached(a)) => Answer::Attached { kill: a.kill, stop: a.stop, run: a.run },
             Ok(Reply::Token(token)) => Answer::Token(token.bits),
+            Ok(Reply::Study(done)) => panic!("{done:?}: studies have a model of their own"),
         };
         assert_eq!(answer, expected, "the answer to {said}");
         compare(&self.oracle, self.leading.draft(), &said);
