@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "heats/v1/common.proto",
     "heats/v1/archives.proto",
     "heats/v1/agents.proto",
     "heats/v1/sweeps.proto",
     "heats/v1/cluster.proto",
     "heats/v1/tokens.proto",
+    "optuna.proto",
 ];
 const DOMAIN: [(&str, &str); 14] = [
     ("SweepId", "ids::SweepId"),
@@ -38,6 +39,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut build = tonic_prost_build::configure().bytes(".heats.v1.RaftMessage").bytes(".heats.v1.ArchivePiece");
     for (message, path) in DOMAIN {
         build = build.extern_path(format!(".heats.v1.{message}"), format!("::heats_domain::{path}"));
+    }
+    // A trial that is finished is encoded once, and sent many times.
+    for (message, path) in [("GetTrialReply", "EncodedTrial"), ("GetTrialsReply", "EncodedTrials")] {
+        build = build.extern_path(format!(".optuna.{message}"), format!("crate::encoded::{path}"));
     }
     build.compile_fds(descriptors)?;
     Ok(())

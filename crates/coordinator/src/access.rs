@@ -54,6 +54,8 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/heats.v1.Cluster/", &[Admin]),
     ("/heats.v1.Tokens/", &[Admin]),
     ("/heats.v1.Sweeps/", PEOPLE),
+    // Coordinators hand on what they cannot answer themselves.
+    ("/optuna.StorageService/", &[Coordinator, Admin, User]),
 ];
 
 /// Whether `caller` may call `path`.

@@ -42,6 +42,10 @@ pub struct CoordinatorConfig {
     pub data_dir: PathBuf,
     /// Where to listen; port 0 takes a free one. What is not a loopback address needs TLS.
     pub listen: SocketAddr,
+    /// Where Optuna's clients are listened to, in plain text as they speak it; nowhere unless given.
+    pub optuna: Option<SocketAddr>,
+    /// How long a trial of Optuna's may be silent before it is failed; for ever unless given. The leader's counts.
+    pub optuna_stale: Option<Duration>,
     /// Where others are to reach it, HOST:PORT; where it listens, unless given.
     pub advertise: Option<String>,
     /// How connections are made and taken.
@@ -76,6 +80,8 @@ impl CoordinatorConfig {
         Self {
             data_dir: data_dir.into(),
             listen,
+            optuna: None,
+            optuna_stale: None,
             advertise: None,
             security: Security::PlainText,
             agents_authority: None,

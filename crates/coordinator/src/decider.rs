@@ -81,6 +81,15 @@ pub enum Parting {
     Gone,
 }
 
+/// How long those are waited for who hold trials.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How much longer than their leases last a new leader waits for agents.
+    pub grace: Duration,
+    /// How long a trial of Optuna's may be silent; for ever where none is given.
+    pub optuna_stale: Option<Duration>,
+}
+
 /// The way to the decider.
 #[derive(Clone)]
 pub struct Decider {
@@ -89,10 +98,17 @@ pub struct Decider {
 
 impl Decider {
     /// Starts the task. It ends when `replica` stops or every handle is gone.
-    pub fn start(replica: Replica, streams: Streams, leases: Leases, grace: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(
+        replica: Replica,
+        streams: Streams,
+        leases: Leases,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (mailbox, requests) = mpsc::channel(MAILBOX);
         let leadership = replica.leadership();
-        let task = Task { replica, streams, leases, grace, clock, requests, leadership, reign: 0, led: 0, numbered: 0 };
+        let task =
+            Task { replica, streams, leases, patience, clock, requests, leadership, reign: 0, led: 0, numbered: 0 };
         tokio::spawn(task.run());
         Self { mailbox }
     }
@@ -155,7 +171,7 @@ struct Task {
     replica: Replica,
     streams: Streams,
     leases: Leases,
-    grace: Duration,
+    patience: Patience,
     clock: Arc<dyn Clock>,
     requests: mpsc::Receiver<Request>,
     leadership: watch::Receiver<Leadership>,
@@ -205,10 +221,14 @@ impl Task {
         let state = self.replica.state();
         self.leases.begin(
             state.leases.iter().filter(|(_, held)| !held.is_empty()).map(|(agent, _)| *agent),
-            self.grace,
+            self.patience.grace,
             Instant::now(),
         );
         let mut leading = Leading::new(term, self.numbered, (*state).clone());
+        if let Some(silent) = self.patience.optuna_stale {
+            leading.begin(self.clock.now_ms());
+            leading.expect_word_of_trials(silent.as_millis() as u64);
+        }
         let (mut suggesters, mut thoughts) = Suggesters::new();
         let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
         let replica = self.replica.clone();

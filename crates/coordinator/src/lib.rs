@@ -13,6 +13,7 @@ mod edge;
 mod leases;
 mod node;
 mod notices;
+mod optuna;
 mod peers;
 mod relays;
 mod rpc;
@@ -120,10 +121,12 @@ impl StartError {
 /// A running coordinator.
 pub struct Coordinator {
     address: SocketAddr,
+    optuna: Option<SocketAddr>,
     data_dir: PathBuf,
     replica: Replica,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
+    for_optuna: Option<JoinHandle<()>>,
     beside: [JoinHandle<()>; 3],
 }
 
@@ -138,6 +141,13 @@ impl Coordinator {
         let agents = agents.transpose()?.map(Arc::new);
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let for_optuna = match config.optuna {
+            Some(address) => {
+                Some(optuna::listen(address).await.map_err(|source| StartError::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let optuna = for_optuna.as_ref().map(|(_, address)| *address);
         let address = listener.local_addr().map_err(listen_error)?;
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
         if let Some(identity) = config.security.identity() {
@@ -159,6 +169,7 @@ impl Coordinator {
         let [code, logs] = [&node.archives, &node.bundles].map(|kept| tokio::spawn(kept.clone().tend(replica.clone())));
         let beside = [code, logs, tokio::spawn(notices::tell(node.clone()))];
         let (stop, mut stopping) = watch::channel(false);
+        let for_optuna = for_optuna.map(|(listener, _)| optuna::serve(node.clone(), listener, stopping.clone()));
         let server = serve(node, listener, async move {
             // An error means that the coordinator was dropped, which stops it too.
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -170,12 +181,17 @@ impl Coordinator {
             Founding::With(members) => replica.bootstrap(members).await?,
             Founding::Wait => {}
         }
-        Ok(Self { address, data_dir, replica, stop, server, beside })
+        Ok(Self { address, optuna, data_dir, replica, stop, server, for_optuna, beside })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens to Optuna's clients, where it does.
+    pub const fn optuna(&self) -> Option<SocketAddr> {
+        self.optuna
     }
 
     /// Where its data is.
@@ -206,6 +222,10 @@ impl Coordinator {
             Ok(Err(error)) => error!(%error, "the server's task did not end well"),
             Err(_) => server.abort(),
         }
+        // What is asked of it now is asked elsewhere: nobody waits for such a call to end.
+        if let Some(for_optuna) = self.for_optuna {
+            for_optuna.abort();
+        }
         self.replica.shutdown().await;
     }
 
@@ -231,12 +251,14 @@ impl Coordinator {
 /// Whether the coordinator may listen where it is told to, as who it is told to be.
 fn may_listen(config: &CoordinatorConfig) -> Result<(), StartError> {
     let node = config.node_id;
+    let in_plain_text = |address: SocketAddr| match config.plain_text {
+        PlainText::OnLoopback if !address.ip().is_loopback() => Err(StartError::NotLoopback(address)),
+        PlainText::OnLoopback | PlainText::Anywhere => Ok(()),
+    };
+    // Optuna's clients speak nothing else.
+    config.optuna.map_or(Ok(()), in_plain_text)?;
     match &config.security {
-        Security::PlainText if config.listen.ip().is_loopback() => Ok(()),
-        Security::PlainText => match config.plain_text {
-            PlainText::OnLoopback => Err(StartError::NotLoopback(config.listen)),
-            PlainText::Anywhere => Ok(()),
-        },
+        Security::PlainText => in_plain_text(config.listen),
         Security::Tls(identity) => match identity.name().map(|name| name.who) {
             Some(Who::Coordinator(named)) if named == node => Ok(()),
             Some(other) => Err(StartError::OtherName { node, told: other.to_string() }),
@@ -267,6 +289,8 @@ fn serve(
     let access = AccessLayer::new(node.replica.clone(), node.clock.clone());
     let archives = ArchivesServer::new(ArchivesService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
     let cluster = ClusterServer::new(ClusterService::new(node.clone())).max_decoding_message_size(MESSAGE_MAX);
+    // For nodes that hand on what they were asked.
+    let for_optuna = optuna::service(node.clone());
     let sweeps = SweepsServer::new(SweepsService::new(node))
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(usize::MAX);
@@ -280,6 +304,7 @@ fn serve(
         .add_service(tokens)
         .add_service(agents)
         .add_service(archives)
+        .add_service(for_optuna)
         .add_service(sweeps);
     let connections = heats_tls::incoming(listener, security);
     Ok(tokio::spawn(async move {

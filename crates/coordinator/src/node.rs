@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::archives::{Archives, Shelf};
 use crate::caller::Caller;
 use crate::config::CoordinatorConfig;
-use crate::decider::Decider;
+use crate::decider::{Decider, Patience};
 use crate::edge::clock::Clock;
 use crate::leases::Leases;
 use crate::relays::Relays;
@@ -64,8 +64,8 @@ impl Node {
     ) -> Self {
         let streams = Streams::default();
         let leases = Leases::new(config.lease_ttl, Instant::now());
-        let decider =
-            Decider::start(replica.clone(), streams.clone(), leases.clone(), config.failover_grace, clock.clone());
+        let patience = Patience { grace: config.failover_grace, optuna_stale: config.optuna_stale };
+        let decider = Decider::start(replica.clone(), streams.clone(), leases.clone(), patience, clock.clone());
         let archives = Archives::open(&config, Shelf::Code);
         let bundles = Archives::open(&config, Shelf::Logs);
         let relays = Relays::default();

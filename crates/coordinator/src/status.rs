@@ -17,6 +17,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NoSuchTrial { .. }
         | Refusal::NoSuchAgent(_)
         | Refusal::NoSuchToken(_)
+        | Refusal::NoSuchId { .. }
         | Refusal::NoArchive(_) => Code::NotFound,
         Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
         Refusal::Ended(_)
@@ -29,10 +30,16 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::AmbiguousAgent { .. }
         | Refusal::NothingToLearn { .. }
         | Refusal::OtherLineage { .. } => Code::Aborted,
-        Refusal::Point(_) | Refusal::ReportTooLarge { .. } | Refusal::TooLarge { .. } | Refusal::Spec(_) => {
-            Code::InvalidArgument
+        Refusal::Point(_)
+        | Refusal::ReportTooLarge { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::Spec(_)
+        | Refusal::StudyInput(_) => Code::InvalidArgument,
+        // What Optuna's clients know it by. Whoever asked the wrong node is told so by the leader's address.
+        Refusal::TrialFinished(_) => Code::FailedPrecondition,
+        Refusal::QueueFull(_) | Refusal::TokensFull(_) | Refusal::ArchivesFull(_) | Refusal::StudyFull { .. } => {
+            Code::ResourceExhausted
         }
-        Refusal::QueueFull(_) | Refusal::TokensFull(_) | Refusal::ArchivesFull(_) => Code::ResourceExhausted,
         Refusal::TokenSpent { .. } | Refusal::OtherKey(_) => Code::PermissionDenied,
     };
     let mut status = Status::new(code, refusal.to_string());

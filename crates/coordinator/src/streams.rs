@@ -243,6 +243,7 @@ impl Streams {
                 | Fact::NoticeDelivered(_)
                 | Fact::HookGivenUp(_)
                 | Fact::NoticeRead(_)
+                | Fact::Study(_)
                 | Fact::AttemptEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)

@@ -1,13 +1,15 @@
-//! The gRPC services and messages of `proto/heats/v1`, and every conversion between them and the domain.
+//! The gRPC services and messages of `proto/`, and every conversion between them and the domain.
 //!
 //! Holds no logic: nothing is decided or checked here beyond what a conversion needs.
 
 pub mod bundle;
 pub mod convert;
+pub mod encoded;
 pub mod excerpt;
 pub mod notice;
 pub mod sentence;
 pub mod series;
+pub mod study;
 pub mod views;
 
 #[expect(
@@ -21,6 +23,15 @@ pub mod v1 {
     tonic::include_proto!("heats.v1");
 }
 
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    reason = "generated from proto/optuna.proto, which carries the documentation"
+)]
+pub mod optuna {
+    tonic::include_proto!("optuna");
+}
+
 /// What the data of a large message is held in.
 pub use bytes::Bytes;
 
@@ -32,5 +43,5 @@ pub const READ_STALE: &str = "stale";
 /// The metadata key by which an agent of another cluster is told this one's lineage.
 pub const LINEAGE_KEY: &str = "heats-lineage";
 
-/// The encoded file descriptors of `proto/heats/v1`, for gRPC reflection.
+/// The encoded file descriptors of `proto/`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/heats.v1.bin"));

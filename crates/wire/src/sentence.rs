@@ -5,6 +5,8 @@ use heats_core::{Fact, Prior};
 use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
 
+use crate::study;
+
 /// One sentence about the fact.
 pub fn sentence(fact: &Fact) -> String {
     match fact {
@@ -14,6 +16,7 @@ pub fn sentence(fact: &Fact) -> String {
                 if learned.is_empty() { String::new() } else { format!(", and learns from {}", learned.join(", ")) };
             format!("sweep `{}` was submitted with seed {}{learns}", f.name, f.seed)
         }
+        Fact::Study(f) => f.event.as_ref().map(study::sentence).unwrap_or_default(),
         Fact::SweepPaused(_) => "a user paused the sweep".into(),
         Fact::SweepResumed(_) => "a user resumed the sweep".into(),
         Fact::SweepDrained(f) => format!("no more trials are created: {}", f.why),
@@ -266,5 +269,6 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::EnvironmentRecorded(f) => json!({"name": f.name, "environment": f.environment}),
         Fact::HardwareRecorded(f) => json!({"name": f.name, "hardware": f.hardware}),
         Fact::ClusterRestored(f) => json!({"index": f.index}),
+        Fact::Study(f) => f.event.as_ref().map(study::fields).unwrap_or_default(),
     }
 }

@@ -108,7 +108,12 @@ where
     };
     let first = match answer.reply {
         Reply::Attached(attached) => welcome(&node, agent, attached),
-        Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Token(_) => Vec::new(),
+        Reply::Done
+        | Reply::Submitted(_)
+        | Reply::Enqueued(_)
+        | Reply::Retried(_)
+        | Reply::Token(_)
+        | Reply::Study(_) => Vec::new(),
     };
     info!(agent_id = %agent, "agent attached");
     let session = Session { node, agent, number, outbox, reign: answer.reign };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use heats_core::study::StudyTrial;
 use heats_core::{Refusal, State, Sweep, Trial};
 use heats_wire::series::Columns;
 use heats_wire::v1;
@@ -63,6 +64,15 @@ pub fn sample(sweep: &Sweep, trial: &Trial, at_most: usize) -> Vec<v1::Points> {
         }
     }
     columns.done()
+}
+
+/// The same of a study's trial.
+pub fn of_study(trial: &StudyTrial, at_most: usize) -> Vec<v1::Points> {
+    let reports: Vec<(u64, f64)> =
+        trial.reports.iter().filter_map(|(step, value)| Some((u64::try_from(*step).ok()?, *value))).collect();
+    let places = places(reports.len(), at_most.min(SAMPLE), None);
+    let picked = places.into_iter().filter_map(|place| reports.get(place).copied());
+    heats_wire::study::views::columns(trial, picked).done()
 }
 
 /// Which places of `count` are picked, in order.

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{archives, events, fleet, logs, notices, placing, series};
+use super::{archives, events, fleet, logs, notices, placing, series, studies};
 use crate::caller::Caller;
 use crate::decider::Answer;
 use crate::edge::entropy;
@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::status::{refused, unanswered};
 
 /// The most trials in one answer.
-const PAGE: usize = 10_000;
+pub(super) const PAGE: usize = 10_000;
 /// The most sweeps in one answer.
 const SWEEPS: usize = 1_000;
 
@@ -108,17 +108,23 @@ impl Sweeps for SweepsService {
         let state = self.state(request.metadata()).await?;
         let v1::ListRequest { all, limit } = request.into_inner();
         let limit = if limit == 0 { SWEEPS } else { (limit as usize).min(SWEEPS) };
-        let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended());
+        let sweeps = state.sweeps.values().rev().filter(|sweep| all || !sweep.is_ended()).take(limit);
         let (usage, now_ms) = (Usage::of(&state), self.node.clock.now_ms());
-        let sweeps = sweeps.take(limit).map(|sweep| standing(&state, &usage, sweep, now_ms)).collect();
+        let mut sweeps: Vec<v1::Sweep> = sweeps.map(|sweep| standing(&state, &usage, sweep, now_ms)).collect();
+        sweeps.extend(state.studies.iter().rev().take(limit).map(|study| heats_wire::study::views::sweep(study)));
+        sweeps.sort_by_key(|sweep| std::cmp::Reverse(sweep.id));
+        sweeps.truncate(limit);
         Ok(Response::new(v1::ListResponse { log_index: state.applied, now_ms, sweeps }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let state = self.state(request.metadata()).await?;
         let v1::GetRequest { sweep, assess } = request.into_inner();
-        let sweep = find(&state, &sweep)?;
         let now_ms = self.node.clock.now_ms();
+        if let Some(study) = state.find_study(&sweep) {
+            return Ok(Response::new(studies::get(&state, study, now_ms)));
+        }
+        let sweep = find(&state, &sweep)?;
         Ok(Response::new(v1::GetResponse {
             log_index: state.applied,
             now_ms,
@@ -130,7 +136,11 @@ impl Sweeps for SweepsService {
 
     async fn trials(&self, request: Request<v1::TrialsRequest>) -> Result<Response<v1::TrialsResponse>, Status> {
         let state = self.state(request.metadata()).await?;
-        let v1::TrialsRequest { sweep, best_first, limit, from, numbers } = request.into_inner();
+        let request = request.into_inner();
+        if let Some(study) = state.find_study(&request.sweep) {
+            return studies::trials(&state, study, request).map(Response::new);
+        }
+        let v1::TrialsRequest { sweep, best_first, limit, from, numbers } = request;
         let sweep = find(&state, &sweep)?;
         let limit = if limit == 0 { PAGE } else { (limit as usize).min(PAGE) };
         let mut next = None;
@@ -155,6 +165,9 @@ impl Sweeps for SweepsService {
     async fn trial(&self, request: Request<v1::TrialRequest>) -> Result<Response<v1::TrialResponse>, Status> {
         let state = self.state(request.metadata()).await?;
         let v1::TrialRequest { sweep, trial, sample } = request.into_inner();
+        if let Some(study) = state.find_study(&sweep) {
+            return studies::trial(&state, study, trial, sample as usize).map(Response::new);
+        }
         let sweep = find(&state, &sweep)?;
         let trial = series::trial(sweep, trial)?;
         let sample = series::sample(sweep, trial, sample as usize);
@@ -165,15 +178,23 @@ impl Sweeps for SweepsService {
 
     async fn series(&self, request: Request<v1::SeriesRequest>) -> Result<Response<Self::SeriesStream>, Status> {
         let state = self.state(request.metadata()).await?;
-        series::series(&state, request.into_inner())
+        let request = request.into_inner();
+        if let Some(study) = state.find_study(&request.sweep) {
+            return studies::series(&state, study, &request).map(Response::new);
+        }
+        series::series(&state, request)
     }
 
     type EventsStream = Answers<v1::EventBatch>;
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
         let reading = Reading::of(request.metadata());
-        reading.state(&self.node).await?;
-        let answers = events::events(&self.node, request.into_inner())?;
+        let state = reading.state(&self.node).await?;
+        let request = request.into_inner();
+        let answers = match state.find_study(&request.sweep) {
+            Some(study) => studies::events(&self.node, study.number, &request),
+            None => events::events(&self.node, request)?,
+        };
         Ok(Response::new(reading.while_fresh(&self.node, answers)))
     }
 
@@ -181,11 +202,16 @@ impl Sweeps for SweepsService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let reading = Reading::of(request.metadata());
-        reading.state(&self.node).await?;
+        let state = reading.state(&self.node).await?;
         let v1::WatchRequest { sweep, min_interval_ms } = request.into_inner();
+        let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
+        if let Some(study) = state.find_study(&sweep) {
+            let answers = studies::watch(&self.node, study.number, interval);
+            return Ok(Response::new(reading.while_fresh(&self.node, answers)));
+        }
+        drop(state);
         let mut states = self.node.replica.watch_state();
         let id = find(&states.borrow_and_update().clone(), &sweep)?.id;
-        let interval = Duration::from_millis(u64::from(min_interval_ms.clamp(20, 60_000)));
         let clock = self.node.clock.clone();
         let (sender, answers) = mpsc::channel(4);
         tokio::spawn(async move {
@@ -291,7 +317,12 @@ impl Sweeps for SweepsService {
     }
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveResponse>, Status> {
-        let (answer, _) = self.change(&request.into_inner().sweep, |sweep| Op::Remove(sweep.id)).await?;
+        let v1::RemoveRequest { sweep } = request.into_inner();
+        let study = Reading::Fresh.state(&self.node).await?.find_study(&sweep).map(|study| study.sweep);
+        let answer = match study {
+            Some(study) => self.ask(Op::Remove(study)).await?,
+            None => self.change(&sweep, |sweep| Op::Remove(sweep.id)).await?.0,
+        };
         Ok(Response::new(v1::RemoveResponse { log_index: answer.log_index }))
     }
 

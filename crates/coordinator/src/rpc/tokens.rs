@@ -28,9 +28,12 @@ impl TokensService {
         let answer = self.node.decider.ask(op).await.map_err(|error| unanswered(&error))?;
         match answer.reply {
             Reply::Token(token) => Ok((token, answer.log_index)),
-            Reply::Done | Reply::Submitted(_) | Reply::Enqueued(_) | Reply::Retried(_) | Reply::Attached(_) => {
-                Err(Status::internal("not the reply to a request about a token"))
-            }
+            Reply::Done
+            | Reply::Submitted(_)
+            | Reply::Enqueued(_)
+            | Reply::Retried(_)
+            | Reply::Attached(_)
+            | Reply::Study(_) => Err(Status::internal("not the reply to a request about a token")),
         }
     }
 }

@@ -1,0 +1,152 @@
+//! What an id of Optuna's means: a study, or a sweep that can only be read.
+
+use heats_core::fact::Owner;
+use heats_core::study::{Study, StudyTrial};
+use heats_core::{Refusal, State, Sweep, Trial};
+use heats_wire::optuna as pb;
+use tonic::Status;
+
+use super::{convert, sweeps};
+use crate::edge::zone::Zone;
+use crate::status::refused;
+
+/// What Optuna calls a study.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// One of its own.
+    Study(&'a Study),
+    /// One that Heats runs.
+    Sweep(&'a Sweep),
+}
+
+/// What Optuna calls a trial.
+#[derive(Clone, Copy)]
+pub enum Subjected<'a> {
+    /// Of a study.
+    OfStudy(&'a Study, &'a StudyTrial),
+    /// Of a sweep.
+    OfSweep(&'a Sweep, &'a Trial),
+}
+
+/// An id of ours; what is below 0 was never given to anything.
+fn number(what: &'static str, id: i64) -> Result<u64, Status> {
+    u64::try_from(id).map_err(|_| Status::not_found(format!("there is no {what} with the id {id}")))
+}
+
+/// The number of a study that can be changed.
+///
+/// # Errors
+/// It is no id, or that of a sweep.
+pub fn study(state: &State, id: i64) -> Result<u64, Status> {
+    let id = number("study", id)?;
+    if sweeps::find(state, id).is_some() { Err(sweeps::is_read_only()) } else { Ok(id) }
+}
+
+/// The id of a trial that can be changed.
+///
+/// # Errors
+/// It is no id, or that of a sweep's trial.
+pub fn trial(state: &State, id: i64) -> Result<u64, Status> {
+    let id = number("trial", id)?;
+    if sweeps::find_trial(state, id).is_some() { Err(sweeps::is_read_only()) } else { Ok(id) }
+}
+
+impl<'a> Subject<'a> {
+    /// What has this id.
+    ///
+    /// # Errors
+    /// Nothing has.
+    pub fn find(state: &'a State, id: i64) -> Result<Self, Status> {
+        let id = number("study", id)?;
+        let study = state.studies.get(id).map(|study| Self::Study(study));
+        let found = study.or_else(|| sweeps::find(state, id).map(Self::Sweep));
+        found.ok_or_else(|| refused(&Refusal::NoSuchId { what: "study", id }))
+    }
+
+    /// What has this name: a study, else the newest sweep.
+    ///
+    /// # Errors
+    /// Nothing has.
+    pub fn named(state: &'a State, name: &str) -> Result<Self, Status> {
+        let study = state.studies.named(name).map(|study| Self::Study(study));
+        let sweep = || state.newest_named(name).map(|sweep| Self::Sweep(sweep));
+        study.or_else(sweep).ok_or_else(|| refused(&Refusal::NoSuchSweep(name.to_owned())))
+    }
+
+    /// All there are.
+    pub fn all(state: &'a State) -> impl Iterator<Item = Self> {
+        let studies = state.studies.iter().map(|study| Self::Study(study));
+        studies.chain(state.sweeps.values().map(|sweep| Self::Sweep(sweep)))
+    }
+
+    /// As Optuna has it.
+    pub fn study(self) -> pb::Study {
+        match self {
+            Self::Study(study) => convert::study(study),
+            Self::Sweep(sweep) => sweeps::study(sweep),
+        }
+    }
+
+    /// Its attributes of one kind.
+    pub fn attributes(self, owner: Owner) -> Vec<pb::TextEntry> {
+        match (self, owner) {
+            (Self::Study(study), owner) => convert::entries(study.attributes(owner)),
+            (Self::Sweep(sweep), Owner::User) => sweeps::user_attributes(sweep),
+            (Self::Sweep(sweep), Owner::System) => sweeps::system_attributes(sweep),
+        }
+    }
+
+    /// The id of its trial of this number.
+    pub fn trial_id(self, number: i64) -> Option<u64> {
+        let number = u32::try_from(number).ok()?;
+        match self {
+            Self::Study(study) => study.trials.get(number as usize).map(|trial| trial.id),
+            Self::Sweep(sweep) => sweep.trial(number).map(|trial| sweeps::trial_id(sweep, trial.number)),
+        }
+    }
+
+    /// Its trials after one, and before those the ones that are named, if they are its own.
+    pub fn trials(self, state: &'a State, after: u64, named: impl Iterator<Item = u64>) -> Vec<Subjected<'a>> {
+        let named = named.filter(|id| *id <= after).filter_map(|id| Subjected::known(state, id));
+        let own = named.filter(|trial| match (self, trial) {
+            (Self::Study(study), Subjected::OfStudy(of, _)) => of.number == study.number,
+            (Self::Sweep(sweep), Subjected::OfSweep(of, _)) => of.id == sweep.id,
+            (Self::Study(_), Subjected::OfSweep(..)) | (Self::Sweep(_), Subjected::OfStudy(..)) => false,
+        });
+        let mut trials: Vec<Subjected<'a>> = own.collect();
+        match self {
+            Self::Study(study) => {
+                trials.extend(study.trials_after(after).map(|trial| Subjected::OfStudy(study, trial)));
+            }
+            Self::Sweep(sweep) => {
+                let first = sweeps::first_after(sweep, after);
+                trials.extend(sweep.trials.iter().skip(first).map(|trial| Subjected::OfSweep(sweep, trial)));
+            }
+        }
+        trials
+    }
+}
+
+impl<'a> Subjected<'a> {
+    /// What has this id.
+    ///
+    /// # Errors
+    /// Nothing has.
+    pub fn find(state: &'a State, id: i64) -> Result<Self, Status> {
+        let id = number("trial", id)?;
+        Self::known(state, id).ok_or_else(|| refused(&Refusal::NoSuchId { what: "trial", id }))
+    }
+
+    fn known(state: &'a State, id: u64) -> Option<Self> {
+        let trial = state.studies.trial(id).map(|(study, trial)| Self::OfStudy(study, trial));
+        trial.or_else(|| sweeps::find_trial(state, id).map(|(sweep, trial)| Self::OfSweep(sweep, trial)))
+    }
+
+    /// As Optuna has it, encoded.
+    pub fn encoded(self, zone: &Zone) -> bytes::Bytes {
+        match self {
+            Self::OfStudy(_, trial) => convert::trial(trial, zone),
+            Self::OfSweep(sweep, trial) => sweeps::trial(sweep, trial, zone),
+        }
+    }
+}
