@@ -57,3 +57,8 @@ fn say(text: &str) {
     // Where nobody can be told, there is nobody to tell that.
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
+
+/// Where Optuna's clients are served, as their programs say it.
+pub fn optuna(address: std::net::SocketAddr) -> String {
+    format!("for Optuna: GrpcStorageProxy(host=\"{}\", port={})", address.ip(), address.port())
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use heats_coordinator::{
     AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, Webhooks,
 };
-use heats_domain::units::Bytes;
+use heats_domain::units::{Bytes, Span};
 use heats_tls::Identity;
 use serde::Deserialize;
 
@@ -31,7 +31,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `advertise`, `peers`, `keep_logs`, `webhooks` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `webhooks` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -40,6 +40,12 @@ pub struct StartArgs {
     /// Where to listen [default: 127.0.0.1:7177]
     #[arg(long, value_name = "ADDRESS", env = "HEATS_LISTEN")]
     listen: Option<SocketAddr>,
+    /// Serve Optuna's clients there, in plain text as they speak it: `GrpcStorageProxy(host=HOST, port=PORT)`
+    #[arg(long, value_name = "ADDRESS", env = "HEATS_OPTUNA")]
+    optuna: Option<SocketAddr>,
+    /// Fail a running trial of Optuna's once its client has written nothing about it for so long [default: never]
+    #[arg(long, value_name = "TIME", env = "HEATS_OPTUNA_STALE")]
+    optuna_stale: Option<Span>,
     /// Where others reach it, where that is not where it listens
     #[arg(long, value_name = "HOST:PORT", env = "HEATS_ADVERTISE")]
     advertise: Option<String>,
@@ -68,6 +74,8 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3_600);
 struct File {
     id: Option<u64>,
     listen: Option<SocketAddr>,
+    optuna: Option<SocketAddr>,
+    optuna_stale: Option<Span>,
     advertise: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
@@ -99,13 +107,21 @@ pub fn run(context: &Context, command: &CoordinatorCommand) -> Outcome {
 async fn serve(config: CoordinatorConfig) -> Outcome {
     log::to_stderr();
     let mut signals = Signals::listen()?;
-    let (security, listen) = (config.security.clone(), config.listen);
+    let (security, listen, optuna) = (config.security.clone(), config.listen, config.optuna);
     let mut renewals = Renewals::listen(&security)?;
     let coordinator = Coordinator::start(config).await.map_err(coordinator::failure)?;
     let (address, data_dir) = (coordinator.address().to_string(), coordinator.data_dir().clone());
     let live = Live { address: address.clone(), pid: std::process::id(), tls: security.identity().is_some() };
     live.write(&data_dir).map_err(|error| Failure::failed(format!("cannot write {}: {error}", data_dir.display())))?;
     hints::note(&format!("listening on {address}, data in {}", data_dir.display()));
+    if let Some(address) = coordinator.optuna() {
+        hints::note(&hints::optuna(address));
+    }
+    if optuna.is_some_and(|address| !address.ip().is_loopback()) {
+        hints::warn(
+            "Optuna's clients are not asked who they are: whoever reaches that address reads and changes studies",
+        );
+    }
     if security.identity().is_none() && !listen.ip().is_loopback() {
         hints::warn(
             "in plain text, and nobody is asked who they are: whoever reaches this address runs what they like on your agents",
@@ -134,7 +150,19 @@ async fn serve(config: CoordinatorConfig) -> Outcome {
 
 /// What the flags, the environment and the file say together.
 fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, Failure> {
-    let StartArgs { config, id, listen, advertise, peers, keep_logs, webhooks, tls, insecure_plain_text } = args;
+    let StartArgs {
+        config,
+        id,
+        listen,
+        optuna,
+        optuna_stale,
+        advertise,
+        peers,
+        keep_logs,
+        webhooks,
+        tls,
+        insecure_plain_text,
+    } = args;
     let file = config.as_ref().map_or_else(|| Ok(File::default()), read)?;
     let tls = tls.or(file.tls);
     let agents_authority = tls.agents_authority()?;
@@ -144,6 +172,8 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         if *insecure_plain_text || file.insecure_plain_text { PlainText::Anywhere } else { PlainText::OnLoopback };
     let usual = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
     let listen = listen.or(file.listen).unwrap_or(usual);
+    let optuna = optuna.or(file.optuna);
+    let optuna_stale = optuna_stale.or(file.optuna_stale).map(|silent| silent.duration());
     let advertise = advertise.clone().or(file.advertise);
     let mut members: BTreeMap<u64, String> = peers.iter().cloned().collect();
     if members.is_empty() {
@@ -180,6 +210,8 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
     let single = CoordinatorConfig::single(data_dir, listen);
     Ok(CoordinatorConfig {
         node_id,
+        optuna,
+        optuna_stale,
         advertise,
         founding,
         security,
@@ -213,6 +245,8 @@ mod tests {
             config: None,
             id,
             listen: None,
+            optuna: None,
+            optuna_stale: None,
             advertise: None,
             peers,
             keep_logs: None,
@@ -260,6 +294,10 @@ mod tests {
         let config = configured(&with_file, "d".into()).map_err(|failure| failure.message).expect("reads");
         assert_eq!((config.node_id, config.listen.port()), (2, 9));
         assert!(matches!(config.founding, Founding::With(members) if members[&1] == "127.0.0.1:8"));
+        std::fs::write(&path, format!("optuna = '127.0.0.1:13000'\noptuna_stale = '10m'\n{text}")).expect("writes");
+        let config = configured(&with_file, "d".into()).map_err(|failure| failure.message).expect("reads");
+        assert_eq!(config.optuna.map(|address| address.port()), Some(13_000));
+        assert_eq!(config.optuna_stale, Some(Duration::from_secs(600)));
         std::fs::write(&path, "idd = 2\n").expect("writes");
         assert!(configured(&with_file, "d".into()).is_err());
     }

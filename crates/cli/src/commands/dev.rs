@@ -33,6 +33,7 @@ async fn serve(context: &Context, args: &Args) -> Outcome {
     let options = HostOptions {
         data_dir: context.settings.data_dir(),
         listen: Listen::At(*listen),
+        optuna: machine.optuna,
         agents: machine.agents,
         offer: machine.detect(context)?,
         checkpoints: context.settings.checkpoints()?,
@@ -44,6 +45,7 @@ async fn serve(context: &Context, args: &Args) -> Outcome {
         host.data_dir().display(),
         view::offered(host.inventory()),
     ));
+    host.optuna().iter().for_each(|address| hints::note(&hints::optuna(*address)));
     hints::next(&[
         ("heats submit FILE".to_owned(), "in another shell here: hand in a sweep"),
         ("heats ls".to_owned(), "what there is"),

@@ -47,6 +47,9 @@ pub struct Machine {
     /// fake:4 [default: auto]
     #[arg(long, value_name = "GPUS")]
     pub gpus: Option<String>,
+    /// Serve Optuna's clients there: `optuna.storages.GrpcStorageProxy(host=HOST, port=PORT)`
+    #[arg(long, value_name = "ADDRESS")]
+    pub optuna: Option<std::net::SocketAddr>,
 }
 
 impl Machine {
@@ -84,11 +87,13 @@ async fn serve(context: &Context, args: &Args, loaded: &Loaded) -> Outcome {
     let options = HostOptions {
         data_dir: context.settings.data_dir(),
         listen: Listen::Anywhere,
+        optuna: machine.optuna,
         agents: machine.agents,
         offer,
         checkpoints: context.settings.checkpoints()?,
     };
     let host = Host::start(options, tell).await?;
+    host.optuna().iter().for_each(|address| hints::note(&hints::optuna(*address)));
     let client = host.client()?;
     let again = again(file);
     let outcome = tokio::select! {

@@ -33,6 +33,8 @@ pub struct HostOptions {
     pub data_dir: PathBuf,
     /// Where the coordinator listens.
     pub listen: Listen,
+    /// Where Optuna's clients are listened to, if anywhere.
+    pub optuna: Option<SocketAddr>,
     /// How many agents share the machine.
     pub agents: u32,
     /// What they offer together.
@@ -55,11 +57,11 @@ impl Host {
     /// # Errors
     /// The data directory is in use or damaged, or the address is taken.
     pub async fn start(options: HostOptions, events: mpsc::UnboundedSender<AgentEvent>) -> Result<Self, Failure> {
-        let HostOptions { data_dir, listen, agents: count, offer, checkpoints } = options;
+        let HostOptions { data_dir, listen, optuna, agents: count, offer, checkpoints } = options;
         let Offer { hardware: Hardware { inventory, source, .. }, busy_gpus, cgroups, containers } = offer;
         let data_dir = folder::make(&data_dir)?;
         log::to_file(&data_dir);
-        let coordinator = coordinator(&data_dir, listen).await?;
+        let coordinator = coordinator(&data_dir, listen, optuna).await?;
         let address = coordinator.address().to_string();
         let live = Live { address: address.clone(), pid: std::process::id(), tls: false };
         live.write(&data_dir)
@@ -95,6 +97,11 @@ impl Host {
     /// Where the coordinator listens.
     pub fn address(&self) -> String {
         self.coordinator.address().to_string()
+    }
+
+    /// Where Optuna's clients are listened to, if anywhere.
+    pub const fn optuna(&self) -> Option<SocketAddr> {
+        self.coordinator.optuna()
     }
 
     /// Where everything is kept.
@@ -138,16 +145,18 @@ impl Host {
     }
 }
 
-async fn coordinator(data_dir: &Path, listen: Listen) -> Result<Coordinator, Failure> {
+async fn coordinator(data_dir: &Path, listen: Listen, optuna: Option<SocketAddr>) -> Result<Coordinator, Failure> {
     let usual: SocketAddr = ADDRESS.parse().map_err(|error| Failure::failed(format!("{ADDRESS}: {error}")))?;
     // Whoever runs this reaches what they reach.
     let webhooks = Webhooks::Any;
-    let start =
-        |address| Coordinator::start(CoordinatorConfig { webhooks, ..CoordinatorConfig::single(data_dir, address) });
+    let start = |address| {
+        let single = CoordinatorConfig::single(data_dir, address);
+        Coordinator::start(CoordinatorConfig { webhooks, optuna, ..single })
+    };
     let started = match listen {
         Listen::At(address) => start(address).await,
         Listen::Anywhere => match start(usual).await {
-            Err(StartError::Listen { .. }) => start(SocketAddr::new(usual.ip(), 0)).await,
+            Err(StartError::Listen { address, .. }) if address == usual => start(SocketAddr::new(usual.ip(), 0)).await,
             other => other,
         },
     };

@@ -51,6 +51,9 @@ fn configuration(sweep: &v1::Sweep, whole: &v1::TrialResponse) -> String {
         return "its configuration was asked for by a user; what they left open, the searcher filled in".into();
     }
     let spec = view::spec(sweep);
+    if spec.as_ref().is_some_and(|spec| spec.search.algorithm == heats_wire::study::views::ALGORITHM) {
+        return "its client proposed its configuration, with a sampler of Optuna's".into();
+    }
     let algorithm =
         spec.as_ref().map_or_else(|| "the searcher".to_owned(), |spec| format!("`{}`", spec.search.algorithm));
     if spec.is_some_and(|spec| is_history_free(&spec, sweep.seed)) {
