@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use super::python::environment;
+use super::python::{REQUIREMENTS, environment};
 use crate::repo::Repo;
 use crate::run::program;
 use crate::step::Step;
@@ -28,7 +28,7 @@ impl Step for Manifests {
     }
 
     fn verify(&self, repo: &Repo) -> Result<Tally> {
-        let python = environment(&repo.target)?;
+        let python = environment(&repo.target, "python-venv", REQUIREMENTS)?;
         let mut tally = Tally::default();
         for version in VERSIONS {
             let args = ["-m", "kubernetes_validate", "--strict", "--quiet", "--kubernetes-version", version, MANIFESTS];

@@ -8,6 +8,7 @@ mod edges;
 mod examples;
 mod fmt;
 mod manifests;
+mod optuna;
 mod python;
 mod schema;
 mod tests;
@@ -28,5 +29,6 @@ pub const ALL: &[&dyn Step] = &[
     &tests::Tests,
     &doctests::Doctests,
     &python::Python,
+    &optuna::Optuna,
     &manifests::Manifests,
 ];

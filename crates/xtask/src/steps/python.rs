@@ -12,7 +12,7 @@ use crate::step::Step;
 use crate::tally::{Tally, count};
 
 /// What is installed, pinned: a new release of a linter must not fail an old commit.
-const REQUIREMENTS: &str = include_str!("../../python-requirements.txt");
+pub const REQUIREMENTS: &str = include_str!("../../python-requirements.txt");
 
 pub struct Python;
 
@@ -26,7 +26,7 @@ impl Step for Python {
     }
 
     fn verify(&self, repo: &Repo) -> Result<Tally> {
-        let python = environment(&repo.target)?;
+        let python = environment(&repo.target, "python-venv", REQUIREMENTS)?;
         let folder = repo.root.join("python");
         let module = |args: &[&str]| -> Run {
             program(&python).arg("-m").args(args).dir(&folder).env("PYTHONDONTWRITEBYTECODE", "1")
@@ -49,7 +49,7 @@ impl Step for Python {
     }
 
     fn fix(&self, repo: &Repo) -> Option<Result<()>> {
-        Some(environment(&repo.target).and_then(|python| {
+        Some(environment(&repo.target, "python-venv", REQUIREMENTS).and_then(|python| {
             let ruff = |args: &[&str]| {
                 program(&python).args(["-m", "ruff"]).args(args).dir(&repo.root.join("python")).succeeds()
             };
@@ -61,16 +61,17 @@ impl Step for Python {
     }
 }
 
-/// The interpreter of an environment that holds exactly [`REQUIREMENTS`]; made once, and again when they change.
-pub fn environment(target: &Path) -> Result<PathBuf> {
-    let folder = target.join("python-venv");
+/// The interpreter of an environment below the target folder that holds exactly `requirements`; made once, and again when
+/// they change.
+pub fn environment(target: &Path, name: &str, requirements: &str) -> Result<PathBuf> {
+    let folder = target.join(name);
     let python = folder.join("bin/python");
     let stamp = folder.join("heats-requirements.txt");
     let version = program("python3")
         .args(["-c", "import sys; print(sys.version)"])
         .text()
         .context("Python 3 is needed for the Python package's tests")?;
-    let wanted = format!("# {}\n{REQUIREMENTS}", version.replace('\n', " ").trim());
+    let wanted = format!("# {}\n{requirements}", version.replace('\n', " ").trim());
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && python.exists() {
         return Ok(python);
     }
@@ -84,13 +85,13 @@ pub fn environment(target: &Path) -> Result<PathBuf> {
         );
     }
     let list = folder.join("to-install.txt");
-    std::fs::write(&list, REQUIREMENTS).with_context(|| format!("cannot write `{}`", list.display()))?;
+    std::fs::write(&list, requirements).with_context(|| format!("cannot write `{}`", list.display()))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     if !program(&python).args(pip).arg(&list).succeeds()? {
         bail!(
             "pip could not install {} into `{}`, so the Python package was not tested; without a network, \
              set PIP_INDEX_URL or PIP_FIND_LINKS to where the packages are",
-            REQUIREMENTS.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(", "),
+            requirements.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(", "),
             folder.display()
         );
     }
