@@ -94,7 +94,18 @@ fn begun(trial: u32) -> Vec<Fact> {
             confirms: None,
             forked: None,
         }),
-        Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead: false, from: None, variant: 0 }),
+        Fact::TrialLeased(TrialLeased {
+            sweep,
+            trial,
+            attempt,
+            agent,
+            grant,
+            ahead: false,
+            from: None,
+            variant: 0,
+            members: Vec::new(),
+            port: 0,
+        }),
         Fact::TrialStarted(TrialStarted { sweep, trial, attempt, ..TrialStarted::default() }),
     ]
 }

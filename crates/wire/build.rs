@@ -12,7 +12,7 @@ const FILES: [&str; 7] = [
     "heats/v1/tokens.proto",
     "optuna.proto",
 ];
-const DOMAIN: [(&str, &str); 14] = [
+const DOMAIN: [(&str, &str); 15] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
     ("TokenId", "ids::TokenId"),
@@ -21,6 +21,7 @@ const DOMAIN: [(&str, &str); 14] = [
     ("Metrics", "metrics::Metrics"),
     ("Gpu", "resources::Gpu"),
     ("Inventory", "resources::Inventory"),
+    ("Rendezvous", "resources::Rendezvous"),
     ("Grant", "resources::Grant"),
     ("StopReason", "outcome::StopReason"),
     ("Checkpoint", "checkpoint::Checkpoint"),

@@ -14,6 +14,7 @@ mod enough;
 mod environments;
 mod examples;
 mod fronts;
+mod gangs;
 mod gpus;
 mod groups;
 mod logs;

@@ -4,6 +4,7 @@
 //! `TESTKIT_KILLS=100` kills that often (for minutes instead of seconds); `TESTKIT_SEED` chooses when.
 
 mod cluster;
+mod gangs;
 mod history;
 mod logs;
 mod notices;

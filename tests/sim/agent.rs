@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
 use heats_core::ops::checkpoints;
+use heats_domain::resources::Rendezvous;
 use heats_domain::{AgentId, Inventory, Metric, Metrics};
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::stop::Purpose;
@@ -238,7 +239,7 @@ impl Agent {
         match message {
             to_agent::Message::Run(run) => {
                 let Some(Ok(key)) = run.key.map(Key::try_from) else { panic!("told to run what has no name") };
-                witness.leased(since, now, key);
+                witness.leased(since, now, self.id, key, run.gang.is_some());
                 assert!(run.from.is_some() || !run.forked, "a fork is told to begin at the beginning: {key:?}");
                 if !self.attempts.contains_key(&key) {
                     let training = Training::of(key, &run);
@@ -345,7 +346,8 @@ impl Agent {
 
     fn hello(&self) -> v1::Hello {
         let holding = self.attempts.keys().map(|key| v1::Holding { key: Some((*key).into()) }).collect();
-        let inventory = Inventory { cpus: self.cpus, ..Inventory::default() };
+        let rendezvous = Some(Rendezvous { address: format!("agent-{}", self.number), first_port: 29_500, ports: 64 });
+        let inventory = Inventory { cpus: self.cpus, rendezvous, ..Inventory::default() };
         v1::Hello {
             agent: Some(self.id),
             name: format!("agent-{}", self.number),
@@ -421,6 +423,10 @@ impl Agent {
                             witness.measured(now, *key, step, value);
                             let report = v1::Report { key: Some((*key).into()), step, metrics: Some(metrics) };
                             said.push(Message::Report(report));
+                            attempt.next_step += 1;
+                            attempt.next_at = now + attempt.training.step_time();
+                        }
+                        training::Step::Silent => {
                             attempt.next_step += 1;
                             attempt.next_at = now + attempt.training.step_time();
                         }

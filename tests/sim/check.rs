@@ -29,13 +29,15 @@ pub struct Witness {
     heard: BTreeMap<AgentId, Duration>,
     /// The same, as it was when a leader last took the agent on.
     heard_before: BTreeMap<AgentId, Duration>,
-    /// The same of the agent of each attempt that it forgot, or was told is not its own any more, as it was then.
-    last_heard: BTreeMap<Key, Duration>,
+    /// The same of each attempt that an agent forgot, or was told is not its own any more, as it was then.
+    last_heard: BTreeMap<(AgentId, Key), Duration>,
     /// What agents said and clients asked, with the answers.
     pub history: History,
     /// Checkpoints that attempts have made.
     kept: BTreeSet<Checkpoint>,
-    leased: BTreeSet<Key>,
+    leased: BTreeSet<(AgentId, Key)>,
+    /// Attempts that span machines: their ends are more than one agent's word, and are no part of the history.
+    gangs: BTreeSet<Key>,
     reports: BTreeMap<(Key, u64), CallId>,
     ends: BTreeMap<Key, CallId>,
     /// Agents of which it was acknowledged that they are drained, or are not any more, as long as nobody asks for the other;
@@ -45,10 +47,13 @@ pub struct Witness {
 
 impl Witness {
     /// An agent that had offered itself by `begun` was told to run an attempt, for the first time or again.
-    pub fn leased(&mut self, begun: Duration, now: Duration, key: Key) {
+    pub fn leased(&mut self, begun: Duration, now: Duration, agent: AgentId, key: Key, is_gang: bool) {
         // It may have forgotten it in between.
-        self.last_heard.remove(&key);
-        if self.leased.insert(key) {
+        self.last_heard.remove(&(agent, key));
+        if is_gang {
+            self.gangs.insert(key);
+        }
+        if self.leased.insert((agent, key)) && !is_gang {
             self.history.leased(begun, now, attempt(key));
         }
     }
@@ -59,11 +64,17 @@ impl Witness {
 
     pub fn measured(&mut self, now: Duration, key: Key, step: u64, value: f64) {
         self.measured.insert((key.sweep.bits, key.trial, step), value);
+        if self.gangs.contains(&key) {
+            return;
+        }
         self.reports.insert((key, step), self.history.report(now, attempt(key), step));
     }
 
     /// The process of an attempt ended; `over` where that ends its trial.
     pub fn finished(&mut self, now: Duration, key: Key, over: bool) {
+        if self.gangs.contains(&key) {
+            return;
+        }
         self.ends.insert(key, self.history.finish(now, attempt(key), over));
     }
 
@@ -74,7 +85,7 @@ impl Witness {
     /// The agent is told that the attempt is not its own any more. What it says from now on came too late.
     pub fn fenced(&mut self, agent: AgentId, key: Key) {
         self.stopped.insert(key);
-        self.last_heard.insert(key, self.heard.get(&agent).copied().unwrap_or_default());
+        self.last_heard.insert((agent, key), self.heard.get(&agent).copied().unwrap_or_default());
     }
 
     pub fn acknowledged(&mut self, now: Duration, key: Key, message: &Message) {
@@ -96,7 +107,7 @@ impl Witness {
 
     /// The agent does not know the attempt any more. What it says from now on says nothing about that.
     pub fn forgotten(&mut self, agent: AgentId, key: Key) {
-        self.last_heard.insert(key, self.heard.get(&agent).copied().unwrap_or_default());
+        self.last_heard.insert((agent, key), self.heard.get(&agent).copied().unwrap_or_default());
     }
 
     /// A leader has taken the agent on again. What it had been leased and was never told of, it lost by what it had said before.
@@ -106,8 +117,8 @@ impl Witness {
 
     /// The last that was heard of the agent before it can have lost the attempt.
     fn heard_of(&self, agent: AgentId, key: Key) -> Duration {
-        let heard = if self.leased.contains(&key) { &self.heard } else { &self.heard_before };
-        self.last_heard.get(&key).or_else(|| heard.get(&agent)).copied().unwrap_or_default()
+        let heard = if self.leased.contains(&(agent, key)) { &self.heard } else { &self.heard_before };
+        self.last_heard.get(&(agent, key)).or_else(|| heard.get(&agent)).copied().unwrap_or_default()
     }
 
     /// A leader has heard what the agent said then.
@@ -158,15 +169,10 @@ impl Replicas {
             let seen = self.seen.entry(sweep.id).or_default();
             for record in sweep.journal.iter().skip(*seen) {
                 if let Some(Fact::TrialLeased(leased)) = &record.cell.fact {
-                    self.given.insert(leased.agent, record.log_index);
+                    let agents = leased.members.iter().map(|member| member.agent).chain([leased.agent]);
+                    self.given.extend(agents.map(|agent| (agent, record.log_index)));
                 }
-                if let Some(Fact::AttemptEnded(ended)) = &record.cell.fact
-                    && ended.detail.contains("was not heard of")
-                {
-                    let attempt =
-                        sweep.trial(ended.trial).and_then(|trial| trial.attempts.get(ended.attempt as usize - 1));
-                    let agent = attempt.expect("an attempt that ended was there").agent;
-                    let key = Key { sweep: sweep.id, trial: ended.trial, attempt: ended.attempt };
+                if let Some((key, agent)) = record.cell.fact.as_ref().and_then(|fact| unheard(sweep, fact)) {
                     let heard = witness.heard_of(agent, key);
                     assert!(
                         now + SLACK >= heard + lease_ttl,
@@ -193,6 +199,22 @@ impl Replicas {
         let first = self.hashes.entry(state.applied).or_insert(hash);
         assert!(*first == hash, "R1 is broken: node {node} applied something else up to index {}", state.applied);
     }
+}
+
+/// The attempt that an agent lost because it was not heard of, or its part in it, where a fact says so.
+fn unheard(sweep: &Sweep, fact: &Fact) -> Option<(Key, AgentId)> {
+    let (trial, number, rank, detail) = match fact {
+        Fact::AttemptEnded(ended) => (ended.trial, ended.attempt, 0, &ended.detail),
+        Fact::MemberEnded(ended) => (ended.trial, ended.attempt, ended.rank, &ended.detail),
+        _ => return None,
+    };
+    let attempt = sweep.trial(trial).and_then(|trial| trial.attempts.get(number as usize - 1));
+    let attempt = attempt.expect("an attempt that ended was there");
+    // What a member lost is told of the whole attempt again.
+    let is_again = attempt.nodes() > 1 && matches!(fact, Fact::AttemptEnded(_));
+    let agent = attempt.agents().nth(rank as usize).expect("a member that ended was there");
+    let key = Key { sweep: sweep.id, trial, attempt: number };
+    (detail.contains("was not heard of") && !is_again).then_some((key, agent))
 }
 
 /// One call of a client: when it was made and answered, and the log index that the answer holds at.

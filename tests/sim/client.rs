@@ -22,8 +22,8 @@ struct Asked {
     last: Duration,
 }
 
-/// Sweeps that users tell each other of, whose trials are looked at one by one: those that stop no trial early, so that
-/// every trial's end is its agent's word.
+/// Sweeps that users tell each other of, whose trials are looked at one by one: those that stop no trial early, and whose
+/// trials are on one machine each, so that every trial's end is its agent's word.
 pub type Known = Rc<RefCell<Vec<u64>>>;
 
 pub struct Client {
@@ -76,6 +76,11 @@ impl Client {
 
     fn stops_trials(&self) -> bool {
         self.population.is_some() || !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#)
+    }
+
+    /// Whether each end of a trial is one agent's word.
+    fn is_told_by_one(&self) -> bool {
+        !self.stops_trials() && self.spec.contains(r#""nodes": 1"#)
     }
 
     /// Adds what it was promised.
@@ -166,7 +171,7 @@ impl Client {
             (Request::Submit(_), Reply::Submitted { sweep, existed: _ }) => {
                 let call = witness.history.submit(asked.begun, self.request);
                 witness.history.submitted(call, now, *sweep);
-                if self.sweep.replace(*sweep).is_none() && !self.stops_trials() {
+                if self.sweep.replace(*sweep).is_none() && self.is_told_by_one() {
                     self.known.borrow_mut().push(*sweep);
                 }
             }
@@ -215,8 +220,8 @@ pub struct Order {
 }
 
 /// Draws a sweep.
-pub fn order(dice: &mut Dice, number: usize) -> Order {
-    if dice.chance(POPULATION) { population(dice, number) } else { sweep(dice, number) }
+pub fn order(dice: &mut Dice, number: usize, agents: usize) -> Order {
+    if dice.chance(POPULATION) { population(dice, number) } else { sweep(dice, number, agents) }
 }
 
 /// A population whose members keep checkpoints, and are replaced by forks of better ones.
@@ -237,7 +242,7 @@ fn population(dice: &mut Dice, number: usize) -> Order {
     Order { trials, population: Some(members), spec }
 }
 
-fn sweep(dice: &mut Dice, number: usize) -> Order {
+fn sweep(dice: &mut Dice, number: usize, agents: usize) -> Order {
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
     let step_ms = dice.between(20, 700);
@@ -250,11 +255,13 @@ fn sweep(dice: &mut Dice, number: usize) -> Order {
         "none" | "asha" | PROMOTION => r#"{"algorithm": "none"}"#.to_owned(),
         other => format!(r#"{{"algorithm": "{other}"}}"#),
     };
+    // Some span machines, if there are as many.
+    let nodes = dice.pick(&[1, 1, 1, 2, 3]).filter(|nodes| *nodes <= agents).unwrap_or(1);
     let spec = format!(
         r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
             "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}}},
             "objective": {{"minimize": "loss"}}, "search": {{"algorithm": "{algorithm}", "seed": 7}},
-            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "run": {{"retries": 2}}}}"#
+            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "resources": {{"nodes": {nodes}}}, "run": {{"retries": 2}}}}"#
     );
     Order { trials, population: None, spec }
 }

@@ -18,12 +18,16 @@ pub struct Training {
     environment_is_known: bool,
     /// The step of the checkpoint that it goes on from.
     resumed: u64,
+    /// Which member of the attempt it is, where that spans machines: only rank 0 measures.
+    pub rank: u32,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Measured(f64),
+    /// It came to the step, and says nothing.
+    Silent,
     Exited(i32),
 }
 
@@ -58,7 +62,9 @@ impl Training {
     pub fn of(key: Key, run: &v1::Run) -> Self {
         let environment_is_known = run.known.contains(&Digest::of_environment(&environment(run.seed)));
         let resumed = run.from.as_ref().map_or(0, |checkpoint| checkpoint.step);
-        Self { key, params: run.params.clone().unwrap_or_default(), seed: run.seed, environment_is_known, resumed }
+        let rank = run.gang.as_ref().map_or(0, |gang| gang.rank);
+        let (params, seed) = (run.params.clone().unwrap_or_default(), run.seed);
+        Self { key, params, seed, environment_is_known, resumed, rank }
     }
 
     /// The first step of this attempt.
@@ -99,15 +105,16 @@ impl Training {
     }
 
     pub fn step(&self, step: u64) -> Step {
-        // One attempt in eight fails, in its second step; a trial's third attempt never does.
-        let mixed = (self.seed ^ (u64::from(self.key.attempt) << 7)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        // One process in eight fails, in its second step; a trial's third attempt never does.
+        let which = (u64::from(self.key.attempt) << 7) ^ (u64::from(self.rank) << 17);
+        let mixed = (self.seed ^ which).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
         if mixed == 0 && self.key.attempt < 3 && step == 2 {
             return Step::Exited(1);
         }
         if step > steps(&self.params) {
             return Step::Exited(0);
         }
-        Step::Measured(loss(&self.params, step))
+        if self.rank == 0 { Step::Measured(loss(&self.params, step)) } else { Step::Silent }
     }
 }
 

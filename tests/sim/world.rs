@@ -96,7 +96,7 @@ impl World {
         }
         let known = Known::default();
         for number in 0..world.dice.between(1, 3) as usize {
-            let order = client::order(&mut world.dice, number);
+            let order = client::order(&mut world.dice, number, agents);
             let (dice, known) = (world.dice.split(), known.clone());
             world.clients.push(Client::new(number, order, known, dice, world.net.clone()));
         }

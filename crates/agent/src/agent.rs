@@ -55,7 +55,8 @@ pub struct AgentConfig {
     pub security: Security,
     /// What lets the agent join a cluster, where it has not joined yet.
     pub join: Option<JoinToken>,
-    /// What the agent offers: see [`crate::inventory::detect`].
+    /// What the agent offers: see [`crate::inventory::detect`]. Where it has a rendezvous without an address, the agent finds out
+    /// by itself at which it is reached.
     pub inventory: Inventory,
     /// The machine's GPUs, those included that another agent on it offers: a trial is told which of them it may use.
     pub gpus: Arc<dyn GpuSource>,

@@ -49,9 +49,19 @@ pub struct Collector {
     held: Arc<Held>,
     outbox: Outbox,
     objectives: Vec<String>,
+    word: Word,
     sources: [Source; 3],
     summary: Summary,
     rotation: Rotation,
+}
+
+/// Whether what a process reports is its trial's word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// It is sent.
+    Counts,
+    /// The trial spans machines, and another process speaks for it.
+    CountsForNothing,
 }
 
 #[derive(Debug)]
@@ -71,7 +81,7 @@ enum Kind {
 
 impl Collector {
     /// A collector of `held` that has read nothing yet. It keeps each log to about `log_limit` bytes.
-    pub fn new(held: Arc<Held>, outbox: Outbox, objectives: Vec<String>, log_limit: u64) -> Self {
+    pub fn new(held: Arc<Held>, outbox: Outbox, objectives: Vec<String>, log_limit: u64, word: Word) -> Self {
         let rotation = Rotation::new(held.dir.clone(), log_limit);
         let source = |kind, path| Source { kind, lines: Lines::of(path), step: 0 };
         let output = Lines::of(held.dir.stdout()).around(rotation.stdout());
@@ -80,7 +90,7 @@ impl Collector {
             source(Kind::Json, held.dir.metrics()),
             source(Kind::Json, held.dir.reports()),
         ];
-        Self { held, outbox, objectives, sources, summary: Summary::default(), rotation }
+        Self { held, outbox, objectives, word, sources, summary: Summary::default(), rotation }
     }
 
     /// Reads and sends until `ended` is true and there is no more. Stops reading while the outbox is full. What is left to be
@@ -132,11 +142,13 @@ impl Collector {
     async fn read_and_send(&mut self, rest: Rest) -> bool {
         let mut any = false;
         self.leap();
-        let Self { held, outbox, objectives, sources, summary, rotation: _ } = self;
+        let Self { held, outbox, objectives, word, sources, summary, rotation: _ } = self;
         let mut read = [const { VecDeque::new() }; 3];
         for (Source { kind, lines, step }, reports) in sources.iter_mut().zip(&mut read) {
             let mut each = |line: &[u8]| {
-                if let Some(reading) = read_line(*kind, line, objectives.first().map(String::as_str), summary) {
+                if let Some(reading) = read_line(*kind, line, objectives.first().map(String::as_str), summary)
+                    && *word == Word::Counts
+                {
                     reports.push_back(counted(reading, step));
                 }
             };
@@ -236,7 +248,7 @@ mod tests {
         let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
         let (outbox, mut sent) = Outbox::new();
         let watch = Watcher::start().watch(root.path());
-        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT);
+        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT, Word::Counts);
         let (_ended, ended) = watch::channel(true);
         let run = tokio::spawn(collector.run(watch.changes(), ended));
         let mut steps = Vec::new();
@@ -256,7 +268,7 @@ mod tests {
         let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
         let (outbox, mut sent) = Outbox::new();
         let watch = Watcher::start().watch(root.path());
-        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT);
+        let collector = Collector::new(held, outbox, vec!["loss".into()], LOG_LIMIT, Word::Counts);
         let (_ended, ended) = watch::channel(false);
         let run = tokio::spawn(collector.run(watch.changes().when_told(), ended));
         let first = sent.recv().await.expect("a report");

@@ -256,9 +256,10 @@ impl Old {
             }
             Ok(()) | Err(_) => {}
         };
+        let rank = AttemptDir::at(paths.attempt(self.key)).record().map_or(0, |record| record.rank);
         remove(paths.attempt(self.key));
         // Only an empty folder can be removed this way.
-        let _used = std::fs::remove_dir(paths.output(self.key));
+        let _used = std::fs::remove_dir(paths.output(self.key, rank));
         remove(paths.checkpoints(self.key));
     }
 }

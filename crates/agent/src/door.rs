@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ impl Drop for Door {
 struct Room {
     held: Arc<Held>,
     checkpoints: PathBuf,
+    /// Which member of the attempt knocks, where that spans machines.
+    rank: u32,
+    /// Whether it was told that its reports count for nothing.
+    told: AtomicBool,
     spool: Mutex<Spool>,
 }
 
@@ -81,14 +86,14 @@ impl Door {
     ///
     /// # Errors
     /// Where the socket cannot be bound or the attempt's folder cannot be written.
-    pub fn open(held: Arc<Held>, socket: PathBuf, checkpoints: PathBuf) -> std::io::Result<Self> {
+    pub fn open(held: Arc<Held>, socket: PathBuf, checkpoints: PathBuf, rank: u32) -> std::io::Result<Self> {
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&socket)?;
         let spool = Mutex::new(Spool::open(held.dir.reports())?);
-        let room = Arc::new(Room { held, checkpoints, spool });
+        let room = Arc::new(Room { held, checkpoints, rank, told: AtomicBool::new(false), spool });
         let listening = tokio::spawn(listen(listener, room)).abort_handle();
         Ok(Self { socket, listening })
     }
@@ -194,6 +199,10 @@ impl Room {
             Some(wait) => wait.as_bool().ok_or_else(|| bad(format!("`wait` is true or false, not {wait}")))?,
         };
         let reading = reading::of_object(body).map_err(|error| bad(error.to_string()))?;
+        if self.rank > 0 {
+            self.say_that_nothing_counts();
+            return Ok(self.verdict());
+        }
         let step = {
             let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
             spool.append(reading).map_err(unwritable)?
@@ -209,6 +218,17 @@ impl Room {
             }
         }
         Ok(self.verdict())
+    }
+
+    /// One line in the trial's standard error, once.
+    fn say_that_nothing_counts(&self) {
+        let line =
+            format!("reports count from rank 0 alone: those of rank {} are answered, and not recorded", self.rank);
+        if !self.told.swap(true, Ordering::Relaxed)
+            && let Err(error) = self.held.dir.note(&line)
+        {
+            tracing::warn!(attempt = %self.held.key, %error, "a trial could not be told");
+        }
     }
 
     async fn stop(&self, query: &str) -> Result<Bytes, Refusal> {
@@ -340,11 +360,15 @@ mod tests {
 
     impl House {
         fn new() -> Self {
+            Self::of_rank(0)
+        }
+
+        fn of_rank(rank: u32) -> Self {
             let root = tempfile::tempdir().expect("a folder");
             let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 0 }, attempt: 1 };
             std::fs::write(root.path().join("params.json"), r#"{"lr":0.1}"#).expect("writes");
             let held = Arc::new(Held::new(key, AttemptDir::at(root.path().to_owned())));
-            let door = Door::open(held.clone(), root.path().join("s"), root.path().to_owned()).expect("opens");
+            let door = Door::open(held.clone(), root.path().join("s"), root.path().to_owned(), rank).expect("opens");
             Self { root, held, _door: door }
         }
 
@@ -379,6 +403,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_report_of_another_rank_than_0_is_answered_and_not_kept_and_it_is_told_so_once() {
+        let house = House::of_rank(1);
+        for step in 1..4 {
+            let report = format!(r#"{{"step":{step},"loss":0.5,"wait":true}}"#);
+            assert_eq!(house.ask("POST", "/v1/report", &report).await, go_on());
+        }
+        assert!(!house.held.dir.reports().exists());
+        let told = std::fs::read_to_string(house.held.dir.stderr()).expect("was told");
+        assert_eq!(told.matches("reports count from rank 0 alone").count(), 1, "{told}");
+        house.held.order(Order { cause: Cause::Stopped, grace: Duration::ZERO, why: "asha".into() });
+        assert_eq!(house.ask("POST", "/v1/report", r#"{"step":4,"loss":0.5}"#).await.1["action"], "stop");
+    }
+
+    #[tokio::test]
     async fn a_trial_that_reports_nothing_here_leaves_no_file() {
         let house = House::new();
         assert_eq!(house.ask("GET", "/v1/stop", "").await, go_on());
@@ -393,7 +431,7 @@ mod tests {
         let House { root, held, _door } = House::new();
         drop(_door);
         std::fs::write(held.dir.reports(), "{\"step\":7,\"metrics\":{\"loss\":1}}\n{\"step\":8,\"met").expect("writes");
-        let door = Door::open(held.clone(), root.path().join("s"), root.path().to_owned()).expect("opens");
+        let door = Door::open(held.clone(), root.path().join("s"), root.path().to_owned(), 0).expect("opens");
         let house = House { root, held, _door: door };
         assert_eq!(house.ask("POST", "/v1/report", r#"{"loss":2}"#).await, go_on());
         let text = std::fs::read_to_string(house.held.dir.reports()).expect("reads");

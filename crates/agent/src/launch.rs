@@ -16,6 +16,7 @@ use crate::env::Environment;
 use crate::gpus::Gpus;
 use crate::key::Key;
 use crate::paths::Paths;
+use crate::storage::Stores;
 
 /// Why an attempt cannot be started: what the coordinator sent cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,8 @@ pub struct Order {
     pub code: Option<ArchiveName>,
     /// The environments that its sweep names already.
     pub known: Vec<Digest>,
+    /// Its part in an attempt that spans machines.
+    pub gang: Option<v1::Gang>,
 }
 
 impl Order {
@@ -83,6 +86,7 @@ impl Order {
             forked,
             code,
             known,
+            gang,
         } = run;
         Ok(Self {
             key,
@@ -96,7 +100,18 @@ impl Order {
             forked,
             code: if code.is_empty() { None } else { Some(code.parse()?) },
             known,
+            gang,
         })
+    }
+
+    /// Which member of its attempt it is; 0 where there is only one.
+    pub fn rank(&self) -> u32 {
+        self.gang.as_ref().map_or(0, |gang| gang.rank)
+    }
+
+    /// The checkpoint that it goes on from. A member of another rank than 0 has it where its storage is reached from here.
+    pub fn checkpoint(&self, stores: &Stores) -> Option<&Checkpoint> {
+        self.from.as_ref().filter(|from| self.rank() == 0 || stores.at(&from.place).is_some())
     }
 
     /// The folder of the code on the machine that submitted it: where trials run that bring none along.
@@ -158,10 +173,13 @@ impl Order {
         };
         let run = &self.spec.run;
         let name = Digest::of_environment(&environment.found);
+        // Nothing has to be measured but by rank 0.
+        let objectives = if self.rank() == 0 { self.spec.objectives() } else { &[] };
+        let mut metrics = objectives.iter().map(|objective| objective.metric().to_owned());
         let record = Record {
             sweep_name: self.sweep_name.clone(),
-            objective: self.spec.objective().map(|o| o.metric().to_owned()).filter(|name| !name.is_empty()),
-            others: self.spec.objectives().iter().skip(1).map(|o| o.metric().to_owned()).collect(),
+            objective: metrics.next().filter(|name| !name.is_empty()),
+            others: metrics.collect(),
             timeout_ms: run.timeout.map(|timeout| timeout.ms),
             stop_grace_ms: run.stop_grace.ms,
             cpus: self.grant.cpus,
@@ -174,6 +192,7 @@ impl Order {
             environment_name: Some(name),
             found: (!self.known.contains(&name)).then(|| environment.found.as_ref().clone()),
             launch,
+            rank: self.rank(),
         };
         let mut params = serde_json::to_vec(&self.params)?;
         params.push(b'\n');
@@ -194,7 +213,8 @@ impl Order {
         {
             launch.env.entry(name.to_owned()).or_insert(value);
         }
-        let written = [dir.path().to_owned(), house.paths.checkpoints(self.key), house.paths.output(self.key)];
+        let written =
+            [dir.path().to_owned(), house.paths.checkpoints(self.key), house.paths.output(self.key, self.rank())];
         let written = written.into_iter().chain(self.code.is_none().then(|| self.code_dir()));
         let data = self.spec.data.iter().map(|data| self.base_dir.join(&data.path));
         let sockets = house.socket.parent().map(Path::to_owned);
@@ -262,10 +282,16 @@ impl Order {
         set("HEATS_METRICS_FILE", path(&dir.metrics()));
         set("HEATS_API_SOCK", path(house.socket));
         set("HEATS_CHECKPOINT_DIR", path(&house.paths.checkpoints(self.key)));
-        set("HEATS_OUTPUT_DIR", path(&house.paths.output(self.key)));
+        set("HEATS_OUTPUT_DIR", path(&house.paths.output(self.key, self.rank())));
         if let Some(Found { step, path: from }) = resume {
             set("HEATS_RESUME_FROM", path(from));
             set("HEATS_RESUME_STEP", step.to_string());
+        }
+        if let Some(v1::Gang { rank, nodes, address, port }) = &self.gang {
+            set("MASTER_ADDR", address.clone());
+            set("MASTER_PORT", port.to_string());
+            set("WORLD_SIZE", nodes.to_string());
+            set("NODE_RANK", rank.to_string());
         }
         env
     }
@@ -357,6 +383,7 @@ mod tests {
             from: None,
             known: Vec::new(),
             forked: false,
+            gang: None,
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")
@@ -423,6 +450,30 @@ mod tests {
             assert_eq!(order.env(Some(Path::new("/tree"))), Some(Env::Python(here.into())), "{file}");
         }
         assert_eq!(order.env(None), order.spec.env);
+    }
+
+    #[test]
+    fn a_member_of_a_gang_is_told_where_the_others_are_and_only_rank_0_has_to_measure() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut order = order(1);
+        let alone = record(&order, root.path(), 0);
+        assert!(!alone.launch.env.contains_key("MASTER_ADDR"));
+        let mut of_rank = |rank| {
+            order.gang = Some(v1::Gang { rank, nodes: 2, address: "10.0.0.6".into(), port: 29_501 });
+            record(&order, root.path(), 0)
+        };
+        let (first, second) = (of_rank(0), of_rank(1));
+        for (name, values) in [
+            ("MASTER_ADDR", ["10.0.0.6", "10.0.0.6"]),
+            ("MASTER_PORT", ["29501", "29501"]),
+            ("WORLD_SIZE", ["2", "2"]),
+            ("NODE_RANK", ["0", "1"]),
+            ("HEATS_SEED", ["7", "7"]),
+        ] {
+            assert_eq!([&first, &second].map(|record| record.launch.env[name].as_str()), values, "{name}");
+        }
+        assert_ne!(first.launch.env["HEATS_OUTPUT_DIR"], second.launch.env["HEATS_OUTPUT_DIR"]);
+        assert_eq!((first.objectives(), second.objectives()), (vec!["loss".to_owned()], Vec::new()));
     }
 
     #[test]

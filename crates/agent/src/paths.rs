@@ -85,14 +85,16 @@ impl Paths {
         self.own.join("storage")
     }
 
-    /// What an attempt leaves behind for its user; the agent never removes it.
-    pub fn output(&self, key: Key) -> PathBuf {
-        self.data.join("outputs").join(key.to_string())
+    /// What an attempt's member of this rank, 0 where there is only one, leaves behind for its user; the agent never removes it.
+    /// Members of one attempt may share the data directory.
+    pub fn output(&self, key: Key, rank: u32) -> PathBuf {
+        let name = if rank == 0 { key.to_string() } else { format!("{key}-rank-{rank}") };
+        self.data.join("outputs").join(name)
     }
 
     /// The folders that an attempt finds made for it, beside its own.
-    pub fn of_trial(&self, key: Key) -> [PathBuf; 2] {
-        [self.checkpoints(key), self.output(key)]
+    pub fn of_trial(&self, key: Key, rank: u32) -> [PathBuf; 2] {
+        [self.checkpoints(key), self.output(key, rank)]
     }
 
     /// The socket of an attempt; no other attempt ever has it.

@@ -159,7 +159,7 @@ impl Solo {
     /// Where the file system refuses.
     pub fn prepare(&self) -> Result<Command, SoloError> {
         let (record, params) = self.record()?;
-        for folder in self.paths.of_trial(self.order.key) {
+        for folder in self.paths.of_trial(self.order.key, 0) {
             remove(&folder)?;
             std::fs::create_dir_all(&folder).map_err(|source| SoloError::Io { path: folder.clone(), source })?;
         }
@@ -188,7 +188,7 @@ impl Solo {
 
     /// What it leaves to its user.
     pub fn output(&self) -> PathBuf {
-        self.paths.output(self.order.key)
+        self.paths.output(self.order.key, 0)
     }
 
     /// What it has reported so far, by lines of its output and by the file that it was given; a report without a step is one

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::attempt::{Cause, End, Ending, Live, Record};
-use crate::collector::{Collector, Summary};
+use crate::collector::{Collector, Summary, Word};
 use crate::containers;
 use crate::context::Context;
 use crate::disk::Disk;
@@ -67,7 +67,8 @@ pub async fn supervise(context: Arc<Context>, held: Arc<Held>, origin: Origin) {
     let begun = match origin {
         Origin::Told(run) => begin(&context, &held, *run).await,
         Origin::Left(slot) => {
-            if let Err(error) = context.folders.enter(&context.paths.of_trial(held.key)) {
+            let rank = held.dir.record().map_or(0, |record| record.rank);
+            if let Err(error) = context.folders.enter(&context.paths.of_trial(held.key, rank)) {
                 tracing::warn!(attempt = %held.key, %error, "a trial's folders cannot be looked at");
             }
             adopt(&context, &held, slot).await
@@ -139,14 +140,14 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         gpus: &context.gpus,
         group: context.group(held.key),
     };
-    let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key));
+    let (folders, paths) = (context.folders.clone(), context.paths.of_trial(held.key, order.rank()));
     let entered = tokio::task::spawn_blocking(move || folders.enter(&paths));
     let entered = entered.await.map_err(|error| failed(error.to_string()))?;
     entered.map_err(|error| failed(format!("the trial's folders could not be made: {error}")))?;
     let resume = tokio::select! {
         biased;
         ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
-        resume = resume::fetch(context, held.key, order.from.as_ref()) => resume,
+        resume = resume::fetch(context, held.key, order.checkpoint(&context.stores)) => resume,
     };
     let resume = match resume {
         Err(why) if order.forked => return Err(failed(format!("{why}; a fork does not start from the beginning"))),
@@ -255,7 +256,8 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
     };
     let (ended, is_ended) = watch::channel(false);
     let is_all_there = is_ended.clone();
-    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives(), context.log_limit);
+    let word = if record.rank == 0 { Word::Counts } else { Word::CountsForNothing };
+    let collector = Collector::new(held.clone(), context.outbox.clone(), record.objectives(), context.log_limit, word);
     let collecting = async {
         context.outbox.send(held, Message::Started(started)).await;
         collector.run(watch.changes(), is_ended).await
@@ -280,6 +282,10 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
     // The end is told when the last checkpoint is kept: whoever goes on from it starts after that.
     let keeper = Keeper::new(context, held, &record.checkpoints, record.began_with.clone());
     let keeping = async {
+        // Checkpoints count from rank 0 alone.
+        if record.rank > 0 {
+            return true;
+        }
         tokio::select! {
             all = keeper.run(made.changes(), is_all_there) => all,
             () = held.is_fenced() => true,
@@ -292,7 +298,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
     // Whoever is leased them next must find them free.
     let trace = Trace { session: process.as_ref().map(Process::id), mark: mark(&record) };
     context.gpus.take_back(loan, trace).await;
-    context.folders.leave(&context.paths.of_trial(held.key));
+    context.folders.leave(&context.paths.of_trial(held.key, record.rank));
     let (end, ending, infeasible) = (held.dir.end(), held.dir.ending(), held.dir.infeasible());
     let finished = finished(
         held,
@@ -323,7 +329,7 @@ async fn empty(folder: std::path::PathBuf) {
 }
 
 fn open_door(held: &Arc<Held>, record: &Record) -> Option<Door> {
-    match Door::open(held.clone(), record.socket.clone(), record.checkpoints.clone()) {
+    match Door::open(held.clone(), record.socket.clone(), record.checkpoints.clone(), record.rank) {
         Ok(door) => Some(door),
         Err(error) => {
             // Door 0 still works, and the Python package falls back to it.

@@ -86,7 +86,7 @@ impl Surroundings {
                 add(&format!("package {}", package.name), format!("{}{from}", package.version));
             }
         }
-        if let Some(Inventory { cpus, memory, gpus: _, disk: _, labels: _, facts }) = &self.hardware {
+        if let Some(Inventory { cpus, memory, gpus: _, disk: _, labels: _, facts, rendezvous: _ }) = &self.hardware {
             add("processors", cpus.to_string());
             add("memory", words::bytes(*memory));
             for (name, value) in facts {

@@ -62,29 +62,41 @@ fn some_of(fragments: &[String]) -> String {
 /// Why none of the agents that start trials has room, by the conditions by which places are given.
 fn why(variants: &[&Resources], attached: &[&v1::AgentStatus]) -> Option<String> {
     let standings: Vec<Standing> = variants.iter().map(|need| Standing::of(need, attached)).collect();
-    if standings.iter().any(|standing| standing.fit) {
+    if standings.iter().any(|standing| standing.do_now >= standing.nodes) {
         return None;
     }
     let needs = variants.iter().map(|need| Room::of(need).to_string()).collect::<Vec<_>>().join(", or ");
     let failing: Vec<String> = standings.iter().map(|standing| standing.words(attached.len())).collect();
     let failing = failing.join("; or ");
-    if standings.iter().all(|standing| standing.taken.is_empty()) {
+    let spans = standings.iter().all(|standing| standing.nodes > 1);
+    if standings.iter().all(|standing| standing.would < standing.nodes) {
+        if let Some(most) = standings.iter().map(|standing| standing.would).max().filter(|most| *most > 0) {
+            let would = words::count(u64::from(most), "agent");
+            return Some(format!("there are too few agents: a trial needs {needs}, and {would} would do; {failing}"));
+        }
         let largest =
             attached.iter().map(|agent| Room::whole(agent)).max_by_key(|whole| (whole.gpus, whole.cpus, whole.memory));
         let has = largest.map_or_else(String::new, |largest| format!("; the largest has {largest}"));
         return Some(format!("no agent is large enough: a trial needs {needs}{has}; {failing}"));
     }
-    Some(format!("every place is taken ({failing}): a trial needs {needs}, which no agent has free now"))
+    Some(format!(
+        "every place is taken ({failing}): a trial needs {needs}, which {} free now",
+        if spans { "too few agents have" } else { "no agent has" }
+    ))
 }
 
 /// How one variant stands with the agents: how many fail which condition.
 struct Standing {
+    /// How many agents a trial takes at once.
+    nodes: u32,
+    /// How many would do, if nothing of them were taken.
+    would: u32,
+    /// How many do now.
+    do_now: u32,
     /// Whatever is free of them.
     never: BTreeMap<Condition, u64>,
     /// Because others hold what it needs.
     taken: BTreeMap<Condition, u64>,
-    /// One of them has a place.
-    fit: bool,
     /// Its trials run in a container.
     contained: bool,
 }
@@ -92,14 +104,16 @@ struct Standing {
 impl Standing {
     fn of(need: &Resources, attached: &[&v1::AgentStatus]) -> Self {
         let contained = need.asks_for_containers();
-        let mut standing = Self { never: BTreeMap::new(), taken: BTreeMap::new(), fit: false, contained };
+        let (never, taken) = (BTreeMap::new(), BTreeMap::new());
+        let mut standing = Self { nodes: need.nodes, would: 0, do_now: 0, never, taken, contained };
         for agent in attached {
             let inventory = &agent.inventory.clone().unwrap_or_default();
             let suited = Suited::of(need, Machine { name: &agent.name, inventory });
             let fails = |free: &Free| failing(need, inventory, free, suited.as_ref());
             let (never, now) = (fails(&Free::whole(inventory)), fails(&free(agent, inventory)));
             let count = if never.is_empty() { &mut standing.taken } else { &mut standing.never };
-            standing.fit |= now.is_empty();
+            standing.would += u32::from(never.is_empty());
+            standing.do_now += u32::from(never.is_empty() && now.is_empty());
             let which = if never.is_empty() { now } else { never };
             which.into_iter().for_each(|condition| *count.entry(condition).or_default() += 1);
         }
@@ -113,7 +127,10 @@ impl Standing {
             format!("{count} {has} {}", lacks(*condition, self.contained))
         });
         let taken = self.taken.iter().map(|(condition, count)| format!("of {count} the {}", holds(*condition)));
-        let all: Vec<String> = never.chain(taken).collect();
+        let have = if self.do_now == 1 { "has" } else { "have" };
+        let short =
+            (self.nodes > 1).then(|| format!("{} {have} room now, and it takes {} at once", self.do_now, self.nodes));
+        let all: Vec<String> = short.into_iter().chain(never).chain(taken).collect();
         format!("of {}, {}", words::count(agents as u64, "agent"), all.join(", and "))
     }
 }
@@ -128,6 +145,7 @@ const fn lacks(condition: Condition, contained: bool) -> &'static str {
         Condition::GpuMemory => "too few GPUs with the `gpu_memory`",
         Condition::Require => "not what `require` asks for",
         Condition::Devices => "too few GPUs that are all that is asked for",
+        Condition::Rendezvous => "no address for trials that span machines, for they are older than these",
     }
 }
 
@@ -138,7 +156,7 @@ const fn holds(condition: Condition) -> &'static str {
         Condition::Disk => "disk is taken",
         Condition::Gpus => "GPUs are taken",
         // What machines have is not taken: these are never said.
-        Condition::GpuMemory | Condition::Require | Condition::Devices => {
+        Condition::GpuMemory | Condition::Require | Condition::Devices | Condition::Rendezvous => {
             "GPUs that are all that is asked for are taken"
         }
     }
@@ -173,8 +191,17 @@ pub fn expect(spec: &SweepSpec, machine: &Inventory, agents: u32) -> Result<(), 
         failing(need, inventory, &Free::whole(inventory), suited.as_ref())
     };
     let fits = |inventory: &Inventory| spec.variants().iter().any(|need| fails(need, inventory).is_empty());
+    let has_places =
+        |need: &Resources| shares.iter().filter(|share| fails(need, share).is_empty()).count() >= need.nodes as usize;
     // The first of the agents gets what does not divide.
-    let Some(largest) = shares.first().filter(|_| !shares.iter().any(fits)) else { return Ok(()) };
+    let Some(largest) = shares.first().filter(|_| !spec.variants().iter().any(has_places)) else { return Ok(()) };
+    let fewest = spec.variants().iter().map(|need| need.nodes).min().unwrap_or(1);
+    if fewest > agents {
+        let message =
+            format!("no trial could ever start: one spans {fewest} machines, and there is no more than {agents}");
+        let hint = format!("`--agents {fewest}` divides this machine among as many");
+        return Err(Failure::new(Exit::Conflict, message).hint(hint));
+    }
     let (who, hint) = match (fits(machine), agents) {
         (true, _) => ("each agent", "with fewer `--agents`, each has more".to_owned()),
         (false, 1) => ("this machine", hint(spec, machine)),
@@ -216,20 +243,23 @@ struct Room {
     cpus: u32,
     memory: u64,
     gpus: u64,
+    /// So much on each of so many machines.
+    nodes: u32,
 }
 
 impl Room {
     fn of(resources: &Resources) -> Self {
         let memory = resources.memory.map_or(0, |Bytes { count }| count);
-        Self { cpus: resources.cpus, memory, gpus: u64::from(resources.gpu_parts().div_ceil(GPU_PARTS)) }
+        let gpus = u64::from(resources.gpu_parts().div_ceil(GPU_PARTS));
+        Self { cpus: resources.cpus, memory, gpus, nodes: resources.nodes }
     }
 
     fn whole(agent: &v1::AgentStatus) -> Self {
-        agent.inventory.as_ref().map_or(Self { cpus: 0, memory: 0, gpus: 0 }, Self::inventory)
+        agent.inventory.as_ref().map_or(Self { cpus: 0, memory: 0, gpus: 0, nodes: 1 }, Self::inventory)
     }
 
     fn inventory(Inventory { cpus, memory, gpus, .. }: &Inventory) -> Self {
-        Self { cpus: *cpus, memory: *memory, gpus: gpus.len() as u64 }
+        Self { cpus: *cpus, memory: *memory, gpus: gpus.len() as u64, nodes: 1 }
     }
 }
 
@@ -242,6 +272,9 @@ impl std::fmt::Display for Room {
         }
         if self.gpus > 0 {
             write!(f, ", {}", words::count(self.gpus, "GPU"))?;
+        }
+        if self.nodes > 1 {
+            write!(f, " on each of {} machines", self.nodes)?;
         }
         Ok(())
     }
@@ -297,6 +330,42 @@ mod tests {
             said.contains("every place is taken") && said.contains("GPU 1 of a1 is not leased now (it is too hot)")
         );
         assert_eq!(what_holds(&spec, None, 0, &[agent(None)]), None);
+    }
+
+    #[test]
+    fn a_trial_that_spans_machines_waits_for_as_many_as_it_takes_and_it_is_said_how_many_there_are() {
+        let spec = sweep(Resources { nodes: 3, cpus: 2, ..Resources::default() });
+        let rendezvous = heats_domain::resources::Rendezvous { address: "a".into(), first_port: 1, ports: 1 };
+        let agent = |cpus, held| v1::AgentStatus {
+            name: "a1".into(),
+            attached: true,
+            inventory: Some(Inventory { rendezvous: Some(rendezvous.clone()), ..machine(cpus, 0) }),
+            held: Some(heats_domain::Grant { cpus: held, ..Default::default() }),
+            ..v1::AgentStatus::default()
+        };
+        let why = |agents: &[v1::AgentStatus]| what_holds(&spec, None, 0, agents).unwrap_or_default();
+        let needs = "a trial needs 2 processors on each of 3 machines";
+        let few = why(&[agent(2, 0), agent(2, 0), agent(1, 0)]);
+        let counted = "of 3 agents, 2 have room now, and it takes 3 at once, and 1 has too few processors";
+        assert_eq!(few, format!("there are too few agents: {needs}, and 2 agents would do; {counted}"));
+        let taken = why(&[agent(2, 0), agent(2, 1), agent(4, 2)]);
+        let counted = "of 3 agents, 2 have room now, and it takes 3 at once, and of 1 the processors are taken";
+        assert_eq!(taken, format!("every place is taken ({counted}): {needs}, which too few agents have free now"));
+        assert_eq!(why(&[agent(2, 0), agent(2, 0), agent(4, 2)]), "");
+        let old = v1::AgentStatus { inventory: Some(machine(8, 0)), ..agent(8, 0) };
+        assert!(why(&[agent(2, 0), agent(2, 0), old]).contains("1 has no address for trials that span machines"));
+    }
+
+    #[test]
+    fn a_trial_that_spans_machines_runs_on_as_many_agents_of_one() {
+        let mut whole = machine(4, 0);
+        whole.rendezvous = Some(heats_domain::resources::Rendezvous { first_port: 1, ports: 1, ..Default::default() });
+        let two = Resources { nodes: 2, cpus: 2, ..Resources::default() };
+        expect(&sweep(two.clone()), &whole, 2).expect("two processors each");
+        let said = refusal(two.clone(), &whole, 1);
+        assert!(said.contains("one spans 2 machines, and there is no more than 1; hint: `--agents 2`"), "{said}");
+        let said = refusal(two, &whole, 3);
+        assert!(said.contains("needs 2 processors on each of 2 machines, and each agent has 2 processors"), "{said}");
     }
 
     #[test]

@@ -289,8 +289,8 @@ pub(crate) fn watch(client: Client, request: v1::WatchRequest) -> Resumed<v1::Ge
     resumed(client, Watch(request))
 }
 
-/// One file of logs: trial, attempt, and whether it is the standard error.
-type LogFile = (u32, u32, bool);
+/// One file of logs: trial, attempt, rank where there are several, and whether it is the standard error.
+type LogFile = (u32, u32, Option<u32>, bool);
 
 struct Logs {
     request: v1::LogsRequest,
@@ -321,7 +321,7 @@ impl Kind for Logs {
     }
 
     fn take(&mut self, mut line: v1::LogLine) -> Option<v1::LogLine> {
-        let file = (line.trial, line.attempt, line.stderr);
+        let file = (line.trial, line.attempt, line.rank, line.stderr);
         let reached = self.reached.entry(file).or_default();
         let chosen = !self.request.grep.is_empty() || self.request.tail.is_some();
         let length = line.data.len() as u64 + line.left_out;
@@ -374,6 +374,8 @@ mod tests {
         assert_eq!(logs.take(line(0, 0, "one\n")), None);
         assert_eq!(logs.take(line(0, 4, "two\n")), Some(line(0, 6, "o\n")));
         assert_eq!(logs.take(line(1, 0, "x\ny\n")), Some(line(1, 2, "y\n")));
+        let other = v1::LogLine { rank: Some(1), ..line(1, 0, "x\n") };
+        assert_eq!(logs.take(other.clone()), Some(other), "what another machine wrote");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use heats_core::fact::{AgentDrained, AgentQuarantined};
 use heats_core::history::trial_seed;
 use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
+use heats_core::trial::Attempt;
 use heats_core::{Entry, Fact, State, Trial};
-use heats_domain::{AgentId, Checkpoint};
+use heats_domain::{AgentId, Checkpoint, FailureKind};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -184,8 +185,11 @@ impl Streams {
             match fact {
                 Fact::TrialLeased(fact) => {
                     let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
-                    if let Some(run) = run(state, key) {
-                        self.send(fact.agent, v1::to_agent::Message::Run(run));
+                    let agents = std::iter::once(fact.agent).chain(fact.members.iter().map(|member| member.agent));
+                    for agent in agents {
+                        if let Some(run) = run(state, key, agent) {
+                            self.send(agent, v1::to_agent::Message::Run(run));
+                        }
                     }
                 }
                 Fact::TrialSettled(fact) => {
@@ -194,10 +198,19 @@ impl Streams {
                     let Some(trial) = sweep.trial(fact.trial).filter(|trial| trial.state.is_at_rest()) else {
                         continue;
                     };
-                    let Some((attempt, lease)) = trial.live() else { continue };
+                    let Some((attempt, live)) = trial.live() else { continue };
                     let key = Key { sweep: fact.sweep, trial: fact.trial, attempt };
                     let why = fact.reason.as_ref().map_or_else(|| fact.why.clone(), ToString::to_string);
-                    self.send(lease.agent, v1::to_agent::Message::Stop(stop(state, key, why)));
+                    self.stop_all(state, key, live, &why);
+                }
+                Fact::MemberEnded(fact) if fact.decides.is_some() => {
+                    let trial = state.sweeps.get(&fact.sweep).and_then(|sweep| sweep.trial(fact.trial));
+                    let live = trial.and_then(Trial::live).filter(|(attempt, _)| *attempt == fact.attempt);
+                    let Some((attempt, live)) = live else { continue };
+                    let key = Key { sweep: fact.sweep, trial: fact.trial, attempt };
+                    let kind = fact.failure.and_then(|code| FailureKind::try_from(code).ok());
+                    let how = kind.map_or_else(|| fact.decides().name(), FailureKind::name);
+                    self.stop_all(state, key, live, &format!("rank {} of it ended early ({how})", fact.rank));
                 }
                 Fact::AgentDrained(AgentDrained { agent, .. })
                 | Fact::AgentQuarantined(AgentQuarantined { agent, .. }) => {
@@ -207,12 +220,13 @@ impl Streams {
                     }
                 }
                 Fact::TrialRecalled(fact) => {
-                    let agent = |trial: &Trial| trial.live().map(|(_, attempt)| attempt.agent);
                     let trial = state.sweeps.get(&fact.sweep).and_then(|sweep| sweep.trial(fact.trial));
-                    let Some(agent) = trial.and_then(agent) else { continue };
+                    let Some((_, live)) = trial.and_then(Trial::live) else { continue };
                     let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };
-                    for leaving in agent_drain::leaving(state, agent) {
-                        if leaving.key() == key {
+                    for agent in live.holders().map(|holder| holder.agent) {
+                        for leaving in
+                            agent_drain::leaving(state, agent).into_iter().filter(|leaving| leaving.key() == key)
+                        {
                             self.send(agent, v1::to_agent::Message::Stop(leave(state, agent, leaving)));
                         }
                     }
@@ -245,6 +259,7 @@ impl Streams {
                 | Fact::NoticeRead(_)
                 | Fact::Study(_)
                 | Fact::AttemptEnded(_)
+                | Fact::MemberEnded(_)
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
                 | Fact::AgentReleased(_)
@@ -256,6 +271,13 @@ impl Streams {
                 | Fact::TokenRevoked(_)
                 | Fact::AgentJoined(_) => {}
             }
+        }
+    }
+
+    /// Has every process of a live attempt end.
+    fn stop_all(&self, state: &State, key: Key, live: &Attempt, why: &str) {
+        for holder in live.holders() {
+            self.send(holder.agent, v1::to_agent::Message::Stop(stop(state, key, why.to_owned())));
         }
     }
 
@@ -280,20 +302,27 @@ async fn next(changed: &mut watch::Receiver<()>) {
 /// How many environments an agent is told not to describe again. Most sweeps have one.
 const KNOWN_MAX: usize = 64;
 
-/// The order to start an attempt, where it is live.
-pub fn run(state: &State, key: Key) -> Option<v1::Run> {
+/// The order to start what `agent` holds of an attempt, where it is live and is not to end.
+pub fn run(state: &State, key: Key, agent: AgentId) -> Option<v1::Run> {
     let sweep = state.sweeps.get(&key.sweep)?;
     let trial = sweep.trial(key.trial)?;
-    let (attempt, lease) = trial.live()?;
-    if attempt != key.attempt {
+    let (attempt, live) = trial.live()?;
+    if attempt != key.attempt || live.is_breaking_up() {
         return None;
     }
+    let holder = live.holders().find(|holder| holder.agent == agent)?;
+    let gang = live.gang.as_ref().map(|gang| v1::Gang {
+        rank: holder.rank,
+        nodes: gang.members.len() as u32,
+        address: rendezvous(state, live.agent),
+        port: gang.port,
+    });
     let (submitted, _) = sweep.submitted()?;
     Some(v1::Run {
         key: Some(key.into()),
         sweep_name: sweep.name.clone(),
         params: sweep.params(trial).cloned(),
-        grant: Some(lease.grant.clone()),
+        grant: Some(holder.grant.clone()),
         seed: trial_seed(sweep.seed, key.trial),
         spec: submitted.spec.clone(),
         base_dir: submitted.base_dir.clone(),
@@ -302,7 +331,14 @@ pub fn run(state: &State, key: Key) -> Option<v1::Run> {
         from: sweep.lease_of(trial, attempt).and_then(|lease| lease.from.clone()),
         known: sweep.named.environments.iter().take(KNOWN_MAX).copied().collect(),
         forked: trial.forked.is_some(),
+        gang,
     })
+}
+
+/// Where an agent is reached by those whose trials it leads.
+fn rendezvous(state: &State, agent: AgentId) -> String {
+    let inventory = state.agent(agent).map(|attached| &attached.inventory);
+    inventory.and_then(|inventory| inventory.rendezvous.as_ref()).map(|own| own.address.clone()).unwrap_or_default()
 }
 
 /// The order to remove a checkpoint.

@@ -3,14 +3,14 @@
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
 use heats_domain::spec::Resources;
-use heats_domain::{AgentId, Checkpoint, Grant, Params, TrialState};
+use heats_domain::{Checkpoint, Params, TrialState};
 
 use heats_search::Promotion;
 
 use crate::fact::{Fact, TrialCreated, TrialLeased, TrialResumed};
 use crate::ops::drain::settled;
 use crate::ops::retries;
-use crate::placement::Wish;
+use crate::placement::{Found, Wish};
 use crate::sweep::Sweep;
 use crate::trial::Trial;
 
@@ -84,12 +84,8 @@ pub const PATIENCE_MS: u64 = 60_000;
 /// A place for a trial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seat {
-    /// On which agent.
-    pub agent: AgentId,
-    /// What it gets of it.
-    pub grant: Grant,
-    /// The place, in the sweep's `resources`, of the variant that this is.
-    pub variant: u32,
+    /// Where, and what it gets there.
+    pub found: Found,
     /// Whether it gets that at once.
     pub place: Place,
 }
@@ -217,9 +213,9 @@ impl Next {
             }
         };
         let attempt = sweep.trial(number).map_or(0, Trial::attempt) + 1;
-        let leased = seat.map(|Seat { agent, grant, variant, place }| {
+        let leased = seat.map(|Seat { found: Found { agent, grant, variant, members, port }, place }| {
             let (sweep, trial, ahead) = (sweep.id, number, place == Place::Ahead);
-            Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead, from, variant })
+            Fact::TrialLeased(TrialLeased { sweep, trial, attempt, agent, grant, ahead, from, variant, members, port })
         });
         before.into_iter().chain(leased).collect()
     }

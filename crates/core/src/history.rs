@@ -72,6 +72,7 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::QuotaRemoved(_)
         | Fact::EnvironmentRecorded(_)
         | Fact::HardwareRecorded(_)
+        | Fact::MemberEnded(_)
         | Fact::TrialRecalled(_)
         | Fact::TrialPlaced(_)
         | Fact::CheckpointSaved(_)

@@ -3,12 +3,13 @@
 //! Checked in debug builds after every fact (for what the fact touched), and as a whole by the model
 //! tests, the simulation and the failover tests on the survivors' state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::resources::GPU_PARTS;
 use heats_domain::{AgentId, Grant, Inventory, TrialState};
 
 use crate::fact::{Fact, Stage};
+use crate::gang::Holder;
 use crate::state::{Lease, State};
 use crate::study::{Study, StudyTrial};
 use crate::sweep::{Ledger, Sweep};
@@ -50,14 +51,15 @@ pub(crate) fn assert_touched(state: &State, sweep: &Sweep, fact: &Fact) {
     let mut found = Vec::new();
     check_totals(sweep, &mut found);
     // An attempt that ended leaves its trial settled already, or the next fact settles it.
-    if let (Some(trial), false) = (fact.trial(), matches!(fact, Fact::AttemptEnded(_))) {
+    let is_half_told = matches!(fact, Fact::AttemptEnded(_) | Fact::MemberEnded(_));
+    if let (Some(trial), false) = (fact.trial(), is_half_told) {
         check_trial(state, sweep, trial, &mut found);
     }
     // While journals are replayed one after the other there is no agent yet, and leases overlap that never did.
-    if let Fact::TrialLeased(leased) = fact
-        && state.agents.contains_key(&leased.agent)
-    {
-        check_agent(state, leased.agent, &mut found);
+    if let Fact::TrialLeased(leased) = fact {
+        for agent in leased.agents().filter(|agent| state.agents.contains_key(agent)) {
+            check_agent(state, agent, &mut found);
+        }
     }
     assert!(found.is_empty(), "after `{}`: {found:?}", fact.name());
 }
@@ -99,9 +101,18 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     let what = "the set of paused trials names those that hold at a rung";
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
     check_provenance(state, sweep, trial, found);
-    if let Some((attempt, lease)) = trial.live() {
-        let held = state.leases.get(&lease.agent).and_then(|held| held.get(&(sweep.id, number)));
-        violation(found, held.is_some_and(|held| held.attempt == attempt), "T1", "a lease is held by its agent", place);
+    if let Some((attempt, live)) = trial.live() {
+        let is_held = |holder: Holder<'_>| {
+            let held = state.leases.get(&holder.agent).and_then(|held| held.get(&(sweep.id, number)));
+            held.is_some_and(|held| (held.attempt, held.rank) == (attempt, holder.rank))
+        };
+        violation(found, live.holders().all(is_held), "T1", "a lease is held by its agent", place);
+        let agents: BTreeSet<AgentId> = live.agents().collect();
+        let what = "the members of an attempt are on different agents";
+        violation(found, agents.len() == live.nodes(), "G1", what, place);
+        // One that ended leaves the attempt live only until the next fact.
+        let what = "an attempt is live for as long as a member of it is";
+        violation(found, live.holders().next().is_some(), "G1", what, place);
     }
 }
 
@@ -175,7 +186,7 @@ fn check_sweep(sweep: &Sweep, found: &mut Vec<Violation>) {
         if let Some(end) = attempt.end {
             sum.attempt_ms += end.ran_ms;
             sum.cpu_ms += end.cpu_ms;
-            sum.gpu_ms += attempt.grant.gpu_ms(end.ran_ms);
+            sum.gpu_ms += attempt.gpu_ms(end.at_ms);
         }
         sum
     });
@@ -214,7 +225,10 @@ fn check_agents(state: &State, found: &mut Vec<Violation>) {
     for (agent, held) in &state.leases {
         for (&(sweep, number), lease) in held {
             let trial = state.sweeps.get(&sweep).and_then(|sweep| sweep.trial(number));
-            let holds = trial.and_then(Trial::live).is_some_and(|(n, a)| n == lease.attempt && a.agent == *agent);
+            let is_member = |holder: Holder<'_>| (holder.rank, holder.agent) == (lease.rank, *agent);
+            let holds = trial
+                .and_then(Trial::live)
+                .is_some_and(|(number, attempt)| number == lease.attempt && attempt.holders().any(is_member));
             let place = || format!("{sweep}/{number}@{}", lease.attempt);
             violation(found, holds, "T1", "what an agent holds is a live lease", place);
         }
@@ -268,7 +282,7 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
             place,
         );
     }
-    let Inventory { cpus, memory, gpus, disk, labels: _, facts: _ } = &attached.inventory;
+    let Inventory { cpus, memory, gpus, disk, labels: _, facts: _, rendezvous: _ } = &attached.inventory;
     let cpus_within = leases().map(|l| u64::from(l.grant.cpus)).sum::<u64>() <= u64::from(*cpus);
     let memory_within = leases().map(|l| u128::from(l.grant.memory)).sum::<u128>() <= u128::from(*memory);
     let disk_within = leases().map(|l| u128::from(l.grant.disk)).sum::<u128>() <= u128::from(*disk);

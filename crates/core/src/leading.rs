@@ -67,7 +67,7 @@ pub enum Op {
     Retry(SweepId, Vec<u32>),
     /// An agent attaches.
     Attach(Attach),
-    /// An attempt's process was started.
+    /// An attempt's process was started, or that of one member of it.
     Start(Start),
     /// An attempt reports at a step.
     Report(Key, u64, Metrics),
@@ -133,6 +133,19 @@ pub enum Op {
     Study(Change),
     /// An agent was silent for this many milliseconds, longer than a lease lasts.
     Expire(AgentId, u64),
+}
+
+impl Op {
+    /// What an agent said of an attempt, as said by its member of this rank; `None` where that changes nothing, for only rank 0's
+    /// word counts.
+    pub fn by_rank(self, rank: u32) -> Option<Self> {
+        match self {
+            said if rank == 0 => Some(said),
+            Self::Start(start) => Some(Self::Start(Start { rank, ..start })),
+            Self::Finish(finish) => Some(Self::Finish(Finish { rank, ..finish })),
+            _ => None,
+        }
+    }
 }
 
 /// What a request is answered with once the entry is applied.
@@ -441,10 +454,10 @@ impl Leading {
             let (_, attempt) = self.sweep(sweep)?.trial(trial)?.live()?;
             Some(attempt.clone())
         });
-        let holder = attempt.as_ref().map(|attempt| attempt.agent);
         self.count(&fact, attempt.as_ref());
         self.draft.record(Arc::new(record))?;
-        self.news.extend(attempt.as_ref().and_then(|attempt| self.heard(&fact, attempt)));
+        let news = attempt.as_ref().map(|attempt| self.heard(&fact, attempt)).unwrap_or_default();
+        self.news.extend(news);
         if let Some((sweep, stopper)) =
             fact.sweep().and_then(|id| Some((self.draft.sweeps.get(&id)?, self.stoppers.get_mut(&id)?.as_mut()?)))
             && let Some(event) = history::event(sweep, &fact)
@@ -465,19 +478,25 @@ impl Leading {
                 self.stranded.forget(fact.sweep);
             }
             Fact::TrialLeased(fact) => {
-                self.recount(fact.agent);
-                self.reconsider_quarantined(fact.agent);
-            }
-            Fact::AttemptEnded(_) => {
-                if let Some(agent) = holder {
+                for agent in fact.agents() {
                     self.recount(agent);
                     self.reconsider_quarantined(agent);
-                    self.vacated.insert(agent);
+                }
+                // What was kept free for it is so no more, and the sweep's next one waits anew.
+                if !fact.members.is_empty() {
+                    self.places.release(fact.sweep);
+                    self.without_place.remove(&fact.sweep);
                 }
             }
-            Fact::TrialPlaced(_) | Fact::TrialRecalled(_) => {
-                if let Some(agent) = holder {
+            Fact::AttemptEnded(_) | Fact::MemberEnded(_) | Fact::TrialPlaced(_) | Fact::TrialRecalled(_) => {
+                let vacates = matches!(fact, Fact::AttemptEnded(_) | Fact::MemberEnded(_));
+                // Those who held something of it before the fact.
+                for agent in attempt.iter().flat_map(Attempt::holders).map(|holder| holder.agent) {
                     self.recount(agent);
+                    if vacates {
+                        self.reconsider_quarantined(agent);
+                        self.vacated.insert(agent);
+                    }
                 }
             }
             Fact::AgentDrained(fact) => self.reconsider(fact.agent),
@@ -525,7 +544,15 @@ impl Leading {
     fn count(&mut self, fact: &Fact, attempt: Option<&Attempt>) {
         let Some(sweep) = fact.sweep().and_then(|id| self.draft.sweeps.get(&id)) else { return };
         match (fact, attempt) {
-            (Fact::TrialLeased(fact), _) => self.usage.begin(sweep, &fact.grant, self.now_ms),
+            (Fact::TrialLeased(fact), _) => {
+                let others = fact.members.iter().map(|member| &member.grant);
+                self.usage.begin(sweep, std::iter::once(&fact.grant).chain(others), self.now_ms);
+            }
+            (Fact::MemberEnded(fact), Some(attempt)) => {
+                if let Some(member) = attempt.member(fact.rank) {
+                    self.usage.end_member(sweep, attempt, member, fact.ran_ms);
+                }
+            }
             (Fact::AttemptEnded(fact), Some(attempt)) => self.usage.end(sweep, attempt, fact.ran_ms),
             (Fact::SweepRemoved(_), _) => self.usage.forget(sweep),
             _ => {}

@@ -8,6 +8,7 @@ pub mod confirm;
 pub mod dispatch;
 pub mod fact;
 pub mod front;
+pub mod gang;
 pub mod health;
 pub mod history;
 pub mod invariants;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use heats_domain::AgentId;
 use imbl::OrdMap;
 
 use crate::fact::{Fact, LogsDropped, LogsKept, Record};
@@ -25,14 +26,15 @@ pub struct Bundle {
 pub struct Logs {
     /// Every bundle that ever was, by its name.
     pub bundles: OrdMap<Arc<str>, Bundle>,
-    /// Where those of an attempt are, by the trial and the attempt's number.
-    pub attempts: OrdMap<(u32, u32), Arc<str>>,
+    /// Where those of an attempt are, by the trial, the attempt's number, and the agent: an attempt may span machines.
+    pub attempts: OrdMap<(u32, u32, AgentId), Arc<str>>,
 }
 
 impl Logs {
-    /// The bundle with the logs of an attempt, whether or not it is still kept; `None` while only the agent has them.
-    pub fn of(&self, trial: u32, attempt: u32) -> Option<(&str, &Bundle)> {
-        let name = self.attempts.get(&(trial, attempt))?;
+    /// The bundle with the logs of what an agent ran of an attempt, whether or not it is still kept; `None` while only the agent
+    /// has them.
+    pub fn of(&self, trial: u32, attempt: u32, agent: AgentId) -> Option<(&str, &Bundle)> {
+        let name = self.attempts.get(&(trial, attempt, agent))?;
         Some((name, self.bundles.get(name)?))
     }
 
@@ -83,10 +85,10 @@ impl Sweep {
             let trial = self.trial(logged.trial).ok_or("there is no such trial")?;
             let place = (logged.attempt as usize).wrapping_sub(1);
             let attempt = trial.attempts.get(place).ok_or("there is no such attempt")?;
-            if attempt.end.is_none() || attempt.agent != fact.agent {
+            if !attempt.has_ended_on(fact.agent) {
                 return Err("the attempt has not ended, or is another agent's");
             }
-            if self.logs.attempts.insert((logged.trial, logged.attempt), Arc::clone(&name)).is_some() {
+            if self.logs.attempts.insert((logged.trial, logged.attempt, fact.agent), Arc::clone(&name)).is_some() {
                 return Err("the attempt's logs are in another bundle");
             }
         }

@@ -6,6 +6,7 @@
 
 mod fold;
 
+use std::iter;
 use std::sync::Arc;
 
 use heats_domain::{AgentId, Checkpoint, Grant, SweepId, SweepSpec, TokenId};
@@ -21,6 +22,7 @@ use crate::provenance::Surroundings;
 use crate::study::{Studies, Study};
 use crate::sweep::Sweep;
 use crate::token::Token;
+use crate::trial::Attempt;
 
 pub(crate) use fold::live_attempt;
 
@@ -64,6 +66,8 @@ pub type Held = OrdMap<(SweepId, u32), Lease>;
 pub struct Lease {
     /// The attempt: the fencing token.
     pub attempt: u32,
+    /// Which of its members it is of; 0 where the attempt is on one machine.
+    pub rank: u32,
     /// What it holds.
     pub grant: Grant,
     /// It takes nothing yet: it waits at the agent for the place of an attempt that runs there.
@@ -230,6 +234,7 @@ impl State {
             | Fact::TrialSpared(_)
             | Fact::AttemptEnded(_)
             | Fact::AttemptExcused(_)
+            | Fact::MemberEnded(_)
             | Fact::TrialRecalled(_)
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
@@ -253,25 +258,28 @@ impl State {
                 sweep.record(fact, &record).map_err(contradiction)?;
                 match fact {
                     Fact::TrialLeased(fact) => {
-                        let (attempt, grant, ahead) = (fact.attempt, fact.grant.clone(), fact.ahead);
-                        let lease = Lease { attempt, grant, ahead, recalled: None };
-                        self.leases.entry(fact.agent).or_default().insert((fact.sweep, fact.trial), lease);
-                    }
-                    Fact::AttemptEnded(fact) => {
-                        let agent = sweep.trial(fact.trial).and_then(|t| t.attempts.last()).map(|a| a.agent);
-                        if let Some(held) = agent.and_then(|agent| self.leases.get_mut(&agent)) {
-                            held.remove(&(fact.sweep, fact.trial));
+                        let (attempt, ahead) = (fact.attempt, fact.ahead);
+                        let others = fact.members.iter().map(|member| (member.agent, &member.grant));
+                        for (rank, (agent, grant)) in (0..).zip(iter::once((fact.agent, &fact.grant)).chain(others)) {
+                            let lease = Lease { attempt, rank, grant: grant.clone(), ahead, recalled: None };
+                            self.leases.entry(agent).or_default().insert((fact.sweep, fact.trial), lease);
                         }
+                    }
+                    // Of a gang, every member's lease is over already.
+                    Fact::AttemptEnded(fact) => {
+                        let agent = last_attempt(sweep, fact.trial).map(|attempt| attempt.agent);
+                        release(&mut self.leases, agent, (fact.sweep, fact.trial));
+                    }
+                    Fact::MemberEnded(fact) => {
+                        let attempt = last_attempt(sweep, fact.trial);
+                        let agent = attempt.and_then(|attempt| attempt.member(fact.rank)).map(|member| member.agent);
+                        release(&mut self.leases, agent, (fact.sweep, fact.trial));
                     }
                     Fact::TrialPlaced(fact) => {
-                        if let Some(lease) = held(sweep, &mut self.leases, fact.trial) {
-                            lease.ahead = false;
-                        }
+                        change(sweep, &mut self.leases, fact.trial, |lease| lease.ahead = false);
                     }
                     Fact::TrialRecalled(fact) => {
-                        if let Some(lease) = held(sweep, &mut self.leases, fact.trial) {
-                            lease.recalled = Some(fact.by);
-                        }
+                        change(sweep, &mut self.leases, fact.trial, |lease| lease.recalled = Some(fact.by));
                     }
                     Fact::LogsKept(_) | Fact::LogsDropped(_) => self.shelve(fact, &record),
                     _ => {}
@@ -466,8 +474,21 @@ impl State {
     }
 }
 
-/// The lease of a trial's last attempt.
-fn held<'a>(sweep: &Sweep, leases: &'a mut OrdMap<AgentId, Held>, trial: u32) -> Option<&'a mut Lease> {
-    let agent = sweep.trial(trial)?.attempts.last()?.agent;
-    leases.get_mut(&agent)?.get_mut(&(sweep.id, trial))
+fn last_attempt(sweep: &Sweep, trial: u32) -> Option<&Attempt> {
+    sweep.trial(trial)?.attempts.last()
+}
+
+/// The agent holds nothing of the trial any more.
+fn release(leases: &mut OrdMap<AgentId, Held>, agent: Option<AgentId>, trial: (SweepId, u32)) {
+    if let Some(held) = agent.and_then(|agent| leases.get_mut(&agent)) {
+        held.remove(&trial);
+    }
+}
+
+/// Changes the leases of a trial's last attempt.
+fn change(sweep: &Sweep, leases: &mut OrdMap<AgentId, Held>, trial: u32, how: impl Fn(&mut Lease)) {
+    let agents = last_attempt(sweep, trial).into_iter().flat_map(Attempt::holders).map(|holder| holder.agent);
+    for agent in agents {
+        leases.get_mut(&agent).and_then(|held| held.get_mut(&(sweep.id, trial))).into_iter().for_each(&how);
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use heats_domain::resources::Gpu;
+use heats_domain::resources::{Gpu, Rendezvous};
 use heats_domain::{AgentId, Checkpoint, Inventory, Metrics, Params, SweepId, SweepSpec, TrialState, Value};
 use prost::Message;
 use serde_json::{Value as Json, json};
@@ -196,7 +196,12 @@ impl Cluster {
 
     /// The attempt's process was started.
     pub fn start(&mut self, key: Key) {
-        self.op(Op::Start(start(key))).expect("is live");
+        self.start_member(key, 0);
+    }
+
+    /// The process of one member of the attempt was started.
+    pub fn start_member(&mut self, key: Key, rank: u32) {
+        self.op(Op::Start(Start { rank, ..start(key) })).expect("is live");
     }
 
     /// The attempt reports `loss`.
@@ -209,7 +214,12 @@ impl Cluster {
 
     /// The attempt ended after a second.
     pub fn finish(&mut self, key: Key, end: End) {
-        self.op(Op::Finish(finish(key, end, 1_000))).expect("ends are never refused");
+        self.finish_member(key, 0, end);
+    }
+
+    /// One member of the attempt ended after a second.
+    pub fn finish_member(&mut self, key: Key, rank: u32, end: End) {
+        self.op(Op::Finish(Finish { rank, ..finish(key, end, 1_000) })).expect("ends are never refused");
     }
 
     /// The trial reports `loss` at step 1 and exits with 0.
@@ -280,7 +290,7 @@ pub fn leased(fact: &Fact) -> Option<Key> {
 
 /// The start of an attempt, whose agent says nothing of its environment.
 pub const fn start(key: Key) -> Start {
-    Start { key, environment: String::new(), name: None, found: None }
+    Start { key, rank: 0, environment: String::new(), name: None, found: None }
 }
 
 /// A report of `loss`.
@@ -290,7 +300,7 @@ pub fn metrics(loss: f64) -> Metrics {
 
 /// The end of an attempt.
 pub fn finish(key: Key, end: End, ran_ms: u64) -> Finish {
-    Finish { key, end, ran_ms, cpu_ms: ran_ms / 2, max_rss: 0, detail: String::new() }
+    Finish { key, rank: 0, end, ran_ms, cpu_ms: ran_ms / 2, max_rss: 0, detail: String::new() }
 }
 
 /// A submission.
@@ -303,10 +313,11 @@ pub fn submit(sweep: SweepId, request: u64, builder: SweepBuilder) -> Submit {
 /// An agent that holds nothing.
 pub fn attach(agent: u64, cpus: u32, gpus: u32) -> Attach {
     let gpus = (0..gpus).map(|index| Gpu { index, model: "fake".into(), memory: 1 << 30, ..Gpu::default() }).collect();
+    let rendezvous = Some(Rendezvous { address: format!("10.0.0.{agent}"), first_port: 29_500, ports: 64 });
     Attach {
         agent: AgentId { bits: agent },
         name: format!("node-{agent}"),
-        inventory: Inventory { cpus, memory: 1 << 30, gpus, ..Inventory::default() },
+        inventory: Inventory { cpus, memory: 1 << 30, gpus, rendezvous, ..Inventory::default() },
         version: "1".into(),
         holding: Default::default(),
         able: true,

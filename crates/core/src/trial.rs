@@ -6,6 +6,7 @@ use imbl::Vector;
 
 use crate::checkpoints::Saved;
 use crate::fact::Forked;
+use crate::gang::Gang;
 
 /// A trial.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,10 +60,10 @@ pub struct Best {
     pub step: u64,
 }
 
-/// One attempt at a trial: one process on one agent.
+/// One attempt at a trial: one process on one agent, or one on each of several.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Attempt {
-    /// Who got it.
+    /// Who got it; of a gang, its rank 0.
     pub agent: AgentId,
     /// What it holds of the agent's inventory while it is live.
     pub grant: Grant,
@@ -76,9 +77,11 @@ pub struct Attempt {
     pub worked: bool,
     /// When and how it ended; it is live until then.
     pub end: Option<AttemptEnd>,
+    /// Its members, where it spans machines; rank 0, which `agent`, `grant` and `started_ms` are about, is the first.
+    pub gang: Option<Box<Gang>>,
 }
 
-/// How an attempt ended.
+/// How an attempt ended, or one member of it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AttemptEnd {
     /// When, by the leader's clock.
@@ -132,5 +135,19 @@ impl Trial {
     pub fn live(&self) -> Option<(u32, &Attempt)> {
         let attempt = self.attempts.last()?;
         attempt.end.is_none().then_some((self.attempt(), attempt))
+    }
+
+    /// Whether the process of this rank of its live attempt was started, as far as the leader heard.
+    pub fn has_begun(&self, rank: u32) -> bool {
+        match rank {
+            // A report says as much as the start itself, which may have been lost.
+            0 => self.state == TrialState::Running,
+            _ => self.live().and_then(|(_, attempt)| attempt.member(rank)).is_some_and(|m| m.started_ms.is_some()),
+        }
+    }
+
+    /// Whether the processes of its live attempt are to end: it is over, or holds at a rung, or a member of it has failed.
+    pub fn is_being_ended(&self) -> bool {
+        self.state.is_at_rest() || self.live().is_some_and(|(_, attempt)| attempt.is_breaking_up())
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p heats-core --test model` looks longer.
 
+#[path = "model/agents.rs"]
+mod agents;
 #[path = "model/attempts.rs"]
 mod attempts;
 #[path = "model/giving.rs"]
@@ -33,13 +35,14 @@ use run::{Happening, Run};
 fn kind() -> impl Strategy<Value = Kind> {
     let limits = (1..8u32, option::of(1..4u32), 0..3u32, option::weighted(0.3, 1..4u32));
     let rules = (option::weighted(0.9, any::<bool>()), any::<bool>(), proptest::bool::weighted(0.2));
-    let rest = (option::weighted(0.2, 1_000..20_000u64), 0..3u32, option::weighted(0.2, 1..6u32));
+    let nodes = prop_oneof![3 => Just(1u32), 1 => Just(2u32), 1 => Just(3u32)];
+    let rest = (option::weighted(0.2, 1_000..20_000u64), (0..3u32, nodes), option::weighted(0.2, 1..6u32));
     let later = (option::weighted(0.4, (1..4u32, 1..3u32)), any::<bool>());
     (limits, rules, rest, later).prop_map(
         |(
             (trials, parallel, retries, max_failures),
             (maximize, upper, stop_at),
-            (wall_ms, gpus, space),
+            (wall_ms, (gpus, nodes), space),
             (confirm, audit),
         )| {
             Kind {
@@ -52,6 +55,7 @@ fn kind() -> impl Strategy<Value = Kind> {
                 max_failures,
                 wall_ms,
                 gpus,
+                nodes,
                 space,
                 audit,
                 confirm: confirm.filter(|_| maximize.is_some()),

@@ -153,7 +153,7 @@ fn clip(text: &mut String) {
 /// The machine that `inventory` describes: without labels, which are its operator's words; without its disk, of which there is
 /// something else free at every start; and without how trials are kept apart on it, and what may run containers.
 pub fn hardware(inventory: &Inventory) -> Inventory {
-    let Inventory { cpus, memory, gpus, disk: _, labels: _, facts } = inventory;
+    let Inventory { cpus, memory, gpus, disk: _, labels: _, facts, rendezvous: _ } = inventory;
     let mut facts = facts.clone();
     facts.remove("isolation");
     facts.remove(CONTAINER_FACT);

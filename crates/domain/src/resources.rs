@@ -1,6 +1,7 @@
 //! What an agent offers and what a lease takes from it, in whole units.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,24 @@ pub struct Gpu {
     pub slice: String,
 }
 
+/// The longest name of a host.
+const HOST_MAX: usize = 253;
+
+impl Rendezvous {
+    /// Whether there is an address, and ports that exist.
+    pub fn is_sound(&self) -> bool {
+        let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '%' | '_');
+        let is_address = (1..=HOST_MAX).contains(&self.address.len()) && self.address.chars().all(is_host);
+        let past = u64::from(self.first_port) + u64::from(self.ports);
+        is_address && self.first_port > 0 && self.ports > 0 && past <= 1 << 16
+    }
+
+    /// Whether nobody on another machine reaches this address.
+    pub fn is_local(&self) -> bool {
+        self.address == "localhost" || self.address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+}
+
 impl Gpu {
     /// What people call the model: the first word of its name with a digit in it (`H100` of `NVIDIA H100 80GB HBM3`, `A100` of
     /// `NVIDIA A100-SXM4-40GB`), or all of it where there is none.
@@ -38,6 +57,20 @@ impl Gpu {
         let words = || self.model.split([' ', '-']);
         words().find(|word| word.contains(|c: char| c.is_ascii_digit())).unwrap_or(&self.model)
     }
+}
+
+/// Where the members of a trial that spans machines find the one that leads them, when that one is on this machine.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+pub struct Rendezvous {
+    /// The host name or IP address at which the other machines reach this one.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// The first of the ports that are kept for it.
+    #[prost(uint32, tag = "2")]
+    pub first_port: u32,
+    /// How many these are.
+    #[prost(uint32, tag = "3")]
+    pub ports: u32,
 }
 
 /// Everything that an agent offers.
@@ -65,6 +98,10 @@ pub struct Inventory {
     #[prost(btree_map = "string, string", tag = "6")]
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
+    /// Where it is reached by the members of trials that span machines; nothing where it has no part in such trials.
+    #[prost(message, optional, tag = "60")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendezvous: Option<Rendezvous>,
 }
 
 /// What one lease holds of one agent's inventory.
@@ -122,6 +159,23 @@ mod tests {
         ] {
             assert_eq!(short(model), name);
         }
+    }
+
+    #[test]
+    fn a_rendezvous_has_an_address_that_is_one_and_ports_that_exist() {
+        let at = |address: &str, first_port, ports| Rendezvous { address: address.into(), first_port, ports };
+        for sound in [at("10.0.0.6", 29_500, 64), at("fe80::1%eth0", 65_535, 1), at("node-7.cluster", 1, 65_535)] {
+            assert!(sound.is_sound(), "{sound:?}");
+        }
+        let long = "x".repeat(HOST_MAX + 1);
+        for odd in
+            [at("", 29_500, 64), at("a b", 29_500, 64), at(&long, 29_500, 64), at("a", 0, 64), at("a", 29_500, 0)]
+        {
+            assert!(!odd.is_sound(), "{odd:?}");
+        }
+        assert!(!at("a", 65_500, 64).is_sound() && !at("a", u32::MAX, u32::MAX).is_sound());
+        let local = |address: &str| at(address, 1, 1).is_local();
+        assert!(local("127.0.0.1") && local("::1") && local("localhost") && !local("10.0.0.6") && !local("node"));
     }
 
     #[test]

@@ -246,5 +246,5 @@ impl Dialogue {
 }
 
 const fn finish(key: Key, end: End) -> Finish {
-    Finish { key, end, ran_ms: 0, cpu_ms: 0, max_rss: 0, detail: String::new() }
+    Finish { key, rank: 0, end, ran_ms: 0, cpu_ms: 0, max_rss: 0, detail: String::new() }
 }

@@ -48,7 +48,7 @@ enum Happening {
     /// A process has ended.
     Ended(AgentId, Key, End),
     /// A message arrives again.
-    Again(Op),
+    Again(Box<Op>),
     Dies(AgentId),
     Returns(AgentId),
     IsCut(AgentId),
@@ -165,7 +165,7 @@ impl<'a> Sim<'a> {
             Happening::Ended(agent, key, end) => self.ended(agent, key, end),
             Happening::Again(op) => {
                 self.troubles.repeated += 1;
-                self.inbox.push_back(op);
+                self.inbox.push_back(*op);
             }
             Happening::Dies(agent) => {
                 self.plan_fault(faults.death_every_ms, Happening::Dies(agent));
@@ -276,7 +276,7 @@ impl<'a> Sim<'a> {
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.processes.insert(key, process);
         }
-        let start = Start { key, environment: String::new(), name: None, found: None };
+        let start = Start { key, rank: 0, environment: String::new(), name: None, found: None };
         self.say(id, Op::Start(start));
         self.advance(id, key);
         Ok(())
@@ -315,7 +315,7 @@ impl<'a> Sim<'a> {
         let process = self.agents.get_mut(&id).and_then(|agent| agent.processes.remove(&key));
         let Some(process) = process else { return };
         let ran_ms = self.now_ms - process.started_ms;
-        let finish = Finish { key, end, ran_ms, cpu_ms: ran_ms, max_rss: 0, detail: String::new() };
+        let finish = Finish { key, rank: 0, end, ran_ms, cpu_ms: ran_ms, max_rss: 0, detail: String::new() };
         self.say(id, Op::Finish(finish));
     }
 
@@ -339,7 +339,7 @@ impl<'a> Sim<'a> {
     fn arrive(&mut self, op: Op) {
         if self.config.faults.repeat > 0.0 && self.rng.random::<f64>() < self.config.faults.repeat {
             let later = self.soon(SOON_MS);
-            self.plan(later, Happening::Again(op.clone()));
+            self.plan(later, Happening::Again(Box::new(op.clone())));
         }
         self.inbox.push_back(op);
     }

@@ -187,12 +187,16 @@ impl Audit {
         }
     }
 
-    /// Every attempt begins once, ends once, and nothing is said about it outside of that time.
+    /// Every attempt begins once, ends once, and nothing is said about it outside of that time. One that spans machines ends when
+    /// each of its members has, once.
     fn check_attempts(&self, faults: &mut Vec<String>) {
         #[derive(Default)]
         struct Life {
             last: u64,
             live: Option<u64>,
+            /// The ranks that run, where it spans machines.
+            ranks: BTreeSet<u64>,
+            spans: bool,
             settled: Option<String>,
         }
         let mut lives: BTreeMap<u64, Life> = BTreeMap::new();
@@ -204,15 +208,28 @@ impl Audit {
                     let next = life.live.is_none() && *attempt == Some(life.last + 1) && life.settled.is_none();
                     life.last = attempt.unwrap_or_default();
                     life.live = *attempt;
+                    let others = fact["members"].as_array().map_or(0, Vec::len) as u64;
+                    life.spans = others > 0;
+                    life.ranks = if life.spans { (0..=others).collect() } else { BTreeSet::new() };
                     next
+                }
+                "member_ended" => {
+                    let rank = fact["rank"].as_u64().unwrap_or(u64::MAX);
+                    life.live == *attempt && life.ranks.remove(&rank)
                 }
                 "trial_started" => {
                     // What it ran in is recorded (P1).
                     let named = ["environment_name", "hardware_name"].iter().all(|name| fact[name].is_string());
                     life.live == *attempt && named
                 }
-                "trial_reported" => life.live == *attempt && life.settled.is_none(),
-                "attempt_ended" => life.live.is_some() && std::mem::take(&mut life.live) == *attempt,
+                "trial_reported" => {
+                    let may_report = !life.spans || life.ranks.contains(&0);
+                    life.live == *attempt && life.settled.is_none() && may_report
+                }
+                "attempt_ended" => {
+                    let all_ended = life.ranks.is_empty();
+                    life.live.is_some() && std::mem::take(&mut life.live) == *attempt && all_ended
+                }
                 "trial_settled" => {
                     let state = fact["state"].as_str().unwrap_or_default();
                     let before = life.settled.replace(state.to_owned());
@@ -482,6 +499,31 @@ mod tests {
         assert!(found.contains("trial 0: attempt 1 never ended"), "{found}");
         let found = faults(|audit| audit.events.swap(12, 13));
         assert!(found.contains("`trial_reported` of attempt Some(2) is out of place"), "{found}");
+    }
+
+    #[test]
+    fn a_member_that_outlives_its_attempt_or_ends_twice_is_found() {
+        let spans = |audit: &mut Audit| {
+            audit.events[1].fact = json!({"members": [{}]});
+            audit.events.insert(10, event("member_ended", 0, 1, json!({"rank": 1})));
+            audit.events.insert(11, event("member_ended", 0, 1, json!({"rank": 0})));
+        };
+        assert_eq!(faults(spans), "");
+        let found = faults(|audit| {
+            spans(audit);
+            audit.events.remove(10);
+        });
+        assert!(found.contains("trial 0: `attempt_ended` of attempt Some(1) is out of place"), "{found}");
+        let found = faults(|audit| {
+            spans(audit);
+            audit.events[10].fact["rank"] = 0.into();
+        });
+        assert!(found.contains("trial 0: `member_ended` of attempt Some(1) is out of place"), "{found}");
+        let found = faults(|audit| {
+            spans(audit);
+            audit.events.swap(9, 11);
+        });
+        assert!(found.contains("trial 0: `trial_reported` of attempt Some(1) is out of place"), "{found}");
     }
 
     #[test]

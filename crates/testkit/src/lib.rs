@@ -24,6 +24,7 @@ pub use cluster::Cluster;
 pub use heats::{Finished, Heats, Line, Stream};
 pub use history::{Attempt, CallId, History, Seen};
 pub use lab::Lab;
+pub use marked::kill_process;
 pub use measured::Measured;
 pub use patience::{PATIENCE, eventually};
 pub use small_disk::SmallDisk;

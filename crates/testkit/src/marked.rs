@@ -1,7 +1,7 @@
 //! Finds processes by a variable in their environment: it is inherited by whatever they start, through forks,
 //! sessions and supervisors, so that nothing escapes the count.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{self, Pid, Signal};
 
 use crate::patience::eventually;
 
@@ -35,6 +35,11 @@ fn find_where(wanted: &dyn Fn(i32) -> bool) -> Vec<Marked> {
     found
 }
 
+/// SIGKILL to one process, and to nothing that it started.
+pub fn kill_process(pid: i32) {
+    send(pid, Signal::KILL);
+}
+
 /// Kills every process with the mark, at once and without a word, as a power cut does; returns when none is left.
 pub(crate) fn kill_all(mark: &str) {
     kill(&|| find(mark));
@@ -62,7 +67,7 @@ fn kill(find: &dyn Fn() -> Vec<Marked>) {
 pub(crate) fn send(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
         // Gone is as good as told.
-        let _gone = kill_process(pid, signal);
+        let _gone = process::kill_process(pid, signal);
     }
 }
 

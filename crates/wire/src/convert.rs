@@ -46,22 +46,24 @@ impl From<Key> for v1::AttemptKey {
     }
 }
 
+/// The start as rank 0's: an agent does not say which member of an attempt it has, and need not be believed.
 impl TryFrom<v1::Started> for Start {
     type Error = ConvertError;
 
     fn try_from(message: v1::Started) -> Result<Self, ConvertError> {
         let v1::Started { key, environment, environment_name: name, found } = message;
-        Ok(Self { key: required(key, "key")?.try_into()?, environment, name, found })
+        Ok(Self { key: required(key, "key")?.try_into()?, rank: 0, environment, name, found })
     }
 }
 
+/// The end, likewise.
 impl TryFrom<v1::Finished> for Finish {
     type Error = ConvertError;
 
     fn try_from(message: v1::Finished) -> Result<Self, ConvertError> {
         let v1::Finished { key, end, ran_ms, cpu_ms, max_rss, detail } = message;
         let key = required(key, "key")?.try_into()?;
-        Ok(Self { key, end: required(end, "end")?.try_into()?, ran_ms, cpu_ms, max_rss, detail })
+        Ok(Self { key, rank: 0, end: required(end, "end")?.try_into()?, ran_ms, cpu_ms, max_rss, detail })
     }
 }
 

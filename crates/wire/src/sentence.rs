@@ -1,6 +1,6 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
-use heats_core::fact::Forked;
+use heats_core::fact::{Decides, Forked, LeasedMember};
 use heats_core::{Fact, Prior};
 use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
@@ -50,15 +50,14 @@ pub fn sentence(fact: &Fact) -> String {
                 true => format!(", from its checkpoint of step {}", from.step),
                 false => format!(", from the checkpoint of step {} of trial {}", from.step, from.trial),
             });
-            format!(
-                "trial {} was leased to `{}` as attempt {}{}",
-                f.trial,
-                f.agent,
-                f.attempt,
-                from.unwrap_or_default()
-            )
+            let from = from.unwrap_or_default();
+            let others: String = f.members.iter().map(|member| format!(", `{}`", member.agent)).collect();
+            format!("trial {} was leased to `{}`{others} as attempt {}{from}", f.trial, f.agent, f.attempt)
         }
         Fact::TrialPlaced(f) => format!("attempt {} of trial {}, leased ahead, has its place", f.attempt, f.trial),
+        Fact::TrialStarted(f) if f.rank > 0 => {
+            format!("rank {} of trial {} started (attempt {})", f.rank, f.trial, f.attempt)
+        }
         Fact::TrialStarted(f) => format!("trial {} started (attempt {})", f.trial, f.attempt),
         Fact::TrialReported(f) => format!("trial {} reported at step {}: {}", f.trial, f.step, pairs(&f.metrics)),
         Fact::TrialSettled(f) => match &f.reason {
@@ -97,6 +96,14 @@ pub fn sentence(fact: &Fact) -> String {
                 None => "ended".into(),
             };
             format!("attempt {} of trial {} {how} after {:.3} s", f.attempt, f.trial, f.ran_ms as f64 / 1_000.0)
+        }
+        Fact::MemberEnded(f) => {
+            let after = f.ran_ms as f64 / 1_000.0;
+            let (rank, attempt, trial) = (f.rank, f.attempt, f.trial);
+            let how = f.failure.and_then(|code| FailureKind::try_from(code).ok());
+            let how = how.map_or_else(|| "ended".to_owned(), |kind| format!("failed ({kind})"));
+            let others = if f.decides.is_some() { ", and the attempt ends with it" } else { "" };
+            format!("rank {rank} of attempt {attempt} of trial {trial} {how} after {after:.3} s{others}")
         }
         Fact::AgentAttached(f) => format!("agent `{}` ({}) attached", f.agent, f.name),
         Fact::TokenCreated(f) => format!("token `{}` ({}) was made for {}", f.token, f.name, f.role().name()),
@@ -159,6 +166,11 @@ fn verdict(reason: &StopReason) -> Value {
            "cutoff": cutoff.map(number), "winner": winner})
 }
 
+/// What one of the members of rank 1 and above got.
+fn member(member: &LeasedMember) -> Value {
+    json!({"agent": member.agent, "gpus": member.grant.gpus})
+}
+
 /// A checkpoint without its trial, which the event has already.
 fn checkpoint(checkpoint: &Checkpoint) -> Value {
     let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
@@ -201,11 +213,13 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
-                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead, "variant": f.variant,
-                "from": f.from.as_ref().map(checkpoint)})
+                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead,
+                "from": f.from.as_ref().map(checkpoint),
+                "members": f.members.iter().map(member).collect::<Vec<_>>(), "port": f.port})
         }
         Fact::TrialStarted(f) => json!({
             "environment": f.environment, "environment_name": f.environment_name, "hardware_name": f.hardware_name,
+            "rank": f.rank,
         }),
         Fact::TrialReported(f) => {
             let metrics: serde_json::Map<String, Value> =
@@ -237,6 +251,12 @@ pub fn fields(fact: &Fact) -> Value {
             let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
             json!({"failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms, "max_rss": f.max_rss, "detail": f.detail,
                    "excused": f.excused})
+        }
+        Fact::MemberEnded(f) => {
+            let failure = f.failure.and_then(|code| FailureKind::try_from(code).ok()).map(FailureKind::name);
+            let decides = f.decides.and_then(|code| Decides::try_from(code).ok()).map(Decides::name);
+            json!({"rank": f.rank, "decides": decides, "failure": failure, "ran_ms": f.ran_ms, "cpu_ms": f.cpu_ms,
+                "max_rss": f.max_rss, "detail": f.detail})
         }
         // The hash of a secret is nobody's business.
         Fact::TokenCreated(f) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::fact::{AgentQuarantined, FailedAttempt, Forked};
 use heats_core::front::Extent;
+use heats_core::gang::Member;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Digest, Grant, TrialState};
@@ -231,10 +232,12 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         hardware_name: None,
         excused: attempt.end.is_some_and(|end| end.excused),
         variant: attempt.variant,
+        members: members(state, attempt),
+        address: meeting(state, attempt),
     };
     for record in sweep.records(trial) {
         match record.cell.fact.as_ref() {
-            Some(Fact::TrialStarted(fact)) if fact.attempt == number => {
+            Some(Fact::TrialStarted(fact)) if fact.attempt == number && fact.rank == 0 => {
                 message.environment.clone_from(&fact.environment);
                 message.environment_name = fact.environment_name;
                 message.hardware_name = fact.hardware_name;
@@ -247,6 +250,28 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         }
     }
     message
+}
+
+fn members(state: &State, attempt: &Attempt) -> Vec<v1::AttemptMember> {
+    let members = attempt.gang.iter().flat_map(|gang| &gang.members);
+    let message = |member: &Member| v1::AttemptMember {
+        agent: Some(member.agent),
+        agent_name: state.agent(member.agent).map(|agent| agent.name.clone()).unwrap_or_default(),
+        grant: Some(member.grant.clone()),
+        started_ms: member.started_ms,
+        ended_ms: member.end.map(|end| end.at_ms),
+        failure: member.end.and_then(|end| end.failure).map(i32::from),
+        ran_ms: member.end.map_or(0, |end| end.ran_ms),
+        cpu_ms: member.end.map_or(0, |end| end.cpu_ms),
+    };
+    members.map(message).collect()
+}
+
+/// Where the members of an attempt that spans machines meet; empty for others.
+fn meeting(state: &State, attempt: &Attempt) -> String {
+    let Some(gang) = &attempt.gang else { return String::new() };
+    let rendezvous = state.agent(attempt.agent).and_then(|agent| agent.inventory.rendezvous.as_ref());
+    format!("{}:{}", rendezvous.map_or("", |own| &own.address), gang.port)
 }
 
 /// An agent that ever attached, as far as the state knows it: not whether it is attached now.
@@ -321,13 +346,16 @@ pub fn held(state: &State, agent: AgentId, limit: usize) -> Vec<v1::HeldTrial> {
         let whole = state.sweeps.get(&sweep)?;
         let trial = whole.trial(number)?;
         let (_, attempt) = trial.live()?;
+        let started_ms = attempt.holders().find(|holder| holder.rank == lease.rank)?.started_ms;
         Some(v1::HeldTrial {
             key: Some(v1::AttemptKey { sweep: Some(sweep), trial: number, attempt: lease.attempt }),
             sweep_name: whole.name.clone(),
             state: trial.state.into(),
             leased_ms: attempt.leased_ms,
-            started_ms: attempt.started_ms,
+            started_ms,
             ahead: lease.ahead,
+            rank: lease.rank,
+            nodes: attempt.nodes() as u32,
         })
     });
     held.take(limit).collect()

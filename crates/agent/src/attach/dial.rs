@@ -38,7 +38,9 @@ pub(super) async fn attach(address: &str, way: &Way, identity: &Identity, contex
     let dialer = Dialer::new(way.security.clone(), Expect::AnyCoordinator);
     let channel = connect(address, sign_of_life(&way.coordinators), dialer.clone()).await?;
     let (to_leader, queue) = mpsc::channel(STREAM_QUEUE);
-    let Identity { id, name, inventory, session, lineage } = identity.clone();
+    let Identity { id, name, mut inventory, session, lineage } = identity.clone();
+    // Without an address, nobody could be told to meet here.
+    inventory.rendezvous = inventory.rendezvous.filter(|own| !own.address.is_empty());
     context.disk.look();
     let condition = context.condition();
     let told = Standing::told(&condition);

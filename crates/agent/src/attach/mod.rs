@@ -4,6 +4,7 @@
 //! window again, in order, so that a reconnect loses nothing and an attempt's reports come before its end.
 //! Knows nothing about processes and files.
 
+mod address;
 mod dial;
 mod lost;
 mod way;
@@ -20,6 +21,7 @@ use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::address::own_address;
 use self::dial::{Attached, attach};
 use self::lost::Lost;
 pub use self::way::Way;
@@ -74,6 +76,8 @@ pub struct Attach {
     window: Window,
     /// Once it is true, the agent is about to leave and takes no new attempts.
     closing: watch::Receiver<bool>,
+    /// Nobody said at which address other machines reach this one.
+    seeks_address: bool,
 }
 
 impl Attach {
@@ -90,7 +94,29 @@ impl Attach {
         let window = Window::new();
         let told_at_start = way.coordinators.len();
         let eraser = Eraser::start(context.stores.clone());
-        Self { context, identity, way, told_at_start, orphan_ttl, on_event, outbox, eraser, window, closing }
+        let seeks_address = identity.inventory.rendezvous.as_ref().is_some_and(|own| own.address.is_empty());
+        Self {
+            context,
+            identity,
+            way,
+            told_at_start,
+            orphan_ttl,
+            on_event,
+            outbox,
+            eraser,
+            window,
+            closing,
+            seeks_address,
+        }
+    }
+
+    /// Finds out at which address other machines reach this one, until it is one that others than itself can reach.
+    async fn seek_address(&mut self) {
+        let Some(own) = self.identity.inventory.rendezvous.as_mut().filter(|_| self.seeks_address) else { return };
+        if let Some(address) = own_address(&self.way.coordinators).await {
+            own.address = address.to_string();
+            self.seeks_address = address.is_loopback();
+        }
     }
 
     /// Stays attached for ever.
@@ -112,6 +138,7 @@ impl Attach {
                 known.get(turn).cloned().unwrap_or_default()
             });
             failed = Some(address.clone());
+            self.seek_address().await;
             let orphaned = self.orphan_ttl.map(|ttl| last_heard + ttl);
             let attached = tokio::select! {
                 attached = attach(&address, &self.way, &self.identity, &self.context) => attached,

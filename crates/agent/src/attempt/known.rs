@@ -60,6 +60,9 @@ pub struct Record {
     /// What it is, where the coordinator has yet to be told.
     #[serde(default)]
     pub found: Option<Environment>,
+    /// Which member of the attempt it is, where that spans machines: from rank 0 alone anything is reported.
+    #[serde(default)]
+    pub rank: u32,
     /// What the shim starts.
     pub launch: Launch,
 }

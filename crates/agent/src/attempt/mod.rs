@@ -322,6 +322,7 @@ mod tests {
             environment_name: None,
             found: None,
             launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new(), cleanup: Vec::new() },
+            rank: 0,
         }
     }
 

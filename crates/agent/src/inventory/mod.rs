@@ -8,6 +8,7 @@ mod id;
 mod installed;
 pub mod labels;
 mod nvidia;
+pub mod rendezvous;
 
 use std::fmt;
 use std::path::Path;

@@ -325,6 +325,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         known: Vec::new(),
         from: None,
         forked: false,
+        gang: None,
     }
 }
 

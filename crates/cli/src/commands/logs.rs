@@ -32,11 +32,15 @@ pub struct Args {
     /// Only standard error
     #[arg(long)]
     stderr: bool,
+    /// Only this process of a trial that spans machines
+    #[arg(long, value_name = "RANK")]
+    rank: Option<u32>,
 }
 
-/// Prints what trials wrote. Of one trial the very bytes; of several, whole lines with the trial's number before them.
+/// Prints what trials wrote. Of one process the very bytes; of several, whole lines with the trial's number before them, and
+/// the rank's where a trial spans machines.
 pub async fn run(context: &Context, args: &Args) -> Outcome {
-    let Args { target, follow, grep, tail, stdout, stderr } = args;
+    let Args { target, follow, grep, tail, stdout, stderr, rank } = args;
     let client = context.client()?;
     let sweep = client.get(&target.sweep).await?.sweep.unwrap_or_default();
     let request = |trial| v1::LogsRequest {
@@ -48,18 +52,24 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         stderr_only: *stderr,
         grep: grep.clone().unwrap_or_default(),
         tail: *tail,
+        rank: *rank,
     };
     let numbers = super::named::numbers(&client, target).await?;
     if numbers.len() > 1 && *follow {
         return Err(Failure::usage("one trial can be followed, or the whole sweep")
             .hint(format!("heats logs {} -f", target.sweep)));
     }
+    if rank.is_some() && numbers.len() != 1 {
+        return Err(
+            Failure::usage("a rank is one of a trial's").hint(format!("heats logs {}/0 --rank 1", target.sweep))
+        );
+    }
     let requests: Vec<v1::LogsRequest> = if numbers.is_empty() {
         vec![request(None)]
     } else {
         numbers.iter().map(|number| request(Some(*number))).collect()
     };
-    let mut writer = if numbers.len() == 1 { Writer::plain() } else { Writer::marked() };
+    let mut writer = Writer::new(numbers.len() != 1, rank.is_none());
     let mut failed = false;
     for request in requests {
         let mut lines = client.logs(request);

@@ -52,7 +52,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
         return unpack(&client, &recorded, folder).await;
     }
     let data_dir = context.settings.data_dir();
-    if let Some(failure) = recorded.without_beginning().filter(|_| *run || *script) {
+    if let Some(failure) = recorded.cannot_be_run_here().filter(|_| *run || *script) {
         return Err(failure);
     }
     if *script {
@@ -82,7 +82,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     match again {
         None => {
             let address = recorded.address();
-            if recorded.without_beginning().is_none() {
+            if recorded.cannot_be_run_here().is_none() {
                 hints::next(&[(format!("heats reproduce {address} --run"), "run it again, and compare")]);
             }
             Ok(Exit::Ok)

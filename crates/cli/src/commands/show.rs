@@ -228,6 +228,19 @@ fn write_sample(out: &mut dyn Write, name: &str, trial: &v1::TrialSummary, sampl
     Ok(())
 }
 
+/// One process of an attempt that spans machines.
+fn write_member(out: &mut dyn Write, member: &Value) -> io::Result<()> {
+    let text = |key: &str| member.get(key).and_then(Value::as_str).unwrap_or_default();
+    let ending = match (text("failure"), text("ended_at")) {
+        ("", "") => "live".to_owned(),
+        ("", _) => "ended".to_owned(),
+        (failure, _) => format!("failed ({failure})"),
+    };
+    let gpus = member.get("gpus").filter(|gpus| gpus.as_array().is_some_and(|gpus| !gpus.is_empty()));
+    let gpus = gpus.map_or_else(String::new, |gpus| format!(", gpus {gpus}"));
+    writeln!(out, "    rank {} {ending} on {}{gpus}", member["rank"], text("agent_name"))
+}
+
 fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> io::Result<()> {
     let text = |path: &str| attempt.text(path).unwrap_or_default();
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
@@ -238,7 +251,15 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> 
         (true, true) => "live".to_owned(),
         (true, false) => "ended".to_owned(),
     };
-    writeln!(out, "  attempt {} {ending} on {}", text("attempt"), or(text("agent_name"), &text("agent")))?;
+    let members = attempt.json.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let on = match members.len() {
+        0 => or(text("agent_name"), &text("agent")),
+        nodes => format!("{nodes} machines, which meet at {}", text("meets_at")),
+    };
+    writeln!(out, "  attempt {} {ending} on {on}", text("attempt"))?;
+    for member in members {
+        write_member(out, member)?;
+    }
     let milliseconds = |path: &str| (text(path).parse::<f64>().unwrap_or(0.0) * 1000.0) as u64;
     if !text("started_at").is_empty() {
         writeln!(

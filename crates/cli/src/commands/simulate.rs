@@ -93,8 +93,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     benchmark::run(&printer, &load(file, &overrides)?, &options)
 }
 
-/// What is found in virtual time is told as one value and its regret; and nothing that stands in for a training has a state that
-/// another trial could go on from.
+/// What is found in virtual time is told as one value and its regret, by agents that each have room for one trial; and nothing
+/// that stands in for a training has a state that another trial could go on from.
 fn may_be_simulated(spec: &SweepSpec) -> Result<(), Failure> {
     if heats_search::searchers::members(spec).is_some() {
         let algorithm = &spec.search.algorithm;
@@ -102,6 +102,12 @@ fn may_be_simulated(spec: &SweepSpec) -> Result<(), Failure> {
             "`{algorithm}` cannot be simulated: its trials go on from checkpoints of others, and in virtual time there are none"
         ));
         return Err(failure.hint("run it, or simulate another searcher: --set search='{\"algorithm\": \"auto\"}'"));
+    }
+    if spec.variants().iter().any(|need| need.spans_machines()) {
+        return Err(Failure::usage(
+            "`heats simulate` knows no trials that span machines: each of its agents runs one trial",
+        )
+        .hint("give it as many agents as such trials run at once, and --set resources.nodes=1"));
     }
     match spec.objectives().len() {
         0 | 1 => Ok(()),

@@ -29,6 +29,12 @@ pub struct HardwareArgs {
     /// What runs containers: auto (the first of docker, podman and apptainer that is there), none, or a program [default: auto]
     #[arg(long, value_name = "PROGRAM")]
     pub container_runtime: Option<String>,
+    /// Where other machines reach this one, for trials that span several [default: its address on the way to the coordinators]
+    #[arg(long, value_name = "HOST")]
+    pub gang_address: Option<String>,
+    /// The ports at which their processes meet here [default: 29500-29563]
+    #[arg(long, value_name = "FIRST-LAST")]
+    pub gang_ports: Option<String>,
 }
 
 /// What is offered, and how.
@@ -49,7 +55,8 @@ pub struct Offer {
 /// # Errors
 /// A flag or setting that cannot be read.
 pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Offer, Failure> {
-    let HardwareArgs { cpus, gpus, labels: given, busy_gpus, cgroups, container_runtime } = args;
+    let HardwareArgs { cpus, gpus, labels: given, busy_gpus, cgroups, container_runtime, gang_address, gang_ports } =
+        args;
     let mut labels = settings.labels()?;
     let given = inventory::labels::read(given.iter().map(String::as_str));
     labels.extend(given.map_err(|error| Failure::usage(error.to_string()))?);
@@ -59,6 +66,7 @@ pub fn detect(settings: &Settings, args: &HardwareArgs) -> Result<Offer, Failure
     offered.labels = labels;
     let containers = settings.containers(container_runtime.as_deref())?;
     offered.facts.extend(containers.as_ref().map(|runtime| (CONTAINER_FACT.to_owned(), runtime.to_string())));
+    offered.rendezvous = Some(settings.rendezvous(gang_address.as_deref(), gang_ports.as_deref())?);
     Ok(Offer {
         hardware,
         busy_gpus: settings.busy_gpus(busy_gpus.as_deref())?,

@@ -165,7 +165,7 @@ async fn coordinator(data_dir: &Path, listen: Listen, optuna: Option<SocketAddr>
 
 /// The machine divided among `count` agents: nothing is offered twice, and each has a processor at least.
 pub fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
-    let Inventory { cpus, memory, gpus, disk, labels, facts } = whole;
+    let Inventory { cpus, memory, gpus, disk, labels, facts, rendezvous } = whole;
     (0..count)
         .map(|number| Inventory {
             cpus: (cpus / count + u32::from(number < cpus % count)).max(1),
@@ -174,6 +174,8 @@ pub fn shares(whole: &Inventory, count: u32) -> Vec<Inventory> {
             disk: disk / u64::from(count),
             labels: labels.clone(),
             facts: facts.clone(),
+            // Which of the agents has which port, the leader knows: they say the same address.
+            rendezvous: rendezvous.clone(),
         })
         .collect()
 }

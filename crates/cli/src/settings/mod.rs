@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use heats_agent::CheckpointStorage;
 use heats_agent::containers::{Choice, Runtime};
-use heats_agent::inventory::{self, Gpus};
+use heats_agent::inventory::{self, Gpus, rendezvous};
 use heats_agent::{BusyGpus, Cgroups};
+use heats_domain::resources::Rendezvous;
 
 use crate::exit::Failure;
 use crate::output::Format;
@@ -63,11 +64,15 @@ pub enum Key {
     ContainerRuntime,
     /// Where agents that start here keep checkpoints.
     Checkpoints,
+    /// Where other machines reach the agents that start here.
+    GangAddress,
+    /// The ports at which they do.
+    GangPorts,
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Address,
         Self::Patience,
         Self::Output,
@@ -84,6 +89,8 @@ impl Key {
         Self::Cgroups,
         Self::ContainerRuntime,
         Self::Checkpoints,
+        Self::GangAddress,
+        Self::GangPorts,
     ];
 
     /// Its name in files.
@@ -105,6 +112,8 @@ impl Key {
             Self::Cgroups => "cgroups",
             Self::ContainerRuntime => "container_runtime",
             Self::Checkpoints => "checkpoints",
+            Self::GangAddress => "gang_address",
+            Self::GangPorts => "gang_ports",
         }
     }
 
@@ -127,6 +136,8 @@ impl Key {
             Self::Cgroups => "HEATS_CGROUPS",
             Self::ContainerRuntime => "HEATS_CONTAINER_RUNTIME",
             Self::Checkpoints => "HEATS_CHECKPOINTS",
+            Self::GangAddress => "HEATS_GANG_ADDRESS",
+            Self::GangPorts => "HEATS_GANG_PORTS",
         }
     }
 
@@ -138,6 +149,8 @@ impl Key {
             Self::Color => "auto",
             Self::DataDir => FOLDER,
             Self::Ca | Self::Certificate | Self::Private | Self::Token | Self::TokenFile | Self::Labels => "",
+            Self::GangAddress => "",
+            Self::GangPorts => rendezvous::PORTS,
             Self::Gpus | Self::Cgroups | Self::ContainerRuntime => "auto",
             Self::BusyGpus => "offer",
             Self::Checkpoints => "local",
@@ -150,7 +163,7 @@ impl Key {
             Self::Ca | Self::Certificate | Self::Private | Self::TokenFile => true,
             Self::Address | Self::Patience | Self::Output | Self::Color | Self::DataDir | Self::Token => false,
             Self::Gpus | Self::Labels | Self::BusyGpus | Self::Cgroups => false,
-            Self::ContainerRuntime | Self::Checkpoints => false,
+            Self::ContainerRuntime | Self::Checkpoints | Self::GangAddress | Self::GangPorts => false,
         }
     }
 }
@@ -251,7 +264,7 @@ impl Settings {
                 Key::Patience => flags.patience.clone().map(|value| (value, "--patience")),
                 // Their flags belong to single commands: see `Context::printer` and `host::detect`.
                 Key::Output | Key::Gpus | Key::Labels | Key::BusyGpus | Key::Cgroups => None,
-                Key::ContainerRuntime | Key::Checkpoints => None,
+                Key::ContainerRuntime | Key::Checkpoints | Key::GangAddress | Key::GangPorts => None,
                 Key::Color => flags.color.clone().map(|value| (value, "--color")),
                 Key::DataDir => path(&flags.data_dir, "--data"),
                 Key::Ca => path(&flags.ca, "--ca"),
@@ -425,6 +438,16 @@ impl Settings {
     pub fn checkpoints(&self) -> Result<CheckpointStorage, Failure> {
         let setting = self.get(Key::Checkpoints);
         setting.value.parse().map_err(|why| Failure::usage(why).hint(format!("it comes from {}", setting.origin)))
+    }
+
+    /// Where the members of trials that span machines meet on this one, where the flags do not say it.
+    ///
+    /// # Errors
+    /// What is no address, or no range of ports.
+    pub fn rendezvous(&self, address: Option<&str>, ports: Option<&str>) -> Result<Rendezvous, Failure> {
+        let said = |flag: Option<&str>, key| flag.map_or_else(|| self.get(key).value.clone(), str::to_owned);
+        let (address, ports) = (said(address, Key::GangAddress), said(ports, Key::GangPorts));
+        rendezvous::read(&address, &ports).map_err(|error| Failure::usage(error.to_string()))
     }
 
     /// Where `run` and `dev` keep everything.

@@ -91,7 +91,9 @@ impl Setting {
             | Key::BusyGpus
             | Key::Cgroups
             | Key::ContainerRuntime
-            | Key::Checkpoints => self.value.clone(),
+            | Key::Checkpoints
+            | Key::GangAddress
+            | Key::GangPorts => self.value.clone(),
         }
     }
 }

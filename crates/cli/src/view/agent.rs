@@ -6,7 +6,7 @@ use heats_domain::SweepId;
 use heats_wire::v1;
 use serde_json::Value;
 
-use super::hardware::{gpu, map};
+use super::hardware::{gang_ports, gpu, map};
 use super::{failure, state};
 use crate::output::{Fields, Item};
 use crate::words;
@@ -38,6 +38,8 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
         .with("disk", inventory.disk)
         .with("labels", map(&inventory.labels))
         .with("facts", map(&inventory.facts))
+        .with("gang_address", inventory.rendezvous.as_ref().map(|own| own.address.clone()))
+        .with("gang_ports", inventory.rendezvous.as_ref().map(gang_ports))
         .with("version", agent.version.as_str())
         .time("offered_since", agent.recorded_ms)
         .time("attached_since", agent.attached_ms)
@@ -140,7 +142,7 @@ pub fn held_address(trial: &v1::HeldTrial) -> String {
 
 /// A trial that an agent holds.
 pub fn held(trial: &v1::HeldTrial) -> Value {
-    let v1::HeldTrial { key, sweep_name: _, state: number, leased_ms, started_ms, ahead } = trial;
+    let v1::HeldTrial { key, sweep_name: _, state: number, leased_ms, started_ms, ahead, rank, nodes } = trial;
     let sweep: SweepId = key.and_then(|key| key.sweep).unwrap_or_default();
     Fields::new()
         .with("address", held_address(trial))
@@ -149,5 +151,7 @@ pub fn held(trial: &v1::HeldTrial) -> Value {
         .time("leased_at", *leased_ms)
         .time("started_at", *started_ms)
         .with("ahead", *ahead)
+        .with("rank", *rank)
+        .with("nodes", *nodes)
         .into()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use heats_domain::Inventory;
-use heats_domain::resources::Gpu;
+use heats_domain::resources::{Gpu, Rendezvous};
 use serde_json::{Map, Value};
 
 use crate::output::Fields;
@@ -36,6 +36,11 @@ pub fn offered(inventory: &Inventory) -> String {
         0 => cpus,
         gpus => format!("{cpus}, {}", words::count(gpus as u64, "GPU")),
     }
+}
+
+/// The ports at which the members of trials that span machines meet: `29500-29563`.
+pub fn gang_ports(own: &Rendezvous) -> String {
+    format!("{}-{}", own.first_port, own.first_port + own.ports - 1)
 }
 
 /// Words by their names.

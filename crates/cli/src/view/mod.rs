@@ -9,11 +9,11 @@ mod token;
 mod trial;
 
 pub use agent::{agent, barred, held, held_address, quarantined, unusable, write_quarantine};
-pub use hardware::{gpu, gpu_line, map, offered, write_words};
+pub use hardware::{gang_ports, gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
 pub use provenance::{environment, environments, hardware, machines};
 pub use sweep::{
     front, front_short, is_over, objective, objectives, pairs, planned, spec, status, sweep, sweep_columns, winner,
 };
 pub use token::token;
-pub use trial::{attempt, failure, point, state, stretch, trial, trial_columns, verdict};
+pub use trial::{agents_of, attempt, failure, point, state, stretch, trial, trial_columns, verdict};

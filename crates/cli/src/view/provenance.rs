@@ -26,7 +26,7 @@ pub fn environment(environment: &Environment) -> Fields {
 
 /// A machine's fields.
 pub fn hardware(inventory: &Inventory) -> Fields {
-    let Inventory { cpus, memory, gpus, disk: _, labels: _, facts } = inventory;
+    let Inventory { cpus, memory, gpus, disk: _, labels: _, facts, rendezvous: _ } = inventory;
     Fields::new()
         .with("cpus", *cpus)
         .with("memory", *memory)

@@ -128,7 +128,10 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         hardware_name,
         excused,
         variant,
+        members,
+        address,
     } = attempt;
+    let members: Vec<Value> = (0..).zip(members).map(|(rank, one)| member(rank, one)).collect();
     let grant = grant.clone().unwrap_or_default();
     let name = format!("{sweep}/{trial}@{number}");
     let json = Fields::new()
@@ -154,8 +157,33 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .with("environment", environment.as_str())
         .with("environment_name", environment_name.map(|name| name.to_string()))
         .with("hardware_name", hardware_name.map(|name| name.to_string()))
+        .with("nodes", members.len().max(1))
+        .with("meets_at", Some(address.as_str()).filter(|address| !address.is_empty()))
+        .with("members", members)
         .done();
     Item { name, json }
+}
+
+/// One process of an attempt that spans machines.
+fn member(rank: u32, member: &v1::AttemptMember) -> Value {
+    let v1::AttemptMember { agent, agent_name, grant, started_ms, ended_ms, failure: failed, ran_ms, cpu_ms } = member;
+    Fields::new()
+        .with("rank", rank)
+        .with("agent", agent.map(|agent| agent.to_string()))
+        .with("agent_name", agent_name.as_str())
+        .with("gpus", grant.clone().unwrap_or_default().gpus)
+        .time("started_at", *started_ms)
+        .time("ended_at", *ended_ms)
+        .with("failure", failed.map(failure))
+        .seconds("duration", *ran_ms)
+        .seconds("cpu", *cpu_ms)
+        .into()
+}
+
+/// The names of the agents that an attempt runs on, by rank.
+pub fn agents_of(attempt: &v1::Attempt) -> String {
+    let others = attempt.members.iter().skip(1).map(|member| member.agent_name.as_str());
+    std::iter::once(attempt.agent_name.as_str()).chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// A report's fields.

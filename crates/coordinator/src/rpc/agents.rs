@@ -163,7 +163,7 @@ fn welcome(node: &Node, agent: AgentId, attached: agents::Attached) -> Vec<v1::T
         coordinators: Some(coordinators(node)),
     };
     let stops = stops.into_iter().map(|key| to_agent::Message::Stop(stop(&state, key, "the trial has ended".into())));
-    let runs = runs.into_iter().filter_map(|key| run(&state, key)).map(to_agent::Message::Run);
+    let runs = runs.into_iter().filter_map(|key| run(&state, key, agent)).map(to_agent::Message::Run);
     // Last, for among them is what it has only just been told to run.
     let leaves =
         leaving(&state, agent).into_iter().map(|leaving| to_agent::Message::Stop(leave(&state, agent, leaving)));
@@ -288,10 +288,14 @@ impl Session {
                 (finish.key, Op::Finish(finish))
             }
         };
-        if let Err(refusal) = attempts::owned(&self.node.replica.state(), self.agent, key) {
-            let subject = Subject { key, checkpoint: None };
-            return Ok(Some(Box::pin(async move { (seq, Some(subject), Err(AskError::Refused(refusal))) })));
-        }
+        let rank = match attempts::owned(&self.node.replica.state(), self.agent, key) {
+            Ok(rank) => rank,
+            Err(refusal) => {
+                let subject = Subject { key, checkpoint: None };
+                return Ok(Some(Box::pin(async move { (seq, Some(subject), Err(AskError::Refused(refusal))) })));
+            }
+        };
+        let Some(op) = op.by_rank(rank) else { return Ok(Some(Box::pin(async move { (seq, None, Ok(())) }))) };
         let answer = self.node.decider.post_in(self.reign, op).await?;
         let subject = Subject { key, checkpoint: saved };
         Ok(Some(Box::pin(async move { (seq, Some(subject), outcome(answer).await) })))

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod fleet;
+mod gang;
 mod logs;
 mod notice;
 mod placement;
@@ -21,6 +22,7 @@ pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ClusterRestored,
     FailedAttempt, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
 };
+pub use gang::{Decides, LeasedMember, MemberEnded};
 pub use logs::{Logged, LogsDropped, LogsKept};
 pub use notice::{HookGivenUp, NoticeDelivered, NoticeRead};
 pub use placement::{QuotaRemoved, QuotaScope, QuotaSet, TrialRecalled};
@@ -67,7 +69,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 52, 53, 55"
+                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 45, 52, 53, 55"
     )]
     pub fact: Option<Fact>,
 }
@@ -171,6 +173,9 @@ pub enum Fact {
     /// A checkpoint that was dropped is gone from where it was.
     #[prost(message, tag = "35")]
     CheckpointErased(CheckpointErased),
+    /// One member of an attempt that spans machines is over, and its place is free.
+    #[prost(message, tag = "45")]
+    MemberEnded(MemberEnded),
     /// An environment was found that no trial had run in before.
     #[prost(message, tag = "52")]
     EnvironmentRecorded(EnvironmentRecorded),
@@ -230,6 +235,7 @@ impl Fact {
             Self::TrialResumed(f) => f.sweep,
             Self::TrialRecalled(f) => f.sweep,
             Self::AttemptExcused(f) => f.sweep,
+            Self::MemberEnded(f) => f.sweep,
             Self::CheckpointSaved(f) => f.checkpoint.sweep,
             Self::CheckpointDropped(f) => f.checkpoint.sweep,
             Self::CheckpointErased(f) => f.checkpoint.sweep,
@@ -270,6 +276,7 @@ impl Fact {
             Self::TrialResumed(f) => Some(f.trial),
             Self::TrialRecalled(f) => Some(f.trial),
             Self::AttemptExcused(f) => Some(f.trial),
+            Self::MemberEnded(f) => Some(f.trial),
             Self::CheckpointSaved(f) => Some(f.checkpoint.trial),
             Self::CheckpointDropped(f) => Some(f.checkpoint.trial),
             Self::CheckpointErased(f) => Some(f.checkpoint.trial),
@@ -315,6 +322,7 @@ impl Fact {
             Self::TrialPlaced(f) => Some(f.attempt),
             Self::TrialRecalled(f) => Some(f.attempt),
             Self::AttemptExcused(f) => Some(f.attempt),
+            Self::MemberEnded(f) => Some(f.attempt),
             Self::CheckpointSaved(f) => Some(f.checkpoint.attempt),
             Self::CheckpointDropped(f) => Some(f.checkpoint.attempt),
             Self::CheckpointErased(f) => Some(f.checkpoint.attempt),
@@ -376,6 +384,7 @@ impl Fact {
             Self::TrialPlaced(_) => "trial_placed",
             Self::TrialSpared(_) => "trial_spared",
             Self::TrialResumed(_) => "trial_resumed",
+            Self::MemberEnded(_) => "member_ended",
             Self::CheckpointSaved(_) => "checkpoint_saved",
             Self::CheckpointDropped(_) => "checkpoint_dropped",
             Self::CheckpointErased(_) => "checkpoint_erased",

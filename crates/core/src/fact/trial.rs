@@ -2,6 +2,8 @@
 
 use heats_domain::{AgentId, Checkpoint, Digest, FailureKind, Grant, Metrics, Params, StopReason, SweepId};
 
+use super::gang::LeasedMember;
+
 /// See [`Fact::TrialCreated`](super::Fact::TrialCreated).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TrialCreated {
@@ -66,6 +68,19 @@ pub struct TrialLeased {
     /// The place, in the sweep's `resources`, of the variant that it was granted.
     #[prost(uint32, tag = "40")]
     pub variant: u32,
+    /// The members of rank 1 and above, where it spans machines; `agent` and `grant` are those of rank 0.
+    #[prost(message, repeated, tag = "60")]
+    pub members: Vec<LeasedMember>,
+    /// The port of the agent of rank 0 at which its members meet; 0 where there is only one.
+    #[prost(uint32, tag = "61")]
+    pub port: u32,
+}
+
+impl TrialLeased {
+    /// Who got it, by rank where it spans machines.
+    pub fn agents(&self) -> impl Iterator<Item = AgentId> {
+        std::iter::once(self.agent).chain(self.members.iter().map(|member| member.agent))
+    }
 }
 
 /// See [`Fact::TrialPlaced`](super::Fact::TrialPlaced).
@@ -103,6 +118,9 @@ pub struct TrialStarted {
     /// The machine that was recorded; likewise.
     #[prost(message, optional, tag = "81")]
     pub hardware_name: Option<Digest>,
+    /// Which member's process it was, where the attempt spans machines.
+    #[prost(uint32, tag = "60")]
+    pub rank: u32,
 }
 
 /// See [`Fact::TrialReported`](super::Fact::TrialReported).

@@ -8,7 +8,7 @@ use heats_domain::{AgentId, Grant, Params, SweepId};
 
 use super::{Leading, TurnError};
 use crate::dispatch::{self, Next, Offer, Place, Seat, Suggestions};
-use crate::fact::{Ending, Fact, SweepEdited};
+use crate::fact::{Ending, Fact, SweepEdited, TrialRecalled};
 use crate::ops::drain::{self, Running};
 use crate::placement::order::Order;
 use crate::placement::usage::Amounts;
@@ -27,8 +27,8 @@ enum Placed {
 }
 
 /// A place that is free.
-fn seat(Found { agent, grant, variant }: Found) -> Seat {
-    Seat { agent, grant, variant, place: Place::Free }
+const fn seat(found: Found) -> Seat {
+    Seat { found, place: Place::Free }
 }
 
 impl Leading {
@@ -39,6 +39,9 @@ impl Leading {
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         self.probe();
         let mut hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
+        let has_room = |sweep: &Sweep| quota::room(&self.draft, &self.usage, sweep, self.now_ms).is_ok();
+        let may_wait = |id| hungry.contains(&id) && self.draft.sweeps.get(&id).is_some_and(|sweep| has_room(sweep));
+        self.places.release_but_for(may_wait);
         let mut unplaced: BTreeSet<SweepId> = BTreeSet::new();
         let all = self.places.amounts();
         while let Some(id) = self.order(all).first(hungry.iter().filter_map(|id| self.sweep(*id))) {
@@ -55,6 +58,7 @@ impl Leading {
         for id in unplaced {
             self.without_place.entry(id).or_insert(self.now_ms);
         }
+        self.reserve()?;
         self.recall()
     }
 
@@ -76,26 +80,81 @@ impl Leading {
         }
         // The trial that is next goes where its checkpoint is, if there is a place.
         let wish = Wish { home: there.first().and_then(|next| next.home(sweep)), ..Wish::default() };
-        let Some(found) = self.places.find(sweep, &wish, room) else { return Ok(Placed::Nowhere) };
+        let Some(found) = self.places.find(&self.draft, sweep, &wish, room) else { return Ok(Placed::Nowhere) };
         let may_go_on = self.lease(id, seat(found), suggestions)?;
         Ok(if may_go_on { Placed::Somewhere } else { Placed::Not })
     }
 
-    /// Takes places of lower priorities for sweeps that have waited long for one, the highest priority and the longest wait
-    /// first.
-    fn recall(&mut self) -> Result<(), TurnError> {
+    /// The sweeps that have waited long for a place, the highest priority and the longest wait first.
+    fn have_waited(&self) -> BTreeSet<(Reverse<u32>, u64, SweepId)> {
         let since = |(id, since_ms): (&SweepId, &u64)| {
             let has_waited = self.now_ms.saturating_sub(*since_ms) >= preempt::GRACE_MS;
             let sweep = self.sweep(*id).filter(|_| has_waited)?;
             Some((Reverse(sweep.priority), *since_ms, *id))
         };
-        let waiting: BTreeSet<(Reverse<u32>, u64, SweepId)> = self.without_place.iter().filter_map(since).collect();
+        self.without_place.iter().filter_map(since).collect()
+    }
+
+    /// Keeps agents free for the trials that span machines and have waited long, and takes places of lower priorities there.
+    fn reserve(&mut self) -> Result<(), TurnError> {
+        let mut recalled = 0;
+        for (_, _, id) in self.have_waited() {
+            let recalls = self.keep_free(id);
+            if recalled < preempt::RECALLS_MAX {
+                recalled += recalls.len();
+                self.record_all(recalls.into_iter().map(Fact::TrialRecalled).collect())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps agents free for the sweep where each of its next trial's variants spans machines; what is to be taken away there.
+    fn keep_free(&mut self, id: SweepId) -> Vec<TrialRecalled> {
+        let Some(sweep) = self.draft.sweeps.get(&id) else { return Vec::new() };
+        let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Vec::new() };
+        let first = Next::there(sweep, self.promotion(sweep)).into_iter().next();
+        let wish = first.as_ref().map(|next| next.wish(sweep, self.now_ms)).unwrap_or_default();
+        let needs = sweep.spec.variants().iter().enumerate();
+        let needs: Vec<_> = needs.filter(|(place, need)| wish.allows(sweep, *place, need)).collect();
+        let places = &mut self.places;
+        // One that can do with one machine takes that.
+        if !needs.iter().all(|(_, need)| need.spans_machines()) {
+            places.release(id);
+            return Vec::new();
+        }
+        let allowed: Vec<_> = needs.into_iter().filter(|(_, need)| need.gpu_parts_in_all() <= room).collect();
+        let kept = allowed.iter().find(|kept| places.is_kept_free(id, **kept));
+        let kept = kept.or_else(|| allowed.iter().find(|kept| places.keep_free(&self.draft, sweep, **kept)));
+        let Some(&kept) = kept else {
+            // There are too few that could ever do: others may come, but not in every turn.
+            self.without_place.insert(id, self.now_ms);
+            return Vec::new();
+        };
+        let mut recalls = BTreeMap::new();
+        for agent in places.kept_free_for(id) {
+            if !places.has_room(agent, (id, kept.0), kept.1) {
+                let made = preempt::on_agent(&self.draft, places, sweep, kept, agent, u32::MAX);
+                let made = made.into_iter().flat_map(|(_, recalls)| recalls);
+                recalls.extend(made.map(|recall| ((recall.sweep, recall.trial), recall)));
+            }
+        }
+        recalls.into_values().collect()
+    }
+
+    /// Takes places of lower priorities for sweeps that have waited long for one, the highest priority and the longest wait
+    /// first.
+    fn recall(&mut self) -> Result<(), TurnError> {
+        let waiting = self.have_waited();
         let mut made = if waiting.is_empty() { BTreeMap::new() } else { preempt::being_made(&self.draft) };
         let mut recalled = 0;
         for (Reverse(priority), _, id) in waiting {
             let lower = self.active().any(|sweep| sweep.priority < priority && !sweep.live.is_empty());
             let Some(sweep) = self.draft.sweeps.get(&id).filter(|_| lower) else { continue };
             let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { continue };
+            // See `reserve`.
+            if !self.places.kept_free_for(id).is_empty() {
+                continue;
+            }
             if recalled >= preempt::RECALLS_MAX || *made.entry(id).or_default() >= dispatch::wants(sweep) {
                 continue;
             }
@@ -121,8 +180,8 @@ impl Leading {
         for next in there {
             let wish = next.wish(sweep, self.now_ms);
             let found = match next.bound_to(sweep) {
-                Some(homes) => homes.iter().find_map(|home| self.places.find_at(home, sweep, &wish, room)),
-                None => self.places.find(sweep, &wish, room),
+                Some(homes) => homes.iter().find_map(|home| self.places.find_at(home, &self.draft, sweep, &wish, room)),
+                None => self.places.find(&self.draft, sweep, &wish, room),
             };
             if let Some(found) = found {
                 let storages = self.draft.places(found.agent);
@@ -132,7 +191,7 @@ impl Leading {
             }
         }
         // With all places taken, it is better proposed late.
-        let has_place = self.places.find(sweep, &Wish::default(), room).is_some();
+        let has_place = self.places.find(&self.draft, sweep, &Wish::default(), room).is_some();
         if !dispatch::may_propose(sweep) || !has_place {
             // Other agents' places are of no use to who waits for a certain one.
             return Ok(if is_bound && has_place { Placed::Not } else { Placed::Nowhere });
@@ -144,7 +203,7 @@ impl Leading {
                 return Ok(if may_go_on { Placed::Somewhere } else { Placed::Not });
             }
         };
-        let found = self.places.find(sweep, &next.wish(sweep, self.now_ms), room);
+        let found = self.places.find(&self.draft, sweep, &next.wish(sweep, self.now_ms), room);
         let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
         let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
         let number = sweep.created();
@@ -167,13 +226,14 @@ impl Leading {
             // One that failed is not leased ahead: it may want another agent.
             let is_plain = || !Next::there(sweep, None).iter().any(|next| next.is_particular(sweep));
             let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep) && is_plain());
-            need.is_some_and(|need| !self.places.have_room_for(need))
+            need.is_some_and(|need| !self.places.have_room_for(sweep, need))
         };
         let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
         let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
         for agent in agents {
             while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
-                if !self.lease(id, Seat { agent, grant, variant: 0, place: Place::Ahead }, suggestions)? {
+                let found = Found::alone(agent, grant, 0);
+                if !self.lease(id, Seat { found, place: Place::Ahead }, suggestions)? {
                     sweeps.retain(|&other| other != id);
                 }
             }
@@ -193,7 +253,8 @@ impl Leading {
         let grant = |sweep: &Sweep| placement::grant(dispatch::brisk(sweep)?, whole, &free, None);
         let may_have = |sweep: &&Sweep| {
             let room = quota::room(&self.draft, &self.usage, sweep, self.now_ms);
-            self.is_hungry(sweep) && sweep.priority >= least && room.is_ok() && grant(sweep).is_some()
+            let may_be_there = sweep.priority >= least && self.places.admits(agent, sweep.id, sweep.priority);
+            self.is_hungry(sweep) && may_be_there && room.is_ok() && grant(sweep).is_some()
         };
         let id =
             self.order(self.places.amounts()).first(sweeps.iter().filter_map(|id| self.sweep(*id)).filter(may_have))?;
@@ -203,7 +264,7 @@ impl Leading {
     /// Leases the next trial of a sweep; whether the sweep may have another one.
     fn lease(&mut self, id: SweepId, seat: Seat, suggestions: &mut dyn Suggestions) -> Result<bool, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(false) };
-        let storages = self.draft.places(seat.agent);
+        let storages = self.draft.places(seat.found.agent);
         match Next::of(sweep, storages, self.promotion(sweep), suggestions) {
             Ok(next) => {
                 let facts = next.facts(sweep, Some(seat), storages);

@@ -15,14 +15,20 @@ use crate::sweep::Sweep;
 use crate::trial::Attempt;
 
 impl Leading {
-    /// What `fact`, which is recorded, says about the machine of an attempt, as it was `before`.
-    pub(super) fn heard(&self, fact: &Fact, before: &Attempt) -> Option<News> {
-        let (Fact::TrialReported(_) | Fact::AttemptEnded(_)) = fact else { return None };
-        let trial = self.sweep(fact.sweep()?)?.trial(fact.trial()?)?;
-        let attempt = trial.attempts.last()?;
+    /// What `fact`, which is recorded, says about the machines of an attempt, as it was `before`.
+    pub(super) fn heard(&self, fact: &Fact, before: &Attempt) -> Vec<News> {
+        let (Fact::TrialReported(_) | Fact::AttemptEnded(_)) = fact else { return Vec::new() };
+        let trial = fact.sweep().and_then(|sweep| self.sweep(sweep)).zip(fact.trial());
+        let attempt = trial.and_then(|(sweep, trial)| sweep.trial(trial)?.attempts.last());
+        let Some(attempt) = attempt else { return Vec::new() };
         let failed = attempt.end.and_then(|end| end.failure).is_some_and(is_own);
-        let worked = attempt.worked && !before.worked;
-        (failed || worked).then_some(News { agent: attempt.agent, leased_ms: attempt.leased_ms, worked: !failed })
+        let is_news = match attempt.only_agent() {
+            Some(_) => failed || attempt.worked && !before.worked,
+            // All of its machines work where it has ended well; where it has failed, that says nothing of any of them.
+            None => attempt.worked && attempt.end.is_some_and(|end| end.failure.is_none()),
+        };
+        let news = |agent| News { agent, leased_ms: attempt.leased_ms, worked: !failed };
+        attempt.agents().filter(|_| is_news).map(news).collect()
     }
 
     /// Judges the machines by what was heard; the trials that this touched.

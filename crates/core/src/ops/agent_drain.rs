@@ -4,7 +4,7 @@
 //! What an agent holds is not taken from it here: it is asked for it (see [`leaving`]), and gives it back by the end of
 //! the attempt. So no trial runs twice at once.
 
-use heats_domain::{AgentId, SweepId, TrialState};
+use heats_domain::{AgentId, SweepId};
 
 use super::attempts::Key;
 use super::quarantine::is_probe;
@@ -90,15 +90,14 @@ pub fn leaving(state: &State, id: AgentId) -> Vec<Leaving> {
     let asked = leases.filter_map(|(&(sweep, number), lease)| {
         let key = Key { sweep, trial: number, attempt: lease.attempt };
         let trial = state.sweeps.get(&sweep)?.trial(number)?;
-        let stands = trial.state;
         let leased_ms = trial.live().map(|(_, attempt)| attempt.leased_ms)?;
         let is_suspended = quarantine.is_some_and(|quarantine| !is_probe(quarantine, leased_ms));
         match (drain, lease.recalled) {
-            _ if stands.is_at_rest() => None,
+            _ if trial.is_being_ended() => None,
             (Some(true), _) => Some(Leaving::Whole(key)),
             (_, Some(by)) => Some(Leaving::Recalled(key, by)),
-            (Some(false), None) if stands == TrialState::Leased => Some(Leaving::Unstarted(key)),
-            (None, None) if is_suspended && stands == TrialState::Leased => Some(Leaving::Unstarted(key)),
+            (Some(false), None) if !trial.has_begun(lease.rank) => Some(Leaving::Unstarted(key)),
+            (None, None) if is_suspended && !trial.has_begun(lease.rank) => Some(Leaving::Unstarted(key)),
             (Some(false) | None, None) => None,
         }
     });

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use heats_domain::{AgentId, Inventory, TrialState};
+use heats_domain::resources::Rendezvous;
+use heats_domain::{AgentId, Inventory};
 
 use super::Decision;
 use super::attempts::{Key, lose};
@@ -38,7 +39,7 @@ pub struct Attach {
 pub struct Attached {
     /// Held by the agent, but not its own any more: to be ended without a word.
     pub kill: Vec<Key>,
-    /// Its own, but the trial is terminal: to be ended, and the end reported.
+    /// Its own, but the trial is over, or another member of the attempt has failed: to be ended, and the end reported.
     pub stop: Vec<Key>,
     /// Leased to it, but it never got the message: to be started.
     pub run: Vec<Key>,
@@ -55,6 +56,7 @@ impl Attach {
         // A GPU that is listed twice is still one GPU.
         inventory.gpus.sort_by_key(|gpu| gpu.index);
         inventory.gpus.dedup_by_key(|gpu| gpu.index);
+        inventory.rendezvous = inventory.rendezvous.filter(Rendezvous::is_sound);
         let fact = AgentAttached { agent, name, inventory, version, places };
         let mut facts = Vec::new();
         if state.agent(agent) != Some(&fact) {
@@ -67,25 +69,16 @@ impl Attach {
             leased.insert(key);
             let Some(sweep) = state.sweeps.get(&id) else { continue };
             let Some(trial) = sweep.trial(number) else { continue };
-            // A report says as much as the start itself, which may have been lost.
-            let started = trial.state == TrialState::Running;
-            match (holding.contains(&key), trial.state.is_at_rest()) {
+            let started = trial.has_begun(lease.rank);
+            match (holding.contains(&key), trial.is_being_ended()) {
                 (true, true) => reply.stop.push(key),
                 (true, false) => {}
                 // It never arrived, or the agent lost its disk: either way no process of it is left.
                 (false, true) => {
-                    facts.extend(lose(
-                        state,
-                        sweep,
-                        trial,
-                        lease.attempt,
-                        now_ms,
-                        "the agent does not know the attempt",
-                    ));
+                    facts.extend(lose(state, sweep, trial, agent, now_ms, "the agent does not know the attempt"))
                 }
                 (false, false) if started => {
-                    let why = "the agent came back without the attempt";
-                    facts.extend(lose(state, sweep, trial, lease.attempt, now_ms, why));
+                    facts.extend(lose(state, sweep, trial, agent, now_ms, "the agent came back without the attempt"));
                 }
                 (false, false) => reply.run.push(key),
             }
@@ -100,9 +93,9 @@ pub fn expire(state: &State, agent: AgentId, now_ms: u64, silent_ms: u64) -> Vec
     let detail = format!("agent `{agent}` was not heard of for {:.1} s", silent_ms as f64 / 1_000.0);
     let leases = state.leases.get(&agent).into_iter().flatten();
     leases
-        .filter_map(|(&(id, number), lease)| {
+        .filter_map(|(&(id, number), _)| {
             let sweep = state.sweeps.get(&id)?;
-            Some(lose(state, sweep, sweep.trial(number)?, lease.attempt, now_ms, &detail))
+            Some(lose(state, sweep, sweep.trial(number)?, agent, now_ms, &detail))
         })
         .flatten()
         .collect()

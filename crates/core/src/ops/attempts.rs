@@ -5,9 +5,11 @@ use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
 use heats_search::{Judged, Stopper, Verdict};
 
 use super::drain::{self, verdict};
+use super::gangs::{self, MemberEnd};
 use super::retries::{self, Meaning};
 use super::{Decision, fork, quarantine, sweep};
 use crate::fact::{AttemptEnded, Fact, TrialReported, TrialSpared};
+use crate::gang::Holder;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep, loss};
@@ -56,11 +58,13 @@ pub enum End {
     Infeasible,
 }
 
-/// The end of an attempt.
+/// The end of an attempt, or of one member of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finish {
     /// Whose.
     pub key: Key,
+    /// Which member's; 0 where the attempt is on one machine.
+    pub rank: u32,
     /// How.
     pub end: End,
     /// Wall time of the process, in milliseconds.
@@ -73,19 +77,17 @@ pub struct Finish {
     pub detail: String,
 }
 
-/// Whether the attempt was leased to `agent`: nobody else may say anything about it. An attempt is one agent's for ever,
-/// so this can be asked of any state that has the lease.
+/// Which member of the attempt was leased to `agent`, 0 where the attempt is on one machine: nobody else may say anything about
+/// it. That never changes, so it can be asked of any state that has the lease.
 ///
 /// # Errors
 /// [`Refusal::Stale`], which says no more than it would of an attempt that is over.
-pub fn owned(state: &State, agent: AgentId, key: Key) -> Result<(), Refusal> {
+pub fn owned(state: &State, agent: AgentId, key: Key) -> Result<u32, Refusal> {
     let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial));
     let place = (key.attempt as usize).checked_sub(1);
     let attempt = trial.zip(place).and_then(|(trial, place)| trial.attempts.get(place));
-    match attempt {
-        Some(attempt) if attempt.agent == agent => Ok(()),
-        Some(_) | None => Err(Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt }),
-    }
+    let rank = attempt.and_then(|attempt| attempt.rank_of(agent));
+    rank.ok_or(Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt })
 }
 
 /// The trial whose live attempt is `key`'s.
@@ -99,10 +101,20 @@ pub(super) fn fenced(state: &State, key: Key) -> Result<(&Sweep, &Trial), Refusa
     }
 }
 
+/// The same, where its member of rank 0 still runs: nobody else reports, or makes checkpoints.
+pub(super) fn reporting(state: &State, key: Key) -> Result<(&Sweep, &Trial), Refusal> {
+    let (sweep, trial) = fenced(state, key)?;
+    let has_rank_0 = trial.live().is_some_and(|(_, attempt)| attempt.holders().any(|holder| holder.rank == 0));
+    if has_rank_0 {
+        return Ok((sweep, trial));
+    }
+    Err(Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt })
+}
+
 /// A report: recorded once per step and judged by the sweep's stopper. A step that the trial has reached
 /// before, and a report of a trial that is being ended, change nothing and are acknowledged.
 pub fn report(state: &State, stopper: Option<&dyn Stopper>, key: Key, step: u64, mut metrics: Metrics) -> Decision<()> {
-    let (sweep, trial) = fenced(state, key)?;
+    let (sweep, trial) = reporting(state, key)?;
     if metrics.list.len() > METRICS_MAX || metrics.list.iter().any(|m| m.name.len() > METRIC_NAME_MAX) {
         return Err(Refusal::ReportTooLarge { limit: METRICS_MAX, name_limit: METRIC_NAME_MAX });
     }
@@ -201,7 +213,20 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
         Err(Refusal::Stale { .. }) => return Ok((Vec::new(), ())),
         Err(refusal) => return Err(refusal),
     };
-    let meaning = meaning(sweep, trial, finish.end);
+    let meaning = meaning(sweep, trial, finish.rank, finish.end);
+    if let Some(gang) = trial.live().and_then(|(_, attempt)| attempt.gang.as_ref()) {
+        let end = MemberEnd {
+            rank: finish.rank,
+            meaning,
+            ran_ms: finish.ran_ms.min(PROCESS_MS_MAX),
+            cpu_ms: finish.cpu_ms.min(PROCESS_MS_MAX),
+            max_rss: finish.max_rss,
+            detail: clip(finish.detail),
+        };
+        let is_known = gang.members.get(end.rank as usize).is_none_or(|member| member.end.is_some());
+        let facts = if is_known { Vec::new() } else { gangs::ended(state, sweep, trial, key.attempt, gang, [end]) };
+        return Ok((facts, ()));
+    }
     let failure = meaning.failure().filter(|_| !trial.state.is_at_rest());
     let agent = trial.live().map(|(_, attempt)| attempt.agent);
     let excused = failure.zip(agent).is_some_and(|(kind, agent)| quarantine::excuses(state, agent, kind));
@@ -225,9 +250,39 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
     Ok((facts, ()))
 }
 
-/// The agent was not heard of, or came back without the attempt: the lease is over.
-pub fn lose(state: &State, sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u64, detail: &str) -> Vec<Fact> {
-    let ran_ms = trial.live().and_then(|(_, a)| a.started_ms).map_or(0, |since| now_ms.saturating_sub(since));
+/// The agent was not heard of, or came back without the attempt: what it holds of it is lost.
+pub fn lose(state: &State, sweep: &Sweep, trial: &Trial, agent: AgentId, now_ms: u64, detail: &str) -> Vec<Fact> {
+    lose_each(state, sweep, trial, |holder| holder.agent == agent, now_ms, detail)
+}
+
+/// Everything that the trial's live attempt holds is lost.
+pub fn lose_all(state: &State, sweep: &Sweep, trial: &Trial, now_ms: u64, detail: &str) -> Vec<Fact> {
+    lose_each(state, sweep, trial, |_| true, now_ms, detail)
+}
+
+fn lose_each(
+    state: &State,
+    sweep: &Sweep,
+    trial: &Trial,
+    which: impl Fn(&Holder<'_>) -> bool,
+    now_ms: u64,
+    detail: &str,
+) -> Vec<Fact> {
+    let Some((attempt, live)) = trial.live() else { return Vec::new() };
+    let ran_ms = |holder: &Holder<'_>| holder.started_ms.map_or(0, |since| now_ms.saturating_sub(since));
+    let lost: Vec<Holder<'_>> = live.holders().filter(which).collect();
+    if let Some(gang) = &live.gang {
+        let ends = lost.iter().map(|holder| MemberEnd {
+            rank: holder.rank,
+            meaning: Meaning::Failed(FailureKind::NodeLost),
+            ran_ms: ran_ms(holder),
+            cpu_ms: 0,
+            max_rss: 0,
+            detail: detail.to_owned(),
+        });
+        return gangs::ended(state, sweep, trial, attempt, gang, ends);
+    }
+    let Some(ran_ms) = lost.first().map(ran_ms) else { return Vec::new() };
     let failure = (!trial.state.is_at_rest()).then_some(FailureKind::NodeLost.into());
     let mut facts = vec![Fact::AttemptEnded(AttemptEnded {
         sweep: sweep.id,
@@ -246,14 +301,14 @@ pub fn lose(state: &State, sweep: &Sweep, trial: &Trial, attempt: u32, now_ms: u
     facts
 }
 
-fn meaning(sweep: &Sweep, trial: &Trial, end: End) -> Meaning {
+fn meaning(sweep: &Sweep, trial: &Trial, rank: u32, end: End) -> Meaning {
     match end {
         End::Exited(code) => match (sweep.spec.run.exit_codes.get(&code.to_string()), code) {
             (Some(ExitMeaning::Retry), _) | (None, 75) => Meaning::Requeue(FailureKind::Exit),
             (Some(ExitMeaning::Infeasible), _) | (None, 65) => Meaning::Infeasible,
             (Some(ExitMeaning::Fail), _) => Meaning::Final(FailureKind::Exit),
             // The same script would leave its metric out again. Of several objectives, no report had all.
-            (None, 0) if sweep.objective().is_some() && trial.last_value.is_none() => {
+            (None, 0) if rank == 0 && sweep.objective().is_some() && trial.last_value.is_none() => {
                 Meaning::Final(FailureKind::NoMetric)
             }
             (None, 0) => Meaning::Completed,
@@ -336,15 +391,15 @@ mod tests {
         let (mut cluster, id, key) = one(SweepBuilder::minimize("loss"));
         let (own, other) = (AgentId { bits: 1 }, AgentId { bits: 2 });
         let stale = |attempt| Err(Refusal::Stale { sweep: id, trial: 0, attempt });
-        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(0), stale(1)));
         for attempt in [0, 2] {
             assert_eq!(owned(&cluster.applied, own, Key { attempt, ..key }), stale(attempt));
         }
         cluster.op(Op::Expire(own, 30_000)).expect("expires");
         cluster.attach(2, 1);
         let again = cluster.dispatch()[0];
-        assert_eq!((owned(&cluster.applied, other, again), owned(&cluster.applied, own, again)), (Ok(()), stale(2)));
-        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(()), stale(1)));
+        assert_eq!((owned(&cluster.applied, other, again), owned(&cluster.applied, own, again)), (Ok(0), stale(2)));
+        assert_eq!((owned(&cluster.applied, own, key), owned(&cluster.applied, other, key)), (Ok(0), stale(1)));
     }
 
     #[test]

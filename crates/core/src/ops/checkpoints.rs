@@ -3,7 +3,7 @@
 use heats_domain::Checkpoint;
 
 use super::Decision;
-use super::attempts::{Key, fenced};
+use super::attempts::{Key, reporting};
 use crate::fact::{CheckpointErased, CheckpointSaved, Fact};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -31,7 +31,7 @@ pub fn save(state: &State, checkpoint: Checkpoint) -> Decision<()> {
             return Err(Refusal::TooLarge { what, bytes, limit });
         }
     }
-    let (_, trial) = fenced(state, key)?;
+    let (_, trial) = reporting(state, key)?;
     if trial.has_saved(key.attempt, checkpoint.step) {
         return Ok((Vec::new(), ()));
     }

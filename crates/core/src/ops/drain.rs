@@ -171,10 +171,7 @@ fn overrun(sweep: &Sweep, now_ms: u64) -> Option<(&'static str, String)> {
         return Some(("wall", format!("its wall time of {wall} is over")));
     }
     let hours = budget.gpu_hours?;
-    let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)?.live()).map(|(_, attempt)| {
-        let since = attempt.started_ms.unwrap_or(now_ms);
-        attempt.grant.gpu_ms(now_ms.saturating_sub(since))
-    });
+    let live = sweep.live.iter().filter_map(|&n| sweep.trial(n)?.live()).map(|(_, attempt)| attempt.gpu_ms(now_ms));
     let used_ms = sweep.ledger.gpu_ms + live.sum::<u64>();
     (used_ms as f64 >= hours * 3_600_000.0).then(|| ("gpu_hours", format!("its {hours} GPU-hours are used")))
 }

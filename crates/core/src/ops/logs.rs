@@ -46,8 +46,8 @@ impl KeepLogs {
         let is_news = |logged: &Logged| {
             let trial = sweep.trial(logged.trial);
             let attempt = trial.and_then(|trial| trial.attempts.get((logged.attempt as usize).wrapping_sub(1)));
-            attempt.is_some_and(|attempt| attempt.agent == agent && attempt.end.is_some())
-                && !sweep.logs.attempts.contains_key(&(logged.trial, logged.attempt))
+            attempt.is_some_and(|attempt| attempt.has_ended_on(agent))
+                && !sweep.logs.attempts.contains_key(&(logged.trial, logged.attempt, agent))
         };
         let attempts: Vec<Logged> = attempts.into_iter().filter(is_news).take(ATTEMPTS_MAX).collect();
         if attempts.is_empty() || sweep.logs.bundles.contains_key(bundle.as_str()) {
@@ -107,11 +107,10 @@ mod tests {
 
     fn kept(cluster: &Cluster, id: SweepId) -> Vec<u32> {
         let logs = &cluster.sweep(id).logs;
-        let here = logs
-            .attempts
-            .keys()
-            .filter(|(trial, attempt)| logs.of(*trial, *attempt).is_some_and(|(_, bundle)| bundle.dropped.is_none()));
-        here.map(|(trial, _)| *trial).collect()
+        let here = logs.attempts.keys().filter(|(trial, attempt, agent)| {
+            logs.of(*trial, *attempt, *agent).is_some_and(|(_, bundle)| bundle.dropped.is_none())
+        });
+        here.map(|(trial, ..)| *trial).collect()
     }
 
     #[test]
@@ -143,7 +142,7 @@ mod tests {
         keep(&mut cluster, bundle(second, 4, 50, &[1])).expect("is kept");
         assert_eq!((kept(&cluster, first), kept(&cluster, second)), (vec![1], vec![1]));
         assert_eq!(cluster.applied.shelf.bytes(), 80);
-        let (_, dropped) = cluster.sweep(first).logs.of(0, 1).expect("is remembered");
+        let (_, dropped) = cluster.sweep(first).logs.of(0, 1, AgentId { bits: 1 }).expect("is remembered");
         assert_eq!(dropped.dropped.as_deref(), Some("newer logs took its room"));
         keep(&mut cluster, bundle(first, 5, 1, &[0])).expect("does not come back");
         assert_eq!(kept(&cluster, first), [1]);

@@ -9,6 +9,7 @@ pub mod checkpoints;
 pub mod control;
 pub mod drain;
 pub mod fork;
+mod gangs;
 pub mod learn;
 pub mod logs;
 pub mod notices;

@@ -121,7 +121,8 @@ impl Elsewhere {
         let long_ms = ran_ms.saturating_mul(2).saturating_add(OUTLIVING_MS);
         let outlives =
             |attempt: &Attempt| attempt.started_ms.is_some_and(|since| now_ms.saturating_sub(since) > long_ms);
-        let outliving = live.filter(|(_, attempt)| is_other(attempt.agent) && !attempt.worked && outlives(attempt));
+        let is_elsewhere = |attempt: &Attempt| attempt.only_agent().is_some_and(is_other);
+        let outliving = live.filter(|(_, attempt)| is_elsewhere(attempt) && !attempt.worked && outlives(attempt));
         Self { worked: ended.worked + outliving.count() as u32, ..ended }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::fact::{ClusterRestored, Fact};
 use crate::leading::{Leading, Op, TurnError};
-use crate::ops::attempts::lose;
+use crate::ops::attempts::lose_all;
 use crate::state::State;
 
 /// The state of a new cluster of `lineage` whose first entry is of `term`, made from the state of a backup.
@@ -30,10 +30,9 @@ pub(crate) fn restore(state: &State, now_ms: u64, lineage: u64) -> Vec<Fact> {
     let mut facts = vec![Fact::ClusterRestored(ClusterRestored { lineage, index: state.applied })];
     facts.extend(state.studies.skip_ids());
     let why = "the cluster was restored from a backup that was taken while it ran";
-    for (&(id, number), lease) in state.leases.values().flatten() {
-        let Some(sweep) = state.sweeps.get(&id) else { continue };
-        let Some(trial) = sweep.trial(number) else { continue };
-        facts.extend(lose(state, sweep, trial, lease.attempt, now_ms, why));
+    for sweep in state.sweeps.values() {
+        let live = sweep.live.iter().filter_map(|&number| sweep.trial(number));
+        facts.extend(live.flat_map(|trial| lose_all(state, sweep, trial, now_ms, why)));
     }
     facts
 }

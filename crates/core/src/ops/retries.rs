@@ -128,7 +128,7 @@ pub(crate) fn outgrown(sweep: &Sweep, trial: &Trial) -> Option<u32> {
 /// The agents on which an attempt at the trial failed, where it was the process's own failure or its machine's.
 pub(crate) fn failed_on(trial: &Trial) -> impl Iterator<Item = AgentId> + '_ {
     let failed = |attempt: &&Attempt| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
-    trial.attempts.iter().filter(failed).map(|attempt| attempt.agent)
+    trial.attempts.iter().filter(failed).filter_map(Attempt::failed_on)
 }
 
 /// Why the configuration is at fault and neither its sweep nor a machine, where that is so: it failed on several machines that
@@ -139,8 +139,11 @@ fn at_fault(state: &State, sweep: &Sweep, trial: &Trial, kind: FailureKind) -> O
         return None;
     }
     let ends_well = |agent: &AgentId| sweep.tallies.get(agent).is_some_and(|tally| tally.ended_well > 0);
-    let last = trial.attempts.last().map(|attempt| attempt.agent);
-    let mut agents: Vec<AgentId> = failed_on(trial).chain(last).collect();
+    // Of a gang, no machine is known to be at fault.
+    let failed = |attempt: &&Attempt| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
+    let last = trial.attempts.last();
+    let mut agents: Vec<AgentId> =
+        trial.attempts.iter().filter(failed).chain(last).filter_map(Attempt::only_agent).collect();
     agents.sort_unstable();
     agents.dedup();
     agents.retain(|agent| ends_well(agent) && state.quarantine(*agent).is_none());

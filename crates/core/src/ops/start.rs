@@ -5,13 +5,16 @@ use heats_domain::{Digest, Environment, Inventory, provenance};
 use super::Decision;
 use super::attempts::{Key, clip, fenced};
 use crate::fact::{EnvironmentRecorded, Fact, HardwareRecorded, TrialStarted};
+use crate::refusal::Refusal;
 use crate::state::State;
 
-/// An attempt's process was started.
+/// An attempt's process was started, or that of one member of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Start {
     /// Whose.
     pub key: Key,
+    /// Which member's; 0 where the attempt is on one machine.
+    pub rank: u32,
     /// What its environment was found to be, in one line.
     pub environment: String,
     /// What the environment is called by its content; an agent of an earlier version does not say.
@@ -25,13 +28,17 @@ impl Start {
     /// before changes nothing.
     ///
     /// # Errors
-    /// [`crate::Refusal::Stale`] where the trial has gone to another attempt.
+    /// [`crate::Refusal::Stale`] where the trial has gone to another attempt, or the member has ended.
     pub fn decide(self, state: &State) -> Decision<()> {
-        let Self { key, environment, name, found } = self;
+        let Self { key, rank, environment, name, found } = self;
         let (_, trial) = fenced(state, key)?;
-        let Some((_, live)) = trial.live().filter(|(_, attempt)| attempt.started_ms.is_none()) else {
-            return Ok((Vec::new(), ()));
+        let holder = trial.live().and_then(|(_, live)| live.holders().find(|holder| holder.rank == rank));
+        let Some(holder) = holder else {
+            return Err(Refusal::Stale { sweep: key.sweep, trial: key.trial, attempt: key.attempt });
         };
+        if holder.started_ms.is_some() {
+            return Ok((Vec::new(), ()));
+        }
         let mut facts = Vec::new();
         let environment = clip(environment);
         let environment_name = match name.filter(|name| state.environment(*name).is_some()) {
@@ -47,7 +54,7 @@ impl Start {
                 name
             }
         };
-        let machine = state.agent(live.agent).map(|attached| provenance::hardware(&attached.inventory));
+        let machine = state.agent(holder.agent).map(|attached| provenance::hardware(&attached.inventory));
         let hardware: Inventory = machine.unwrap_or_default();
         let hardware_name = Digest::of_hardware(&hardware);
         if state.hardware(hardware_name).is_none() {
@@ -61,6 +68,7 @@ impl Start {
             environment,
             environment_name: Some(environment_name),
             hardware_name: Some(hardware_name),
+            rank,
         }));
         Ok((facts, ()))
     }
@@ -85,7 +93,7 @@ mod tests {
     fn start(cluster: &mut Cluster, key: Key, found: &Environment, with_content: bool) {
         let name = Some(Digest::of_environment(found));
         let found = with_content.then(|| found.clone());
-        let start = Start { key, environment: "cpython 3.12".into(), name, found };
+        let start = Start { key, rank: 0, environment: "cpython 3.12".into(), name, found };
         cluster.op(Op::Start(start)).expect("is live");
     }
 
@@ -128,7 +136,7 @@ mod tests {
         cluster.attach(1, 2);
         let keys = cluster.dispatch();
         start(&mut cluster, keys[0], &environment("1"), false);
-        let old = Start { key: keys[1], environment: "cpython 3.12".into(), name: None, found: None };
+        let old = Start { key: keys[1], rank: 0, environment: "cpython 3.12".into(), name: None, found: None };
         cluster.op(Op::Start(old)).expect("is live");
         let name = named(&cluster, id, 0).environment_name.expect("has one");
         assert_eq!(named(&cluster, id, 1).environment_name, Some(name));

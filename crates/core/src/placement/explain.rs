@@ -15,6 +15,8 @@ use crate::sweep::Sweep;
 pub struct Standing {
     /// Its place in the list of variants.
     pub variant: usize,
+    /// How many agents a trial takes.
+    pub nodes: u32,
     /// How many agents fail each condition, whatever is free of them: they will never do.
     pub never: BTreeMap<Condition, u32>,
     /// How many agents that would do fail each condition now, because others hold what it needs.
@@ -32,14 +34,16 @@ pub fn explain(state: &State, sweep: &Sweep, params: Option<&Params>, agents: &[
     variants.map(|(variant, need)| standing(state, variant, need, agents)).collect()
 }
 
-/// Whether no agent that was ever attached could run any trial of the sweep. Where there is none, nobody can say.
+/// Whether no agent that was ever attached could run any trial of the sweep, or too few where a trial takes several. Where
+/// there is none, nobody can say.
 pub fn fits_nowhere(state: &State, sweep: &Sweep) -> bool {
     let agents: Vec<AgentId> = state.agents.keys().copied().collect();
-    !agents.is_empty() && explain(state, sweep, None, &agents).iter().all(|standing| standing.would == 0)
+    !agents.is_empty() && explain(state, sweep, None, &agents).iter().all(|standing| standing.would < standing.nodes)
 }
 
 fn standing(state: &State, variant: usize, need: &Resources, agents: &[AgentId]) -> Standing {
-    let mut standing = Standing { variant, never: BTreeMap::new(), taken: BTreeMap::new(), would: 0, do_now: 0 };
+    let mut standing =
+        Standing { variant, nodes: need.nodes, never: BTreeMap::new(), taken: BTreeMap::new(), would: 0, do_now: 0 };
     for agent in agents {
         let Some(attached) = state.agent(*agent) else { continue };
         let inventory = &attached.inventory;

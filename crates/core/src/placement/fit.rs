@@ -24,7 +24,7 @@ pub struct Free {
 impl Free {
     /// All of it.
     pub fn whole(inventory: &Inventory) -> Self {
-        let Inventory { cpus, memory, gpus, disk, labels: _, facts: _ } = inventory;
+        let Inventory { cpus, memory, gpus, disk, labels: _, facts: _, rendezvous: _ } = inventory;
         Self { cpus: *cpus, memory: *memory, disk: *disk, parts: vec![GPU_PARTS; gpus.len()] }
     }
 
@@ -114,12 +114,22 @@ pub enum Condition {
     Require,
     /// GPUs of which each has all of that.
     Devices,
+    /// An address at which the other members of its trial reach it.
+    Rendezvous,
 }
 
 impl Condition {
     /// All of them, in the order in which people are told.
-    pub const ALL: [Self; 7] =
-        [Self::Cpus, Self::Memory, Self::Disk, Self::Gpus, Self::GpuMemory, Self::Require, Self::Devices];
+    pub const ALL: [Self; 8] = [
+        Self::Cpus,
+        Self::Memory,
+        Self::Disk,
+        Self::Gpus,
+        Self::GpuMemory,
+        Self::Require,
+        Self::Devices,
+        Self::Rendezvous,
+    ];
 }
 
 /// What one trial takes, against what one machine has.
@@ -181,6 +191,7 @@ impl Question<'_> {
                 is_unsuited || self.has_devices() && self.too_few(|place| self.is_suited(place))
             }
             Condition::Devices => self.too_few(|place| self.is_good(place)),
+            Condition::Rendezvous => need.spans_machines() && self.inventory.rendezvous.is_none(),
         }
     }
 
@@ -196,7 +207,14 @@ impl Question<'_> {
 pub fn grant(need: &Resources, inventory: &Inventory, free: &Free, suited: Option<&Suited>) -> Option<Grant> {
     let question = Question { need, inventory, free, suited };
     // The last of them implies those on devices that are left out.
-    let all = [Condition::Cpus, Condition::Memory, Condition::Disk, Condition::Require, Condition::Devices];
+    let all = [
+        Condition::Cpus,
+        Condition::Memory,
+        Condition::Disk,
+        Condition::Require,
+        Condition::Devices,
+        Condition::Rendezvous,
+    ];
     if all.into_iter().any(|condition| question.fails(condition)) {
         return None;
     }

@@ -1,5 +1,7 @@
 //! The agents that may be given something, with what is free on each.
 
+mod gangs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::spec::Resources;
@@ -7,8 +9,9 @@ use heats_domain::{AgentId, Grant, Machine, Params, SweepId};
 
 use super::fit::{self, Free, Suited};
 use super::usage::Amounts;
-use crate::fact::AgentAttached;
+use crate::fact::{AgentAttached, LeasedMember};
 use crate::ops::retries;
+use crate::state::State;
 use crate::sweep::Sweep;
 
 /// An agent that may be given something.
@@ -47,7 +50,7 @@ impl Wish<'_> {
         is_roomy && self.params.is_none_or(|params| need.is_for(params))
     }
 
-    fn avoids(&self, agent: AgentId) -> bool {
+    pub(super) fn avoids(&self, agent: AgentId) -> bool {
         self.failed_on.contains(&agent)
     }
 }
@@ -55,12 +58,23 @@ impl Wish<'_> {
 /// A place that was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// On which agent.
+    /// On which agent; where it takes several, that of rank 0.
     pub agent: AgentId,
     /// What is granted of it.
     pub grant: Grant,
     /// The place, in the sweep's `resources`, of the variant that this is.
     pub variant: u32,
+    /// The other members, by rank from 1.
+    pub members: Vec<LeasedMember>,
+    /// The port of `agent` at which they meet; 0 where there are none.
+    pub port: u32,
+}
+
+impl Found {
+    /// A place on a single machine.
+    pub const fn alone(agent: AgentId, grant: Grant, variant: u32) -> Self {
+        Self { agent, grant, variant, members: Vec::new(), port: 0 }
+    }
 }
 
 impl Site {
@@ -76,6 +90,26 @@ impl Site {
     }
 }
 
+/// Where a trial may run, and what it gets there.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spot {
+    /// On which agent; where it takes several, that of rank 0.
+    pub agent: AgentId,
+    /// What it gets of it.
+    pub grant: Grant,
+    /// The other members, by rank from 1.
+    pub members: Vec<LeasedMember>,
+    /// The port of `agent` at which they meet; 0 where there are none.
+    pub port: u32,
+}
+
+impl Spot {
+    /// One on a single machine.
+    pub const fn alone(agent: AgentId, grant: Grant) -> Self {
+        Self { agent, grant, members: Vec::new(), port: 0 }
+    }
+}
+
 /// The agents that may be given something.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -86,6 +120,15 @@ pub struct Places {
     searched: BTreeMap<(SweepId, usize), Searched>,
     /// The GPUs of agents, by index, that must not be leased now: their own word, which no other leader has.
     unusable: BTreeMap<AgentId, BTreeSet<u32>>,
+    /// The agents that are kept free for a trial that spans machines.
+    reserved: BTreeMap<AgentId, Reservation>,
+}
+
+/// For whom an agent is kept free: nobody else of its priority, or a lower one, is given anything there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Reservation {
+    sweep: SweepId,
+    priority: u32,
 }
 
 /// Where a sweep's variant was looked for a place: on no agent before `from` is one, but for those whose room has grown after
@@ -183,9 +226,10 @@ impl Places {
         self.sites.get_mut(&agent).and_then(|site| site.suited(variant, need).cloned())
     }
 
-    /// Whether there is room for what every trial of a sweep needs that has neither variants nor conditions.
-    pub fn have_room_for(&self, need: &Resources) -> bool {
-        self.sites.values().any(|site| fit::grant(need, &site.attached.inventory, &site.free, None).is_some())
+    /// Whether there is room for what every trial of the sweep needs, which has neither variants nor conditions.
+    pub fn have_room_for(&self, sweep: &Sweep, need: &Resources) -> bool {
+        let mut open = self.sites.iter().filter(|(agent, _)| self.admits(**agent, sweep.id, sweep.priority));
+        open.any(|(_, site)| fit::grant(need, &site.attached.inventory, &site.free, None).is_some())
     }
 
     /// Where a trial of the sweep gets what: its first variant for which there is a place, of those that it may have. Not more
@@ -193,14 +237,17 @@ impl Places {
     ///
     /// An agent on which the trial has not failed goes before others, then one that reaches its checkpoint. Whole devices are
     /// taken where the first agent has them, shares where the least is left of the device.
-    pub fn find(&mut self, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
+    pub fn find(&mut self, state: &State, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
         let variants = sweep.spec.variants().iter().enumerate();
         let mut allowed =
-            variants.filter(|(place, need)| u64::from(need.gpu_parts()) <= room && wish.allows(sweep, *place, need));
+            variants.filter(|(place, need)| need.gpu_parts_in_all() <= room && wish.allows(sweep, *place, need));
         allowed.find_map(|(place, need)| {
             let (variant, priority) = ((sweep.id, place), sweep.priority);
+            if need.spans_machines() {
+                return self.find_gang(state, variant, priority, need, wish, None);
+            }
             let (agent, grant) = self.find_variant(variant, priority, need)?;
-            let found = |(agent, grant)| Found { agent, grant, variant: place as u32 };
+            let found = |(agent, grant)| Found::alone(agent, grant, place as u32);
             if wish.avoids(agent) {
                 let elsewhere = self.find_among(variant, priority, need, |agent, _| !wish.avoids(agent));
                 // It waits a while for another agent, and no longer: it might wait for ever.
@@ -217,30 +264,35 @@ impl Places {
         })
     }
 
-    /// Whether one of the agents that `may` could run such a trial of the sweep, if nothing of it were taken.
+    /// Whether those of the agents that `may` could run such a trial of the sweep, if nothing of them were taken.
     pub fn could_take(&mut self, sweep: &Sweep, wish: &Wish<'_>, may: impl Fn(AgentId) -> bool) -> bool {
-        let variants: Vec<(usize, &Resources)> =
-            sweep.spec.variants().iter().enumerate().filter(|(place, need)| wish.allows(sweep, *place, need)).collect();
-        self.sites.iter_mut().filter(|(agent, _)| may(**agent)).any(|(_, site)| {
-            let whole = Free::whole(&site.attached.inventory);
-            variants.iter().any(|(place, need)| {
-                let suited = site.suited((sweep.id, *place), need).cloned();
-                fit::grant(need, &site.attached.inventory, &whole, suited.as_ref()).is_some()
-            })
+        let mut variants =
+            sweep.spec.variants().iter().enumerate().filter(|(place, need)| wish.allows(sweep, *place, need));
+        variants.any(|(place, need)| {
+            let open = self.sites.iter_mut().filter(|(agent, _)| may(**agent));
+            let could = open.filter_map(|(_, site)| {
+                let whole = Free::whole(&site.attached.inventory);
+                let suited = site.suited((sweep.id, place), need).cloned();
+                fit::grant(need, &site.attached.inventory, &whole, suited.as_ref())
+            });
+            could.take(need.nodes as usize).count() == need.nodes as usize
         })
     }
 
     /// The same on an agent that reaches the storage `home`, and on no other.
-    pub fn find_at(&mut self, home: &str, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
+    pub fn find_at(&mut self, home: &str, state: &State, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Option<Found> {
         let variants = sweep.spec.variants().iter().enumerate();
         let mut allowed =
-            variants.filter(|(place, need)| u64::from(need.gpu_parts()) <= room && wish.allows(sweep, *place, need));
+            variants.filter(|(place, need)| need.gpu_parts_in_all() <= room && wish.allows(sweep, *place, need));
         allowed.find_map(|(place, need)| {
             let (variant, priority) = ((sweep.id, place), sweep.priority);
+            if need.spans_machines() {
+                return self.find_gang(state, variant, priority, need, wish, Some(home));
+            }
             let unfailed =
                 self.find_among(variant, priority, need, |agent, site| site.reaches(home) && !wish.avoids(agent));
             let found = unfailed.or_else(|| self.find_among(variant, priority, need, |_, site| site.reaches(home)));
-            found.map(|(agent, grant)| Found { agent, grant, variant: place as u32 })
+            found.map(|(agent, grant)| Found::alone(agent, grant, place as u32))
         })
     }
 
@@ -293,6 +345,9 @@ impl Places {
         priority: u32,
         need: &Resources,
     ) -> Option<(AgentId, Grant, Option<u32>)> {
+        if !self.admits(agent, variant.0, priority) {
+            return None;
+        }
         let site = self.sites.get_mut(&agent).filter(|site| site.least <= priority)?;
         // Borrowed one by one: what conditions say is kept beside them.
         site.suited(variant, need);

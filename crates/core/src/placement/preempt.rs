@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use heats_domain::spec::Resources;
 use heats_domain::{AgentId, SweepId};
 
 use super::fit;
@@ -38,7 +39,7 @@ fn victims(state: &State, agent: AgentId, priority: u32) -> Vec<Victim<'_>> {
         let sweep = state.sweeps.get(&trial.0)?;
         let standing = sweep.trial(trial.1)?;
         let (_, attempt) = standing.live()?;
-        let may_be = sweep.priority < priority && lease.recalled.is_none() && !standing.state.is_at_rest();
+        let may_be = sweep.priority < priority && lease.recalled.is_none() && !standing.is_being_ended();
         let leased_ms = attempt.started_ms.unwrap_or(attempt.leased_ms);
         may_be.then_some(Victim { trial: *trial, lease, priority: sweep.priority, leased_ms })
     };
@@ -49,74 +50,93 @@ fn victims(state: &State, agent: AgentId, priority: u32) -> Vec<Victim<'_>> {
 
 /// What it costs to make a place: the highest priority that loses one, how many do, since when the one has run that loses the
 /// most, and on which agent.
-type Cost = (u32, usize, Reverse<u64>, AgentId);
+pub type Cost = (u32, usize, Reverse<u64>, AgentId);
+
+/// What is to be taken away so that there is a place, with what that costs.
+pub type Making = (Cost, Vec<TrialRecalled>);
 
 /// What is to be taken away so that a trial of `sweep` gets a place, on the agent where that costs the least; nothing where
-/// that is nowhere possible.
+/// that is nowhere possible. For a trial that spans machines see [`Places::keep_free`].
 pub fn recalls(state: &State, places: &mut Places, sweep: &Sweep, wish: &Wish<'_>, room: u64) -> Vec<TrialRecalled> {
-    let mut best: Option<(Cost, Vec<TrialRecalled>)> = None;
-    let agents: Vec<AgentId> = places.agents().collect();
+    let variants = sweep.spec.variants().iter().enumerate().filter(|(_, need)| !need.spans_machines());
+    let may_have = |place, need: &Resources| need.gpu_parts_in_all() <= room && wish.allows(sweep, place, need);
+    let needs: Vec<(usize, &Resources)> = variants.filter(|(place, need)| may_have(*place, need)).collect();
+    let agents: Vec<AgentId> =
+        places.agents().filter(|agent| places.admits(*agent, sweep.id, sweep.priority)).collect();
+    let mut best: Option<Making> = None;
     for agent in agents {
-        // Where a place is being made already, it is waited for.
-        let is_reserved =
-            state.leases.get(&agent).is_some_and(|held| held.values().any(|lease| lease.recalled.is_some()));
-        if is_reserved {
-            continue;
-        }
-        let victims = victims(state, agent, sweep.priority);
-        let unusable = places.unusable(agent).clone();
-        let (Some(first), Some(attached)) = (victims.first(), state.agent(agent)) else { continue };
-        if best.as_ref().is_some_and(|((priority, ..), _)| first.priority > *priority) {
-            continue;
-        }
-        let variants = sweep.spec.variants().iter().enumerate();
-        let needs = variants.filter(|(place, need)| wish.allows(sweep, *place, need));
-        let needs = needs.filter(|(_, need)| u64::from(need.gpu_parts()) <= room);
-        for (variant, need) in needs {
-            let suited = places.suited(agent, (sweep.id, variant), need);
-            let fits = |gone: &BTreeSet<(SweepId, u32)>| {
-                let mut free = state.free_but_for(agent, gone);
-                free.leave_out(&attached.inventory, &unusable);
-                fit::grant(need, &attached.inventory, &free, suited.as_ref()).is_some()
-            };
-            let mut gone = BTreeSet::new();
-            let mut taken: Vec<&Victim<'_>> = Vec::new();
-            for victim in victims.iter().filter(|victim| !victim.lease.ahead) {
-                gone.insert(victim.trial);
-                taken.push(victim);
-                if fits(&gone) {
-                    break;
-                }
-            }
-            if !fits(&gone) {
-                continue;
-            }
-            // Some were of no use: the one that was taken last is spared first.
-            for victim in taken.iter().rev() {
-                gone.remove(&victim.trial);
-                if !fits(&gone) {
-                    gone.insert(victim.trial);
-                }
-            }
-            taken.retain(|victim| gone.contains(&victim.trial));
-            let highest = taken.iter().map(|victim| victim.priority).max().unwrap_or(0);
-            let earliest = taken.iter().map(|victim| victim.leased_ms).min().unwrap_or(0);
-            let cost = (highest, taken.len(), Reverse(earliest), agent);
-            if best.as_ref().is_some_and(|(least, _)| *least <= cost) {
-                continue;
-            }
-            // What waits for a place of these would get it.
-            let ahead = victims.iter().filter(|victim| victim.lease.ahead);
-            let all = taken.iter().copied().chain(ahead).map(|victim| TrialRecalled {
-                sweep: victim.trial.0,
-                trial: victim.trial.1,
-                attempt: victim.lease.attempt,
-                by: sweep.id,
-            });
-            best = Some((cost, all.collect()));
+        for need in &needs {
+            let most = best.as_ref().map_or(u32::MAX, |((highest, ..), _)| *highest);
+            let making = on_agent(state, places, sweep, *need, agent, most);
+            best = best.into_iter().chain(making).min_by_key(|(cost, _)| *cost);
         }
     }
     best.map(|(_, recalls)| recalls).unwrap_or_default()
+}
+
+/// What is to be taken away on `agent`, of priorities up to `most`, so that it has room for what a variant of the sweep needs;
+/// nothing where that is not possible, or a place is being made there already: that is waited for.
+pub fn on_agent(
+    state: &State,
+    places: &mut Places,
+    sweep: &Sweep,
+    (variant, need): (usize, &Resources),
+    agent: AgentId,
+    most: u32,
+) -> Option<Making> {
+    if state.leases.get(&agent).is_some_and(|held| held.values().any(|lease| lease.recalled.is_some())) {
+        return None;
+    }
+    let victims = victims(state, agent, sweep.priority);
+    if victims.first().is_none_or(|first| first.priority > most) {
+        return None;
+    }
+    let (unusable, attached) = (places.unusable(agent).clone(), state.agent(agent)?);
+    let suited = places.suited(agent, (sweep.id, variant), need);
+    let taken = fewest(&victims, |gone| {
+        let mut free = state.free_but_for(agent, gone);
+        free.leave_out(&attached.inventory, &unusable);
+        fit::grant(need, &attached.inventory, &free, suited.as_ref()).is_some()
+    })?;
+    let highest = taken.iter().map(|victim| victim.priority).max().unwrap_or(0);
+    let earliest = taken.iter().map(|victim| victim.leased_ms).min().unwrap_or(0);
+    let cost = (highest, taken.len(), Reverse(earliest), agent);
+    // What waits for a place of these would get it.
+    let ahead = victims.iter().filter(|victim| victim.lease.ahead);
+    let recall = |victim: &Victim<'_>| {
+        let ((trial_of, trial), attempt) = (victim.trial, victim.lease.attempt);
+        TrialRecalled { sweep: trial_of, trial, attempt, by: sweep.id }
+    };
+    Some((cost, taken.into_iter().chain(ahead).map(recall).collect()))
+}
+
+/// As few of the victims as are enough for `fits` to hold once they are gone, the first of them before others; `None` where all of
+/// them are not enough, or none is needed.
+fn fewest<'a>(
+    victims: &'a [Victim<'a>],
+    fits: impl Fn(&BTreeSet<(SweepId, u32)>) -> bool,
+) -> Option<Vec<&'a Victim<'a>>> {
+    let mut gone = BTreeSet::new();
+    let mut taken: Vec<&Victim<'_>> = Vec::new();
+    for victim in victims.iter().filter(|victim| !victim.lease.ahead) {
+        gone.insert(victim.trial);
+        taken.push(victim);
+        if fits(&gone) {
+            break;
+        }
+    }
+    if taken.is_empty() || !fits(&gone) {
+        return None;
+    }
+    // Some were of no use: the one that was taken last is spared first.
+    for victim in taken.iter().rev() {
+        gone.remove(&victim.trial);
+        if !fits(&gone) {
+            gone.insert(victim.trial);
+        }
+    }
+    taken.retain(|victim| gone.contains(&victim.trial));
+    Some(taken)
 }
 
 impl State {

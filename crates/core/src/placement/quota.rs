@@ -59,8 +59,8 @@ pub fn room(state: &State, usage: &Usage, sweep: &Sweep, now_ms: u64) -> Result<
             room = room.min((u64::from(most) * 100).saturating_sub(holding.gpus));
         }
     }
-    let least = sweep.spec.variants().iter().map(|need| need.gpu_parts()).min().unwrap_or(0);
-    if room < u64::from(least) {
+    let least = sweep.spec.variants().iter().map(|need| need.gpu_parts_in_all()).min().unwrap_or(0);
+    if room < least {
         return Err(format!("the quotas of project `{}` and user `{}` leave no GPU", sweep.project(), sweep.user));
     }
     Ok(room)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use heats_domain::{Grant, Inventory};
 
 use crate::fact::QuotaScope;
+use crate::gang::Member;
 use crate::state::State;
 use crate::sweep::Sweep;
 use crate::trial::Attempt;
@@ -20,7 +21,7 @@ pub struct Amounts {
 impl Amounts {
     /// What a machine has.
     pub fn of_inventory(inventory: &Inventory) -> Self {
-        let Inventory { cpus, memory, gpus, disk, labels: _, facts: _ } = inventory;
+        let Inventory { cpus, memory, gpus, disk, labels: _, facts: _, rendezvous: _ } = inventory;
         Self { of: [u128::from(*cpus), u128::from(*memory), gpus.len() as u128 * 100, u128::from(*disk)] }
     }
 
@@ -49,7 +50,7 @@ impl Amounts {
 /// What a project or a user holds, and has used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Holding {
-    /// Leases.
+    /// Trials that hold a place, on however many machines.
     pub leases: u32,
     /// What they hold.
     pub amounts: Amounts,
@@ -63,14 +64,12 @@ pub struct Holding {
 
 impl Holding {
     fn begin(&mut self, grant: &Grant, leased_ms: u64) {
-        self.leases += 1;
         self.amounts.add(Amounts::of_grant(grant));
         self.gpus += grant.gpu_hundredths();
         self.gpu_since += u128::from(leased_ms) * u128::from(grant.gpu_hundredths());
     }
 
     fn end(&mut self, grant: &Grant, leased_ms: u64, ran_ms: u64) {
-        self.leases = self.leases.saturating_sub(1);
         self.amounts.subtract(Amounts::of_grant(grant));
         self.gpus = self.gpus.saturating_sub(grant.gpu_hundredths());
         self.gpu_since = self.gpu_since.saturating_sub(u128::from(leased_ms) * u128::from(grant.gpu_hundredths()));
@@ -100,7 +99,9 @@ impl Usage {
         for sweep in state.sweeps.values() {
             usage.each(sweep, |holding| holding.gpu_ms += sweep.ledger.gpu_ms);
             for (_, attempt) in sweep.live.iter().filter_map(|number| sweep.trial(*number)?.live()) {
-                usage.begin(sweep, &attempt.grant, attempt.leased_ms);
+                usage.begin(sweep, attempt.holders().map(|holder| holder.grant), attempt.leased_ms);
+                let ended_ms = attempt.gang.as_ref().map_or(0, |gang| gang.gpu_ms());
+                usage.each(sweep, |holding| holding.gpu_ms += ended_ms);
             }
         }
         usage
@@ -114,14 +115,29 @@ impl Usage {
         change(self.users.entry(user).or_default());
     }
 
-    /// A trial of the sweep was leased.
-    pub fn begin(&mut self, sweep: &Sweep, grant: &Grant, leased_ms: u64) {
-        self.each(sweep, |holding| holding.begin(grant, leased_ms));
+    /// A trial of the sweep was leased, which holds these.
+    pub fn begin<'a>(&mut self, sweep: &Sweep, grants: impl Iterator<Item = &'a Grant>, leased_ms: u64) {
+        self.each(sweep, |holding| holding.leases += 1);
+        for grant in grants {
+            self.each(sweep, |holding| holding.begin(grant, leased_ms));
+        }
+    }
+
+    /// A member of an attempt of the sweep has ended, after its process ran so long.
+    pub fn end_member(&mut self, sweep: &Sweep, attempt: &Attempt, member: &Member, ran_ms: u64) {
+        self.each(sweep, |holding| holding.end(&member.grant, attempt.leased_ms, ran_ms));
     }
 
     /// An attempt of the sweep has ended, after its process ran so long.
     pub fn end(&mut self, sweep: &Sweep, attempt: &Attempt, ran_ms: u64) {
-        self.each(sweep, |holding| holding.end(&attempt.grant, attempt.leased_ms, ran_ms));
+        // Of a gang, the members gave back what they held one by one.
+        let held = attempt.gang.is_none().then_some(&attempt.grant);
+        self.each(sweep, |holding| {
+            holding.leases = holding.leases.saturating_sub(1);
+            if let Some(grant) = held {
+                holding.end(grant, attempt.leased_ms, ran_ms);
+            }
+        });
     }
 
     /// A sweep and what it has used is gone.

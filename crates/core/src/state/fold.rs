@@ -7,9 +7,10 @@ use heats_domain::{FailureKind, TrialState};
 use imbl::Vector;
 
 use crate::fact::{
-    AttemptEnded, Ending, Fact, Forked, Record, SweepEdited, SweepEnded, TrialCreated, TrialLeased, TrialPlaced,
-    TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    AttemptEnded, Ending, Fact, Forked, MemberEnded, Record, SweepEdited, SweepEnded, TrialCreated, TrialLeased,
+    TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
+use crate::gang::Gang;
 use crate::health::{Failed, is_own};
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
@@ -41,6 +42,7 @@ impl Sweep {
             Fact::TrialResumed(fact) => self.trial_resumed(fact)?,
             Fact::AttemptEnded(fact) => self.attempt_ended(fact, at_ms)?,
             Fact::AttemptExcused(fact) => self.touch(fact.trial)?.excuse(fact.attempt)?,
+            Fact::MemberEnded(fact) => self.member_ended(fact, at_ms)?,
             Fact::TrialSpared(fact) => self.trial_spared(fact)?,
             Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
             Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
@@ -159,7 +161,8 @@ impl Sweep {
         }
         let (agent, grant, variant) = (fact.agent, fact.grant.clone(), fact.variant);
         let (leased_ms, started_ms, worked, end) = (at_ms, None, false, None);
-        trial.attempts.push(Attempt { agent, grant, variant, leased_ms, started_ms, worked, end });
+        let gang = Gang::of(fact);
+        trial.attempts.push(Attempt { agent, grant, variant, leased_ms, started_ms, worked, end, gang });
         self.live.insert(fact.trial);
         self.enter(fact.trial, TrialState::Leased)
     }
@@ -168,11 +171,18 @@ impl Sweep {
         let trial = self.touch(fact.trial)?;
         let state = trial.state;
         let attempt = live_attempt(trial, fact.attempt)?;
-        attempt.started_ms = Some(at_ms);
-        let agent = attempt.agent;
-        self.tallies.entry(agent).or_default().started += 1;
+        if let Some(gang) = &mut attempt.gang {
+            let member = gang.members.get_mut(fact.rank as usize).ok_or("the attempt has no such member")?;
+            member.started_ms = Some(at_ms);
+        }
+        if fact.rank == 0 {
+            attempt.started_ms = Some(at_ms);
+        }
+        if let Some(agent) = attempt.only_agent() {
+            self.tallies.entry(agent).or_default().started += 1;
+        }
         self.named.started(fact);
-        if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
+        if state == TrialState::Leased && fact.rank == 0 { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
 
     fn trial_reported(&mut self, fact: &TrialReported) -> Result<(), &'static str> {
@@ -186,7 +196,8 @@ impl Sweep {
             return Err("the step was reported before");
         }
         let attempt = live_attempt(trial, fact.attempt)?;
-        let first_of = (!std::mem::replace(&mut attempt.worked, true)).then_some(attempt.agent);
+        let is_first = !std::mem::replace(&mut attempt.worked, true);
+        let first_of = attempt.only_agent().filter(|_| is_first);
         trial.series.push_back(place);
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
@@ -247,7 +258,7 @@ impl Sweep {
             }
         }
         let (best, live) = (trial.best, trial.live().is_some());
-        let agent = trial.attempts.last().map(|attempt| attempt.agent);
+        let agent = trial.attempts.last().and_then(Attempt::only_agent);
         let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
         match state {
             TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
@@ -309,15 +320,18 @@ impl Sweep {
         let trial = self.touch(fact.trial)?;
         let goes_on = !trial.state.is_at_rest();
         let attempt = live_attempt(trial, fact.attempt)?;
+        if attempt.gang.is_some() && attempt.holders().next().is_some() {
+            return Err("a member of the attempt has not ended");
+        }
         let (ran_ms, cpu_ms, excused) = (fact.ran_ms, fact.cpu_ms, fact.excused);
         attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms, cpu_ms, excused, retried: false });
-        let (agent, gpu_ms) = (attempt.agent, attempt.grant.gpu_ms(ran_ms));
+        let (agent, gpu_ms) = (attempt.only_agent(), attempt.gpu_ms(at_ms));
         let had_worked = attempt.worked;
         let works = goes_on && failure.is_none() && !std::mem::replace(&mut attempt.worked, true);
-        if works {
+        if let (Some(agent), true) = (agent, works) {
             self.tallies.entry(agent).or_default().note_worked(index);
         }
-        if let Some(kind) = failure.filter(|kind| is_own(*kind)) {
+        if let (Some(agent), Some(kind)) = (agent, failure.filter(|kind| is_own(*kind))) {
             let failed = Failed { trial: fact.trial, attempt: fact.attempt, kind, ran_ms, index };
             self.tallies.entry(agent).or_default().note_failed(failed, had_worked);
         }
@@ -326,6 +340,11 @@ impl Sweep {
         self.ledger.cpu_ms += fact.cpu_ms;
         self.ledger.gpu_ms += gpu_ms;
         Ok(())
+    }
+
+    fn member_ended(&mut self, fact: &MemberEnded, at_ms: u64) -> Result<(), &'static str> {
+        let attempt = live_attempt(self.touch(fact.trial)?, fact.attempt)?;
+        attempt.gang.as_mut().ok_or("the attempt is on one machine")?.ended(fact, at_ms)
     }
 
     /// The trial, with the fact that is folded in added to its records.

@@ -7,7 +7,7 @@ use heats_search::stoppers::audit::is_drawn;
 
 use crate::kind::{SEED, TARGET, UPPER};
 use crate::machines::{Happened, What, own};
-use crate::oracle::{Answer, Oracle, Outcome, Sweep};
+use crate::oracle::{self, Answer, Attempt, Oracle, Outcome, Sweep};
 use crate::surroundings::RanIn;
 
 impl Oracle {
@@ -17,18 +17,31 @@ impl Oracle {
         (trial.live().is_some() && trial.attempts.len() as u32 == key.attempt).then_some(sweep)
     }
 
-    pub fn start(&mut self, key: Key, told: RanIn) -> Answer {
+    /// How many members a trial's last attempt has; 1 where there was none.
+    pub fn nodes(&self, key: Key) -> u32 {
+        let trial = self.sweeps.get(&key.sweep.bits).and_then(|sweep| sweep.trials.get(&key.trial));
+        let attempt = trial.and_then(|trial| trial.attempts.last());
+        attempt.map_or(1, |attempt| attempt.members.len() as u32)
+    }
+
+    pub fn start(&mut self, key: Key, rank: u32, told: RanIn) -> Answer {
         let (now, entry, known) = (self.now, self.entry, self.known(told));
         let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
         let trial = sweep.trials.get_mut(&key.trial).expect("is there");
         let (place, attempt) = (trial.attempts.len() - 1, trial.attempts.last_mut().expect("is live"));
-        attempt.ran_in = attempt.ran_in.or(Some(known));
-        if attempt.started.is_none() {
-            attempt.started = Some(now);
-            let agent = attempt.agent;
-            sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what: What::Started });
+        let only = attempt.only_agent();
+        let member = &mut attempt.members[rank as usize];
+        if member.ran.is_some() {
+            return Answer::Refused("H0006");
         }
-        if trial.state() == TrialState::Leased {
+        member.ran_in = member.ran_in.or(Some(known));
+        if member.started.is_none() {
+            member.started = Some(now);
+            let happened =
+                only.map(|agent| Happened { agent, entry, trial: key.trial, attempt: place, what: What::Started });
+            sweep.happened.extend(happened);
+        }
+        if trial.state() == TrialState::Leased && rank == 0 {
             trial.state = Some(TrialState::Running);
         }
         Answer::Done
@@ -39,6 +52,9 @@ impl Oracle {
         let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
         let kind = sweep.kind.clone();
         let trial = sweep.trials.get_mut(&key.trial).expect("is there");
+        if trial.member(0).is_none() {
+            return Answer::Refused("H0006");
+        }
         if trial.ended() || trial.reports.last().is_some_and(|(last, _)| step <= *last) {
             return Answer::Done;
         }
@@ -46,8 +62,9 @@ impl Oracle {
         trial.reports.push((step, value.map(|value| value + 0.0)));
         trial.state = Some(TrialState::Running);
         let (place, attempt) = (trial.attempts.len() - 1, trial.attempts.last_mut().expect("is live"));
-        let news = (!std::mem::replace(&mut attempt.worked, true)).then_some((attempt.agent, attempt.leased));
-        if let Some((agent, _)) = news {
+        let is_first = !std::mem::replace(&mut attempt.worked, true);
+        let (leased, only) = (attempt.leased, attempt.only_agent().filter(|_| is_first));
+        if let Some(agent) = only {
             sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what: What::Worked });
         }
         let judged = sweep.trials[&key.trial].confirms.is_none();
@@ -69,32 +86,35 @@ impl Oracle {
                 }
             }
         }
-        self.heard(news, true);
+        self.heard(only.as_slice(), leased, true);
         Answer::Done
     }
 
     /// What is heard of an attempt, and then what follows for every sweep.
-    fn heard(&mut self, news: Option<(u64, u64)>, worked: bool) {
-        if let Some((agent, leased)) = news {
-            self.watch(agent, leased, worked);
+    fn heard(&mut self, agents: &[u64], leased: u64, worked: bool) {
+        for agent in agents {
+            self.watch(*agent, leased, worked);
         }
         let now = self.now;
         self.sweeps.values_mut().for_each(|sweep| sweep.follow(now));
     }
 
-    pub fn finish(&mut self, key: Key, end: End, ran: u64) -> Answer {
+    pub fn finish(&mut self, key: Key, rank: u32, end: End, ran: u64) -> Answer {
         let (now, entry) = (self.now, self.entry);
         if self.fenced(key).is_none() {
             return Answer::Done;
         }
         let sweep = &self.sweeps[&key.sweep.bits];
         let trial = &sweep.trials[&key.trial];
-        let measured = trial.reports.iter().any(|(_, value)| value.is_some());
+        if trial.member(rank).is_none() {
+            return Answer::Done;
+        }
+        let measured = rank > 0 || trial.reports.iter().any(|(_, value)| value.is_some());
         let lacks_metric = end == End::Exited(0) && sweep.kind.maximize.is_some() && !measured;
-        let (goes_on, place) = (!trial.ended(), trial.attempts.len() - 1);
-        let (agent, leased) = trial.live().map(|attempt| (attempt.agent, attempt.leased)).expect("is live");
+        let goes_on = !trial.ended();
+        let before = trial.live().expect("is live").clone();
         let own = own(end).filter(|_| goes_on);
-        let excused = own.is_some_and(|unstarted| self.excuses(agent, unstarted));
+        let excused = own.zip(before.only_agent()).is_some_and(|(unstarted, agent)| self.excuses(agent, unstarted));
         let outcome = match end {
             _ if lacks_metric => Outcome::Is(TrialState::Failed),
             End::Exited(0) => Outcome::Is(TrialState::Completed),
@@ -106,18 +126,30 @@ impl Oracle {
                 Outcome::Failed { everywhere: self.at_fault(sweep, key.trial) }
             }
         };
-        let sweep = self.sweeps.get_mut(&key.sweep.bits).expect("is there");
-        sweep.end(key.trial, ran, outcome, now);
-        let attempt = &mut sweep.trials.get_mut(&key.trial).expect("is there").attempts[place];
         let failed = goes_on && (lacks_metric || !matches!(outcome, Outcome::Is(_)));
-        let worked = goes_on && !failed && !attempt.worked;
-        (attempt.failed, attempt.own_failure, attempt.excused) = (failed, own.is_some(), excused);
-        attempt.worked |= worked;
-        let what = own.map(|unstarted| What::Failed { unstarted, ran }).or(worked.then_some(What::Worked));
-        if let Some(what) = what.filter(|_| !sweep.over()) {
-            sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what });
+        let sweep = self.sweeps.get_mut(&key.sweep.bits).expect("is there");
+        sweep.end(key.trial, rank, oracle::End { ran, outcome, failed, own_failure: own.is_some() }, now);
+        let place = sweep.trials[&key.trial].attempts.len() - 1;
+        let attempt = &mut sweep.trials.get_mut(&key.trial).expect("is there").attempts[place];
+        attempt.excused = excused;
+        let (leased, attempt) = (attempt.leased, attempt.clone());
+        match attempt.only_agent() {
+            Some(agent) => {
+                let worked = attempt.worked && !before.worked;
+                let what = own.map(|unstarted| What::Failed { unstarted, ran }).or(worked.then_some(What::Worked));
+                if let Some(what) = what.filter(|_| !sweep.over()) {
+                    sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what });
+                }
+                self.heard(what.map(|_| agent).as_slice(), leased, worked);
+            }
+            None => self.heard(&well_on(&attempt), leased, true),
         }
-        self.heard(what.map(|_| (agent, leased)), worked);
         Answer::Done
     }
+}
+
+/// The agents of an attempt that spans machines, where it has ended and not as a failure, having worked: so do all of them.
+fn well_on(attempt: &Attempt) -> Vec<u64> {
+    let is_well = attempt.ran.is_some() && attempt.worked && !attempt.failed;
+    attempt.members.iter().filter(|_| is_well).map(|member| member.agent).collect()
 }

@@ -12,6 +12,8 @@ pub struct Kind {
     pub max_failures: Option<u32>,
     pub wall_ms: Option<u64>,
     pub gpus: u32,
+    /// How many machines a trial spans.
+    pub nodes: u32,
     /// After how many trials the searcher has nothing more.
     pub space: Option<u32>,
     /// Half of those that the rule of `upper` would stop run on.

@@ -17,8 +17,8 @@ pub struct Logs {
     known: BTreeMap<u64, Known>,
 }
 
-/// The bundles and the attempts of one sweep.
-type Known = (BTreeSet<u8>, BTreeSet<(u32, u32)>);
+/// The bundles of one sweep, and the attempts in them with who ran them.
+type Known = (BTreeSet<u8>, BTreeSet<(u32, u32, u64)>);
 
 impl Logs {
     pub fn bundles(&self) -> Vec<(u64, u64)> {
@@ -45,14 +45,15 @@ impl Oracle {
         let is_news = |(trial, number): &&(u32, u32)| {
             let attempt =
                 sweep.trials.get(trial).and_then(|trial| trial.attempts.get((*number as usize).wrapping_sub(1)));
-            attempt.is_some_and(|attempt| attempt.agent == agent && attempt.ran.is_some())
-                && !known.contains(&(*trial, *number))
+            let mut members = attempt.into_iter().flat_map(|attempt| &attempt.members);
+            members.any(|member| member.agent == agent && member.ran.is_some())
+                && !known.contains(&(*trial, *number, agent))
         };
         let news: BTreeSet<(u32, u32)> = attempts.iter().filter(is_news).copied().collect();
         if news.is_empty() || !bundles.insert(bundle) {
             return Answer::Done;
         }
-        known.extend(news);
+        known.extend(news.into_iter().map(|(trial, number)| (trial, number, agent)));
         let Logs { turn, kept, .. } = &mut self.logs;
         while kept.values().sum::<u64>() + length > LOGS_MAX {
             kept.pop_first();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heats_core::ops::attempts::End;
 use heats_domain::TrialState;
 
-use crate::oracle::{Answer, Oracle, Standing, Sweep};
+use crate::oracle::{Answer, Attempt, Oracle, Standing, Sweep};
 
 /// What happened to an attempt, as far as it says something about its machine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -115,9 +115,11 @@ impl Oracle {
                 let live = sweep.trials.values().filter_map(|trial| trial.live());
                 good += live
                     .filter(|a| {
-                        elsewhere(a.agent)
+                        a.only_agent().is_some_and(elsewhere)
                             && !a.worked
-                            && a.started.is_some_and(|s| self.now.saturating_sub(s) > 2 * longest[id] + 10_000)
+                            && a.members[0]
+                                .started
+                                .is_some_and(|s| self.now.saturating_sub(s) > 2 * longest[id] + 10_000)
                     })
                     .count();
             }
@@ -248,7 +250,7 @@ impl Oracle {
     /// Whether the configuration is at fault: it failed on two machines or more that are trusted, and where others ended well.
     pub fn at_fault(&self, sweep: &Sweep, number: u32) -> bool {
         let trial = &sweep.trials[&number];
-        let here = trial.attempts.last().map(|attempt| attempt.agent);
+        let here = trial.attempts.last().and_then(Attempt::only_agent);
         let mut agents: BTreeSet<u64> = trial.failed_on().into_iter().chain(here).collect();
         agents.retain(|agent| sweep.ended_well.contains(agent) && !self.is_quarantined(*agent));
         trial.confirms.is_none() && agents.len() >= 2

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use heats_core::Ending;
 use heats_core::ops::attempts::Key;
 use heats_core::ops::control::{Edit, Verb};
-use heats_domain::{SweepId, TrialState};
+use heats_domain::TrialState;
 
+use crate::giving::Queue;
 use crate::kind::Kind;
 use crate::logs::Logs;
 use crate::machines::{Happened, Quarantine};
@@ -22,25 +23,60 @@ pub enum Standing {
     Ended(Ending),
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Attempt {
+/// What one machine has of an attempt.
+#[derive(Clone, Debug)]
+pub struct Member {
     pub agent: u64,
     pub gpus: BTreeSet<u32>,
     pub started: Option<u64>,
     pub ran: Option<u64>,
-    pub given_back: bool,
     pub ran_in: Option<RanIn>,
+}
+
+/// How one member of an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub ran: u64,
+    pub outcome: Outcome,
+    /// As a failure; as its own or its machine's.
+    pub failed: bool,
+    pub own_failure: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    /// By rank; most have one.
+    pub members: Vec<Member>,
+    /// How the first of them ended that did not end well, and on which agent that was.
+    cause: Option<(End, u64)>,
+    pub ran: Option<u64>,
+    given_back: bool,
     pub leased: u64,
     /// It has reported something new or ended well.
     pub worked: bool,
-    /// When it ended, and whether as a failure; as its own or its machine's.
+    /// When it ended, and whether as a failure; on which agent, where that was its own or its machine's.
     pub ended: Option<u64>,
     pub failed: bool,
-    pub own_failure: bool,
+    failed_on: Option<u64>,
     /// The failure is put down to the machine.
     pub excused: bool,
     /// The trial was tried again for one of its retries.
     pub retried: bool,
+}
+
+impl Attempt {
+    pub fn of(seats: Vec<(u64, BTreeSet<u32>)>, leased: u64) -> Self {
+        let member = |(agent, gpus)| Member { agent, gpus, started: None, ran: None, ran_in: None };
+        Self { members: seats.into_iter().map(member).collect(), leased, ..Self::default() }
+    }
+
+    /// Its agent, where it has one: what becomes of several is put down to none of them.
+    pub fn only_agent(&self) -> Option<u64> {
+        match &self.members[..] {
+            [only] => Some(only.agent),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,9 +105,19 @@ impl Trial {
         self.state().is_terminal()
     }
 
+    /// Its processes are to end.
+    pub fn is_being_ended(&self) -> bool {
+        self.ended() || self.live().is_some_and(|attempt| attempt.cause.is_some())
+    }
+
+    /// The member of this rank, where it runs.
+    pub fn member(&self, rank: u32) -> Option<&Member> {
+        self.live()?.members.get(rank as usize).filter(|member| member.ran.is_none())
+    }
+
     /// The agents on which it failed, of its own accord or theirs.
     pub fn failed_on(&self) -> BTreeSet<u64> {
-        self.attempts.iter().filter(|attempt| attempt.own_failure).map(|attempt| attempt.agent).collect()
+        self.attempts.iter().filter_map(|attempt| attempt.failed_on).collect()
     }
 
     /// How often it was tried again, before its last attempt, without a retry.
@@ -195,7 +241,7 @@ impl Sweep {
         let trial = self.trials.get_mut(&number).expect("is there");
         trial.state = Some(state);
         if matches!(state, TrialState::Completed | TrialState::Stopped) {
-            self.ended_well.extend(trial.attempts.last().map(|attempt| attempt.agent));
+            self.ended_well.extend(trial.attempts.last().and_then(Attempt::only_agent));
         }
         self.forgiven = self.forgiven.min(self.count(TrialState::Failed));
     }
@@ -249,14 +295,30 @@ impl Sweep {
         self.open.push((now, None));
     }
 
-    /// Ends the live attempt; what becomes of the trial unless it is over already.
-    pub fn end(&mut self, number: u32, ran: u64, outcome: Outcome, now: u64) {
+    /// Ends one member of the live attempt, and with the last the attempt; what becomes of the trial unless it is over already.
+    pub fn end(&mut self, number: u32, rank: u32, end: End, now: u64) {
         let (draining, retries) = (self.draining(), self.kind.retries);
         let trial = self.trials.get_mut(&number).expect("is there");
+        let over = trial.ended();
         let attempt = trial.attempts.last_mut().expect("is live");
-        (attempt.ran, attempt.ended) = (Some(ran), Some(now));
-        attempt.given_back = matches!(outcome, Outcome::GivenBack) && !trial.state.is_some_and(TrialState::is_terminal);
-        if trial.ended() {
+        let member = &mut attempt.members[rank as usize];
+        member.ran = Some(end.ran);
+        let is_good = matches!(end.outcome, Outcome::Is(TrialState::Completed));
+        if !over && !is_good && attempt.cause.is_none() {
+            attempt.cause = Some((end, member.agent));
+        }
+        if attempt.members.iter().any(|member| member.ran.is_none()) {
+            return;
+        }
+        let cause = attempt.cause.filter(|_| !over);
+        attempt.ran = attempt.members.iter().filter_map(|member| member.ran).max();
+        attempt.ended = Some(now);
+        attempt.failed = cause.is_some_and(|(end, _)| end.failed);
+        attempt.failed_on = cause.filter(|(end, _)| end.own_failure).map(|(_, agent)| agent);
+        attempt.worked |= !over && !attempt.failed;
+        let outcome = cause.map_or(Outcome::Is(TrialState::Completed), |(end, _)| end.outcome);
+        attempt.given_back = matches!(outcome, Outcome::GivenBack);
+        if over {
             return;
         }
         let mut retried = false;
@@ -278,7 +340,7 @@ impl Sweep {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Outcome {
     Is(TrialState),
     NotItsFault,
@@ -344,6 +406,8 @@ pub struct Oracle {
     pub logs: Logs,
     /// The number of the entry that is being decided.
     pub entry: u64,
+    /// What the leader remembers of trials that span machines: another one begins anew.
+    pub queue: Queue,
 }
 
 impl Oracle {
@@ -509,95 +573,6 @@ impl Oracle {
         }
         sweep.follow(now);
         Answer::Retried(chosen)
-    }
-
-    /// The attempts that an agent has leases for.
-    pub fn held(&self, agent: u64) -> Vec<Key> {
-        let mut keys = Vec::new();
-        for (id, sweep) in &self.sweeps {
-            for number in sweep.live() {
-                let attempts = &sweep.trials[&number].attempts;
-                if attempts.last().is_some_and(|attempt| attempt.agent == agent) {
-                    let attempt = attempts.len() as u32;
-                    keys.push(Key { sweep: SweepId { bits: *id }, trial: number, attempt });
-                }
-            }
-        }
-        keys
-    }
-
-    fn lose(&mut self, keys: &[Key]) {
-        let now = self.now;
-        for key in keys {
-            let sweep = self.sweeps.get_mut(&key.sweep.bits).expect("is there");
-            let started = sweep.trials[&key.trial].live().and_then(|attempt| attempt.started);
-            let ending = !sweep.trials[&key.trial].ended();
-            sweep.end(key.trial, started.map_or(0, |since| now - since), Outcome::NotItsFault, now);
-            let attempts = &mut sweep.trials.get_mut(&key.trial).expect("is there").attempts;
-            attempts.last_mut().expect("has ended").failed = ending;
-        }
-        for key in keys {
-            self.sweeps.get_mut(&key.sweep.bits).expect("is there").follow(now);
-        }
-    }
-
-    pub fn attach(&mut self, agent: u64, cpus: u32, gpus: u32, able: bool, holding: &BTreeSet<Key>) -> Answer {
-        let old = self.agents.remove(&agent).unwrap_or_default();
-        self.agents.insert(agent, Agent { cpus, gpus, attached: true, able, ..old });
-        let held = self.held(agent);
-        let (mut stop, mut run, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        for key in &held {
-            let state = self.sweeps[&key.sweep.bits].trials[&key.trial].state();
-            match (holding.contains(key), state) {
-                (true, state) if state.is_terminal() => stop.push(*key),
-                (true, _) => {}
-                (false, TrialState::Leased) => run.push(*key),
-                (false, _) => lost.push(*key),
-            }
-        }
-        self.lose(&lost);
-        Answer::Attached { kill: holding.iter().filter(|key| !held.contains(key)).copied().collect(), stop, run }
-    }
-
-    pub fn expire(&mut self, agent: u64) -> Answer {
-        self.detach(agent);
-        self.lose(&self.held(agent));
-        Answer::Done
-    }
-
-    /// What ran until the backup is lost, and nobody is attached. No time has passed since it was taken.
-    pub fn restore(&mut self, lineage: u64) -> Answer {
-        self.lineage = lineage;
-        self.agents.values_mut().for_each(|agent| agent.attached = false);
-        let held: Vec<Key> = self.agents.keys().flat_map(|agent| self.held(*agent)).collect();
-        self.lose(&held);
-        Answer::Done
-    }
-
-    pub fn able(&mut self, agent: u64, able: bool) {
-        if let Some(agent) = self.agents.get_mut(&agent) {
-            agent.able = able;
-        }
-    }
-
-    pub fn drain(&mut self, agent: u64, reason: &str, now: bool) -> Answer {
-        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
-        let (old, ending) = agent.drained.clone().unwrap_or_default();
-        let reason = if reason.is_empty() { old } else { reason.to_owned() };
-        agent.drained = Some((reason, now || ending));
-        Answer::Done
-    }
-
-    pub fn undrain(&mut self, agent: u64) -> Answer {
-        let Some(agent) = self.agents.get_mut(&agent) else { return Answer::Refused("H0020") };
-        agent.drained = None;
-        Answer::Done
-    }
-
-    pub fn detach(&mut self, agent: u64) {
-        if let Some(agent) = self.agents.get_mut(&agent) {
-            agent.attached = false;
-        }
     }
 
     pub fn limits(&mut self) {

@@ -10,6 +10,7 @@ use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Finish, Key};
 use heats_core::ops::control::{Edit, Verb};
 use heats_core::ops::logs::KeepLogs;
+use heats_core::ops::start::Start;
 use heats_core::ops::tokens::{Create, Join};
 use heats_core::testing::{self, SweepBuilder};
 use heats_core::token::secret_hash;
@@ -17,6 +18,7 @@ use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep, TokenRole};
 use heats_domain::{AgentId, Metrics, Params, SweepId, TokenId, TrialState, Value};
 use prost::Message;
 
+use crate::giving::Queue;
 use crate::kind::{Kind, TARGET, UPPER};
 use crate::logs::LOGS_MAX;
 use crate::machines::Quarantine;
@@ -188,8 +190,9 @@ impl Run {
             }
             Happening::Start(pick, told) => {
                 if let Some(key) = self.pick(pick) {
-                    let expected = self.oracle.start(key, told);
-                    self.expect(Op::Start(surroundings::start(key, told)), expected);
+                    let rank = self.rank(pick, key);
+                    let expected = self.oracle.start(key, rank, told);
+                    self.expect(Op::Start(Start { rank, ..surroundings::start(key, told) }), expected);
                 }
             }
             Happening::Report { pick, ahead, value } => {
@@ -207,8 +210,9 @@ impl Run {
             Happening::Finish { pick, end, ran_ms } => {
                 let Some(key) = self.pick(pick) else { return };
                 let end = ends()[usize::from(end) % ends().len()];
-                let expected = self.oracle.finish(key, end, ran_ms);
-                let finish = Finish { cpu_ms: ran_ms, ..testing::finish(key, end, ran_ms) };
+                let rank = self.rank(pick, key);
+                let expected = self.oracle.finish(key, rank, end, ran_ms);
+                let finish = Finish { rank, cpu_ms: ran_ms, ..testing::finish(key, end, ran_ms) };
                 self.expect(Op::Finish(finish), expected);
             }
             Happening::KeepLogs { pick, agent, bundle, length } => {
@@ -270,6 +274,7 @@ impl Run {
                 self.leading = Leading::new(self.term, 0, self.applied.clone());
                 // What a leader read off its clock and never wrote down is lost with it.
                 self.oracle.now = self.applied.at_ms;
+                self.oracle.queue = Queue::default();
                 self.oracle.agents.values_mut().for_each(|agent| agent.attached = false);
             }
             Happening::EndTurn => self.end_turn(),
@@ -303,6 +308,11 @@ impl Run {
             (!keys.is_empty()).then(|| keys[place % keys.len()])
         };
         if pick.is_multiple_of(4) { key(false) } else { key(true) }
+    }
+
+    /// One of the members of the attempt.
+    fn rank(&self, pick: u16, key: Key) -> u32 {
+        u32::from(pick / 256) % self.oracle.nodes(key)
     }
 
     fn expect(&mut self, op: Op, expected: Answer) {
@@ -367,13 +377,18 @@ impl Run {
         self.play(&rest);
         for _ in 0..400 {
             self.play(&[Happening::Dispatch(0), Happening::EndTurn]);
-            let live: Vec<Key> = [1, 2, 3].into_iter().flat_map(|agent| self.oracle.held(agent)).collect();
-            for key in live {
-                let step = u64::MAX;
-                let expected = self.oracle.report(key, step, Some(0.5));
-                self.expect(Op::Report(key, step, testing::metrics(0.5)), expected);
-                let expected = self.oracle.finish(key, End::Exited(0), 10);
-                self.expect(Op::Finish(Finish { cpu_ms: 10, ..testing::finish(key, End::Exited(0), 10) }), expected);
+            let held = |agent| self.oracle.held(agent).into_iter().map(move |key| (agent, key));
+            let live: Vec<(u64, Key)> = [1, 2, 3].into_iter().flat_map(held).collect();
+            for (agent, key) in live {
+                let rank = self.oracle.rank(agent, key).expect("is held");
+                if rank == 0 {
+                    let step = u64::MAX;
+                    let expected = self.oracle.report(key, step, Some(0.5));
+                    self.expect(Op::Report(key, step, testing::metrics(0.5)), expected);
+                }
+                let expected = self.oracle.finish(key, rank, End::Exited(0), 10);
+                let finish = Finish { rank, cpu_ms: 10, ..testing::finish(key, End::Exited(0), 10) };
+                self.expect(Op::Finish(finish), expected);
             }
             self.end_turn();
         }
@@ -396,6 +411,7 @@ fn file(kind: &Kind) -> SweepBuilder {
         None => SweepBuilder::unranked(),
     };
     builder = builder.trials(kind.trials).set("run", "retries", kind.retries).set("resources", "gpus", kind.gpus);
+    builder = builder.set("resources", "nodes", kind.nodes);
     if kind.upper {
         let audit = kind.audit.then_some(0.5);
         let rule = serde_json::json!({"algorithm": "threshold", "upper": UPPER, "audit": audit});
@@ -502,8 +518,15 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
         assert_eq!(trial.confirms, expected.confirms, "{place}");
         assert_eq!((trial.attempts.len(), trial.retries_used), (expected.attempts.len(), expected.retries), "{place}");
         for (attempt, expected) in trial.attempts.iter().zip(&expected.attempts) {
-            let gpus: BTreeSet<u32> = attempt.grant.gpus.iter().copied().collect();
-            assert_eq!((attempt.agent.bits, gpus), (expected.agent, expected.gpus.clone()), "{place}");
+            let alone = [(attempt.agent, &attempt.grant, attempt.end)];
+            let members = attempt.gang.iter().flat_map(|gang| &gang.members).map(|m| (m.agent, &m.grant, m.end));
+            let all: Vec<_> = if attempt.gang.is_some() { members.collect() } else { alone.into() };
+            let all = all.into_iter().map(|(agent, grant, end)| {
+                let gpus: BTreeSet<u32> = grant.gpus.iter().copied().collect();
+                (agent.bits, gpus, end.map(|end| end.ran_ms))
+            });
+            let members = expected.members.iter().map(|member| (member.agent, member.gpus.clone(), member.ran));
+            assert_eq!(all.collect::<Vec<_>>(), members.collect::<Vec<_>>(), "{place}");
             assert_eq!(attempt.end.map(|end| end.ran_ms), expected.ran, "{place}");
             assert_eq!(attempt.end.is_some_and(|end| end.excused), expected.excused, "{place}");
             ran += expected.ran.unwrap_or(0);

@@ -27,13 +27,14 @@ fn environment((version, whole): RanIn) -> Environment {
 pub fn start(key: Key, (version, tells): RanIn) -> Start {
     let whole = environment((version, true));
     let name = Some(Digest::of_environment(&whole));
-    Start { key, environment: line(version), name, found: tells.then_some(whole) }
+    Start { key, rank: 0, environment: line(version), name, found: tells.then_some(whole) }
 }
 
 impl Oracle {
     fn ran_in(&self) -> impl Iterator<Item = RanIn> {
         let trials = self.sweeps.values().flat_map(|sweep| sweep.trials.values());
-        trials.flat_map(|trial| &trial.attempts).filter_map(|attempt| attempt.ran_in)
+        let members = trials.flat_map(|trial| &trial.attempts).flat_map(|attempt| &attempt.members);
+        members.filter_map(|member| member.ran_in)
     }
 
     /// What will be known of an attempt that begins in `version`, of which its agent tells all or not.
@@ -53,7 +54,8 @@ pub fn compare(oracle: &Oracle, state: &State, after: &str) {
                 _ => None,
             });
             for fact in started {
-                let ran_in = expected.attempts[fact.attempt as usize - 1].ran_in.expect("was started");
+                let attempt = &expected.attempts[fact.attempt as usize - 1];
+                let ran_in = attempt.members[fact.rank as usize].ran_in.expect("was started");
                 let named = state.environment(fact.environment_name.expect("names one"));
                 assert_eq!(named, Some(&environment(ran_in)), "trial {number} of {id} after {after}");
                 let machine = state.hardware(fact.hardware_name.expect("names one"));

@@ -16,6 +16,8 @@ use crate::{Expr, Params};
 
 /// The most variants.
 const VARIANTS: usize = 16;
+/// The most machines of one trial.
+const NODES: u32 = 64;
 /// The most GPUs of a machine.
 const GPUS: f64 = 1_024.0;
 /// So many configurations are drawn to see whether each has a variant.
@@ -58,9 +60,9 @@ fn one(context: &Context<'_>, need: &Resources, at: &Path) -> Vec<Fault> {
             faults.push(Fault::new(at.key(key), format!("a trial cannot run on 0 {key}")).hint("write at least 1"));
         }
     }
-    if need.nodes > 1 {
-        let fault = Fault::new(at.key("nodes"), "trials that span several machines are not supported yet");
-        faults.push(fault.hint("write `nodes: 1`"));
+    if need.nodes > NODES {
+        let fault = Fault::new(at.key("nodes"), format!("a trial spans at most {NODES} machines"));
+        faults.push(fault.hint("write how many machines one trial spans, not how many there are"));
     }
     for (size, key, what) in [
         (need.memory, "memory", "a trial cannot run in no memory"),

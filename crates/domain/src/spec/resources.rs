@@ -63,7 +63,8 @@ pub struct Resources {
     /// no condition true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Expr>,
-    /// Machines that one trial spans.
+    /// Machines that one trial spans, each of which gives all of the above: 1 to 64. Above 1 its processes get `MASTER_ADDR`,
+    /// `MASTER_PORT`, `WORLD_SIZE` and `NODE_RANK`, and begin and end together.
     #[serde(default = "one")]
     pub nodes: u32,
 }
@@ -98,6 +99,16 @@ impl Resources {
     /// The GPUs in hundredths of one, see [`GPU_PARTS`].
     pub fn gpu_parts(&self) -> u32 {
         (self.gpus * f64::from(GPU_PARTS)).round() as u32
+    }
+
+    /// The same on all of its machines together.
+    pub fn gpu_parts_in_all(&self) -> u64 {
+        u64::from(self.gpu_parts()) * u64::from(self.nodes)
+    }
+
+    /// Whether it takes several machines.
+    pub const fn spans_machines(&self) -> bool {
+        self.nodes > 1
     }
 
     /// Whether this variant is for the configuration. A condition that cannot be computed for it does not hold.

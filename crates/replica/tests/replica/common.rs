@@ -80,6 +80,8 @@ pub fn trial_entries(term: u64, trial: u32) -> Vec<Entry> {
             ahead: false,
             from: None,
             variant: 0,
+            members: Vec::new(),
+            port: 0,
         }),
     ]];
     entries.extend((1..=3).map(|step| {

@@ -73,6 +73,9 @@ fn write(
         writeln!(out, "  disk      {free} of {total} free")?;
     }
     view::write_words(out, &inventory)?;
+    if let Some(own) = &inventory.rendezvous {
+        writeln!(out, "  gangs     meet at {}, ports {}", own.address, view::gang_ports(own))?;
+    }
     writeln!(out, "  version   {}", agent.version)?;
     writeln!(out, "  offers    this since {}", words::timestamp(agent.recorded_ms))?;
     if let Some(since) = agent.attached_ms {
@@ -87,7 +90,8 @@ fn write(
         let since = trial.started_ms.unwrap_or(trial.leased_ms);
         let how = if trial.ahead { "waits for a place there" } else { "since" };
         let address = view::held_address(trial);
-        writeln!(out, "    {address}  {}, {how} {}", view::state(trial.state), words::ago(since, now_ms))?;
+        let rank = if trial.nodes > 1 { format!(" (rank {} of {})", trial.rank, trial.nodes) } else { String::new() };
+        writeln!(out, "    {address}{rank}  {}, {how} {}", view::state(trial.state), words::ago(since, now_ms))?;
     }
     if agent.leases as usize > holds.len() {
         writeln!(out, "    and {} more", agent.leases as usize - holds.len())?;

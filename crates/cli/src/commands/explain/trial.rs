@@ -22,7 +22,7 @@ pub(super) fn sentences(
             sentences.push(format!(
                 "attempt {} on {} failed ({}){fault}{detail}",
                 attempt.number,
-                attempt.agent_name,
+                view::agents_of(attempt),
                 view::failure(failure)
             ));
         }
@@ -81,7 +81,7 @@ fn standing(
     now_ms: u64,
 ) -> Vec<String> {
     let state = TrialState::try_from(trial.state);
-    let on = whole.attempts.last().map_or_else(String::new, |attempt| format!(" on {}", attempt.agent_name));
+    let on = whole.attempts.last().map_or_else(String::new, |attempt| format!(" on {}", view::agents_of(attempt)));
     let ending = if trial.ending { vec!["its process is still being ended".to_owned()] } else { Vec::new() };
     let sentence = match state {
         Ok(TrialState::Waiting) => waiting(sweep, trial.params.as_ref(), agents),

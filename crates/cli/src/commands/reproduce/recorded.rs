@@ -68,8 +68,21 @@ impl Recorded {
         TrialState::try_from(self.trial.state) == Ok(TrialState::Completed)
     }
 
-    /// Why it cannot be run again, where it cannot: a fork has no beginning of its own.
-    pub fn without_beginning(&self) -> Option<Failure> {
+    /// Why it cannot be run again by one process, where it cannot.
+    pub fn cannot_be_run_here(&self) -> Option<Failure> {
+        let nodes = self.attempt.members.len();
+        if nodes > 1 {
+            let address = self.address();
+            let message = format!(
+                "{address} ran as {nodes} processes on {nodes} machines: one process here would wait for the others"
+            );
+            return Some(Failure::usage(message).hint("without `--run` and `--script` all that it was is shown"));
+        }
+        self.without_beginning()
+    }
+
+    /// A fork has no beginning of its own.
+    fn without_beginning(&self) -> Option<Failure> {
         let forked = self.trial.forked_from.as_ref()?;
         let (name, number) = (&self.sweep.name, self.trial.number);
         let message = format!(
