@@ -1,7 +1,7 @@
 //! Trials that span machines: two agents of one machine, whose processes meet as they would on two.
 
 use heats_testkit::{Expected, Workspace, eventually, kill_process};
-use heats_tests::MEETS;
+use heats_tests::{MEETS, gang_ports};
 use serde_json::Value;
 
 const SWEEP: &str = r#"
@@ -17,7 +17,7 @@ run: { retries: 1, stop_grace: 5s }
 "#;
 
 fn workspace() -> Workspace {
-    let workspace = Workspace::new();
+    let workspace = Workspace::new().with_variable("HEATS_GANG_PORTS", &gang_ports());
     workspace.write("sweep.yaml", SWEEP);
     workspace.write("train.py", MEETS);
     workspace
@@ -75,7 +75,7 @@ fn a_member_that_is_killed_ends_the_attempt_once_and_both_begin_again() {
     let (first, second) = (process(&workspace, "0@1", 0), process(&workspace, "0@1", 1));
     eventually("the second step", || (show(&workspace, "gang/0")["last_step"] == 2).then_some(()));
     let shown = workspace.ok(&["show", "gang/0"]).stdout;
-    assert!(shown.contains("attempt 1 live on 2 machines, which meet at 127.0.0.1:295"), "{shown}");
+    assert!(shown.contains("attempt 1 live on 2 machines, which meet at 127.0.0.1:2"), "{shown}");
     assert!(shown.contains("rank 0 live on ") && shown.contains("rank 1 live on "), "{shown}");
     kill_process(second);
     eventually("the end of both", || (is_gone(first) && is_gone(second)).then_some(()));

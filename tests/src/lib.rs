@@ -27,6 +27,13 @@ echo "$HEATS_TRIAL $HEATS_ATTEMPT 2 $loss" >> "$MEASURED"
 echo "::metric step=2 loss=$loss"
 "#;
 
+/// The ports at which a test's own gangs meet, as `HEATS_GANG_PORTS` says it: the clusters of other tests are on this machine too.
+pub fn gang_ports() -> String {
+    const PORTS: u32 = 64;
+    let first = 20_000 + std::process::id() % 200 * PORTS;
+    format!("{first}-{}", first + PORTS - 1)
+}
+
 /// One process of a trial that spans machines. Each has the gradient of its own part of the data; they add them up over a plain
 /// socket, in four steps. All report, and only what rank 0 says counts. The first attempt of a trial waits in its third step
 /// while there is a file `hold`.

@@ -1,6 +1,7 @@
 //! Trials that span machines, by the leader's own turns: they get their places together, and end once.
 
-use heats_core::fact::Ending;
+use heats_core::dispatch::Offer;
+use heats_core::fact::{Ending, QuotaScope, QuotaSet};
 use heats_core::ops::agent_drain::{Drain, Leaving, leaving};
 use heats_core::ops::agents::{Attach, Attached};
 use heats_core::ops::attempts::{End, Key, owned};
@@ -405,4 +406,151 @@ fn a_snapshot_makes_a_gang_again_in_the_middle_of_its_end() {
         cluster.entries.last().and_then(|entry| entry.facts[0].fact.as_ref()),
         Some(Fact::MemberEnded(_))
     ));
+}
+
+/// The first attempt that is leased to several agents fails on the one of this rank, and the others are told to end.
+fn fail(cluster: &mut Cluster, key: Key, rank: u32) {
+    let nodes = agents(cluster, key).len() as u32;
+    (0..nodes).for_each(|rank| cluster.start_member(key, rank));
+    cluster.now_ms += 1_000;
+    cluster.finish_member(key, rank, End::Exited(1));
+    (0..nodes).filter(|other| *other != rank).for_each(|other| cluster.finish_member(key, other, End::Stopped));
+}
+
+#[test]
+fn a_retry_avoids_the_machine_of_the_member_that_failed_and_waits_for_no_other() {
+    let (mut cluster, id) = cluster(&[1, 1, 1], gang(2).set("run", "retries", 2));
+    let key = cluster.dispatch()[0];
+    assert_eq!(agents(&cluster, key), [1, 2]);
+    fail(&mut cluster, key, 1);
+    let key = cluster.dispatch()[0];
+    assert_eq!(agents(&cluster, key), [1, 3], "not where its rank 1 was");
+    fail(&mut cluster, key, 0);
+    cluster.leading.detach(agent(3));
+    let key = cluster.dispatch()[0];
+    assert_eq!(agents(&cluster, key), [1, 2], "both are avoided, and nothing else is there");
+    fail(&mut cluster, key, 0);
+    assert_eq!(cluster.state(id, 0), TrialState::Failed);
+}
+
+#[test]
+fn a_gang_that_fails_makes_no_machine_a_suspect_and_its_configuration_is_not_to_blame() {
+    let builder = gang(2).trials(24).set("run", "retries", 0).set("budget", "max_failures", 24);
+    let (mut cluster, id) = cluster(&[1, 1, 1, 1], builder);
+    while let keys = cluster.dispatch()
+        && !keys.is_empty()
+    {
+        for key in keys {
+            match agents(&cluster, key).iter().position(|agent| *agent == 1) {
+                Some(rank) => fail(&mut cluster, key, rank as u32),
+                None => {
+                    cluster.start(key);
+                    cluster.report(key, 1, 0.5).expect("is live");
+                    (0..2).for_each(|rank| cluster.finish_member(key, rank, End::Exited(0)));
+                }
+            }
+        }
+    }
+    let counts = &cluster.sweep(id).counts;
+    assert_eq!((counts.of(TrialState::Failed), counts.of(TrialState::Completed)), (12, 12));
+    assert!(cluster.applied.quarantines.is_empty() && cluster.sweep(id).tallies.is_empty());
+}
+
+/// Trials of one machine fail on agent 1 and work on agent 2, until agent 1 is left alone and its time is over.
+fn quarantined() -> Cluster {
+    let (mut cluster, id) = cluster(&[], SweepBuilder::minimize("loss").trials(9).set("run", "retries", 0));
+    cluster.attach(2, 1);
+    let works = cluster.dispatch()[0];
+    cluster.start(works);
+    cluster.attach(1, 3);
+    for key in cluster.dispatch() {
+        cluster.start(key);
+        cluster.now_ms += 1_000;
+        cluster.finish(key, End::Exited(1));
+    }
+    let (quarantine, _) = cluster.applied.quarantine(agent(1)).expect("is suspected");
+    cluster.now_ms = quarantine.until_ms;
+    cluster.control(id, Verb::Cancel).expect("lives");
+    cluster.finish(works, End::Stopped);
+    cluster
+}
+
+#[test]
+fn a_quarantined_machine_is_one_of_a_gangs_and_released_where_that_ends_well_on_all() {
+    for (rank, end, is_released) in [(0, End::Exited(0), true), (1, End::Exited(1), false)] {
+        let mut cluster = quarantined();
+        let id = cluster.submit(gang(2).trials(2).set("run", "retries", 0));
+        let keys = cluster.dispatch();
+        assert_eq!(keys.len(), 1, "one at a time");
+        assert_eq!(agents(&cluster, keys[0]), [1, 2]);
+        (0..2).for_each(|rank| cluster.start_member(keys[0], rank));
+        cluster.report(keys[0], 1, 0.5).expect("is live");
+        assert!(cluster.applied.quarantine(agent(1)).is_some(), "rank 0's word says nothing of the others");
+        cluster.finish_member(keys[0], rank, end);
+        cluster.finish_member(keys[0], 1 - rank, if is_released { End::Exited(0) } else { End::Stopped });
+        assert_eq!(cluster.applied.quarantine(agent(1)).is_none(), is_released);
+        assert_eq!(cluster.state(id, 0) == TrialState::Completed, is_released);
+        assert_eq!(cluster.dispatch().len(), 1, "another one is tried");
+    }
+}
+
+#[test]
+fn places_are_kept_while_the_searcher_thinks_of_the_trial() {
+    let (mut cluster, id, running) = crowded(50);
+    cluster.complete(running[0], 0.5);
+    cluster.suggestions.next.push_back(Offer::Later);
+    assert_eq!(cluster.dispatch(), [], "it has its places, and nothing to run there");
+    assert_eq!(cluster.dispatch().iter().map(|key| key.sweep).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn places_are_kept_elsewhere_once_a_machine_that_was_kept_comes_back_too_small() {
+    let (mut cluster, id) = cluster(&[2, 2, 2], SweepBuilder::minimize("loss").trials(1_000));
+    cluster.dispatch();
+    let waiting = cluster.submit(gang(2).set("resources", "cpus", 2));
+    cluster.dispatch();
+    cluster.now_ms += GRACE_MS;
+    cluster.dispatch();
+    let holding: Vec<Key> = cluster.applied.leases[&agent(1)]
+        .iter()
+        .map(|((sweep, trial), lease)| Key { sweep: *sweep, trial: *trial, attempt: lease.attempt })
+        .collect();
+    cluster.attach_holding(1, 1, &holding);
+    cluster.dispatch();
+    for key in live(&cluster, id) {
+        cluster.complete(key, 0.5);
+    }
+    let keys = cluster.dispatch();
+    let own = keys.iter().find(|key| key.sweep == waiting).expect("has its places");
+    assert_eq!(agents(&cluster, *own), [2, 3]);
+}
+
+/// The attempts of a sweep that run.
+fn live(cluster: &Cluster, id: SweepId) -> Vec<Key> {
+    let sweep = cluster.sweep(id);
+    let of = |number: &u32| {
+        let (attempt, _) = sweep.trial(*number)?.live()?;
+        Some(Key { sweep: id, trial: *number, attempt })
+    };
+    sweep.live.iter().filter_map(of).collect()
+}
+
+#[test]
+fn nothing_is_kept_for_whom_a_quota_holds_back() {
+    let singles = SweepBuilder::minimize("loss").trials(1_000).set("resources", "gpus", 1);
+    let mut cluster = Cluster::default();
+    (1..=2).for_each(|number| _ = cluster.op(Op::Attach(attach(number, 1, 1))).expect("attaches"));
+    let others = cluster.submit(singles);
+    let running = cluster.dispatch();
+    cluster.submit(gang(2).set("resources", "gpus", 1).top("project", "held"));
+    cluster.dispatch();
+    cluster.now_ms += GRACE_MS;
+    cluster.dispatch();
+    cluster.complete(running[0], 0.5);
+    assert_eq!(cluster.dispatch(), [], "the place is kept");
+    let (scope, name) = (QuotaScope::Project.into(), "held".to_owned());
+    cluster
+        .op(Op::SetQuota(QuotaSet { scope, name, weight: 1, gpus: Some(1), ..QuotaSet::default() }))
+        .expect("is set");
+    assert_eq!(cluster.dispatch().iter().map(|key| key.sweep).collect::<Vec<_>>(), [others]);
 }

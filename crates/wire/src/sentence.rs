@@ -213,7 +213,7 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
-                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead,
+                "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead, "variant": f.variant,
                 "from": f.from.as_ref().map(checkpoint),
                 "members": f.members.iter().map(member).collect::<Vec<_>>(), "port": f.port})
         }

@@ -186,8 +186,13 @@ fn forks(sweep: &Sweep, trial: &Trial) -> Vec<u32> {
 pub fn trial(state: &State, sweep: &Sweep, trial: &Trial) -> v1::TrialResponse {
     let attempts: Vec<v1::Attempt> =
         (1..).zip(&trial.attempts).map(|(number, a)| attempt(state, sweep, trial, number, a)).collect();
-    let environments: BTreeSet<Digest> = attempts.iter().filter_map(|attempt| attempt.environment_name).collect();
-    let hardware: BTreeSet<Digest> = attempts.iter().filter_map(|attempt| attempt.hardware_name).collect();
+    let members = || attempts.iter().flat_map(|attempt| &attempt.members);
+    let environments: BTreeSet<Digest> = (attempts.iter().filter_map(|attempt| attempt.environment_name))
+        .chain(members().filter_map(|member| member.environment_name))
+        .collect();
+    let hardware: BTreeSet<Digest> = (attempts.iter().filter_map(|attempt| attempt.hardware_name))
+        .chain(members().filter_map(|member| member.hardware_name))
+        .collect();
     let environment =
         |name: Digest| v1::RecordedEnvironment { name: Some(name), environment: state.environment(name).cloned() };
     let machine = |name: Digest| v1::RecordedHardware { name: Some(name), hardware: state.hardware(name).cloned() };
@@ -237,10 +242,16 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
     };
     for record in sweep.records(trial) {
         match record.cell.fact.as_ref() {
-            Some(Fact::TrialStarted(fact)) if fact.attempt == number && fact.rank == 0 => {
-                message.environment.clone_from(&fact.environment);
-                message.environment_name = fact.environment_name;
-                message.hardware_name = fact.hardware_name;
+            Some(Fact::TrialStarted(fact)) if fact.attempt == number => {
+                if let Some(member) = message.members.get_mut(fact.rank as usize) {
+                    member.environment_name = fact.environment_name;
+                    member.hardware_name = fact.hardware_name;
+                }
+                if fact.rank == 0 {
+                    message.environment.clone_from(&fact.environment);
+                    message.environment_name = fact.environment_name;
+                    message.hardware_name = fact.hardware_name;
+                }
             }
             Some(Fact::AttemptEnded(fact)) if fact.attempt == number => {
                 message.detail.clone_from(&fact.detail);
@@ -252,6 +263,7 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
     message
 }
 
+/// Its members; what each ran in is in the records of its trial.
 fn members(state: &State, attempt: &Attempt) -> Vec<v1::AttemptMember> {
     let members = attempt.gang.iter().flat_map(|gang| &gang.members);
     let message = |member: &Member| v1::AttemptMember {
@@ -263,6 +275,8 @@ fn members(state: &State, attempt: &Attempt) -> Vec<v1::AttemptMember> {
         failure: member.end.and_then(|end| end.failure).map(i32::from),
         ran_ms: member.end.map_or(0, |end| end.ran_ms),
         cpu_ms: member.end.map_or(0, |end| end.cpu_ms),
+        environment_name: None,
+        hardware_name: None,
     };
     members.map(message).collect()
 }

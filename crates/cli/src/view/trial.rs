@@ -166,7 +166,18 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
 
 /// One process of an attempt that spans machines.
 fn member(rank: u32, member: &v1::AttemptMember) -> Value {
-    let v1::AttemptMember { agent, agent_name, grant, started_ms, ended_ms, failure: failed, ran_ms, cpu_ms } = member;
+    let v1::AttemptMember {
+        agent,
+        agent_name,
+        grant,
+        started_ms,
+        ended_ms,
+        failure: failed,
+        ran_ms,
+        cpu_ms,
+        environment_name,
+        hardware_name,
+    } = member;
     Fields::new()
         .with("rank", rank)
         .with("agent", agent.map(|agent| agent.to_string()))
@@ -177,6 +188,8 @@ fn member(rank: u32, member: &v1::AttemptMember) -> Value {
         .with("failure", failed.map(failure))
         .seconds("duration", *ran_ms)
         .seconds("cpu", *cpu_ms)
+        .with("environment_name", environment_name.map(|name| name.to_string()))
+        .with("hardware_name", hardware_name.map(|name| name.to_string()))
         .into()
 }
 
