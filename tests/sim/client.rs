@@ -219,9 +219,9 @@ pub struct Order {
     spec: String,
 }
 
-/// Draws a sweep.
-pub fn order(dice: &mut Dice, number: usize, agents: usize) -> Order {
-    if dice.chance(POPULATION) { population(dice, number) } else { sweep(dice, number, agents) }
+/// Draws a sweep, whose trials span up to so many machines.
+pub fn order(dice: &mut Dice, number: usize, nodes_max: usize) -> Order {
+    if dice.chance(POPULATION) { population(dice, number) } else { sweep(dice, number, nodes_max) }
 }
 
 /// A population whose members keep checkpoints, and are replaced by forks of better ones.
@@ -242,7 +242,7 @@ fn population(dice: &mut Dice, number: usize) -> Order {
     Order { trials, population: Some(members), spec }
 }
 
-fn sweep(dice: &mut Dice, number: usize, agents: usize) -> Order {
+fn sweep(dice: &mut Dice, number: usize, nodes_max: usize) -> Order {
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
     let step_ms = dice.between(20, 700);
@@ -255,8 +255,7 @@ fn sweep(dice: &mut Dice, number: usize, agents: usize) -> Order {
         "none" | "asha" | PROMOTION => r#"{"algorithm": "none"}"#.to_owned(),
         other => format!(r#"{{"algorithm": "{other}"}}"#),
     };
-    // Some span machines, if there are as many.
-    let nodes = dice.pick(&[1, 1, 1, 2, 3]).filter(|nodes| *nodes <= agents).unwrap_or(1);
+    let nodes = if nodes_max == 1 { 1 } else { dice.pick(&[1, 2, 2, 3]).unwrap_or(1).min(nodes_max) };
     let spec = format!(
         r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
             "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}}},

@@ -5,7 +5,7 @@ use heats_core::fact::{Ending, QuotaScope, QuotaSet};
 use heats_core::ops::agent_drain::{Drain, Leaving, leaving};
 use heats_core::ops::agents::{Attach, Attached};
 use heats_core::ops::attempts::{End, Key, owned};
-use heats_core::ops::control::Verb;
+use heats_core::ops::control::{Edit, Verb};
 use heats_core::ops::restore::begin_anew;
 use heats_core::ops::start::Start;
 use heats_core::placement::explain::{explain, fits_nowhere};
@@ -329,6 +329,19 @@ fn trials_that_need_one_machine_do_not_starve_one_that_needs_two() {
     cluster.report(keys[0], 1, 0.5).expect("is live");
     (0..2).for_each(|rank| cluster.finish_member(keys[0], rank, End::Exited(0)));
     assert_eq!(cluster.dispatch().len(), 2);
+}
+
+#[test]
+fn what_was_kept_for_one_is_anybodys_once_it_has_its_places_although_another_waits() {
+    let (mut cluster, id, running) = crowded(50);
+    let edit = Edit { trials: Some(2), ..Edit::default() };
+    cluster.op(Op::Edit(id, edit)).expect("lives");
+    cluster.complete(running[0], 0.5);
+    let keys = cluster.dispatch();
+    assert_eq!(agents(&cluster, keys[0]), [1, 2]);
+    cluster.attach_holding(1, 2, &keys);
+    let next = cluster.dispatch();
+    assert_eq!((next.len(), next[0].sweep == id), (1, false), "its second one waits anew");
 }
 
 #[test]

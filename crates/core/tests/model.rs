@@ -119,6 +119,49 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// What a few machines with a place or two see on which a sweep of many trials leaves no room for those that span several.
+fn crowd() -> impl Strategy<Value = Happening> {
+    let agent = || 1..4u64;
+    prop_oneof![
+        12 => (1..u64::MAX).prop_map(Happening::Dispatch),
+        6 => (1_000..40_000i64).prop_map(Happening::Clock),
+        12 => (any::<u16>(), any::<u8>(), 0..9_000u64).prop_map(|(pick, end, ran_ms)| {
+            Happening::Finish { pick, end, ran_ms }
+        }),
+        6 => (any::<u16>(), (0..3u8, any::<bool>())).prop_map(|(pick, told)| Happening::Start(pick, told)),
+        3 => (any::<u16>(), -2..5i64, any::<u8>()).prop_map(|(pick, ahead, value)| {
+            Happening::Report { pick, ahead, value }
+        }),
+        3 => (agent(), 1..3u32, any::<u8>()).prop_map(|(agent, cpus, forgets)| {
+            Happening::Attach { agent, cpus, gpus: 2, forgets: forgets & 5, bogus: false, able: true }
+        }),
+        1 => agent().prop_map(Happening::Expire),
+        1 => agent().prop_map(|agent| Happening::Drain { agent, reason: 0, now: false }),
+        1 => agent().prop_map(Happening::Undrain),
+        1 => agent().prop_map(Happening::Release),
+        1 => (2..4u64, any::<u8>()).prop_map(|(id, verb)| Happening::Control(id, verb)),
+        1 => Just(Happening::FailOver),
+        6 => Just(Happening::EndTurn),
+    ]
+}
+
+/// That crowd: sweep 1 has the many trials, sweeps 2 and 3 those that span machines.
+fn crowded() -> impl Strategy<Value = Vec<Happening>> {
+    let attach = |agent| Happening::Attach { agent, cpus: 1, gpus: 2, forgets: 0, bogus: false, able: true };
+    let submit = move |id, kind: Kind, trials, nodes| {
+        let kind = Kind { trials, nodes, gpus: 0, wall_ms: None, space: None, confirm: None, ..kind };
+        Happening::Submit { kind, id, request: id, name: id as u8 }
+    };
+    (kind(), kind(), 2..4u32, vec(crowd(), 20..120)).prop_map(move |(many, spans, nodes, rest)| {
+        let sweeps = [
+            submit(1, Kind { parallel: None, max_failures: None, ..many }, 60, 1),
+            submit(2, spans.clone(), 4, nodes),
+            submit(3, spans, 4, 2),
+        ];
+        [1, 2, 3].map(attach).into_iter().chain(sweeps).chain(rest).collect()
+    })
+}
+
 fn whole(happenings: &[Happening]) -> Vec<u8> {
     let mut run = Run::new();
     run.play(happenings);
@@ -132,5 +175,10 @@ proptest! {
     #[test]
     fn the_leader_does_what_the_rules_say_and_every_copy_agrees(happenings in vec(happening(), 1..160)) {
         prop_assert!(whole(&happenings) == whole(&happenings), "two runs write the same log");
+    }
+
+    #[test]
+    fn places_are_kept_for_trials_that_span_machines_as_the_rules_say(happenings in crowded()) {
+        whole(&happenings);
     }
 }

@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::host::{Signals, folder};
 use crate::output::{Column, Fields, Item, Kind, Listing};
 use crate::{hints, words};
+use demand::Demand;
 use plan::{Limits, Sight};
 use slurm::{Job, Slurm};
 
@@ -149,11 +150,11 @@ async fn turn(
     if history.strikes >= STRIKES {
         return Ok(());
     }
-    let sight = Sight { waiting: waiting.min(history.waiting), ..sight(&jobs, &agents, history) };
+    let sight = Sight { waiting: waiting.and_before(history.waiting), ..sight(&jobs, &agents, history) };
     history.waiting = waiting;
     for _ in 0..plan::more(&limits(args), &sight) {
         let id = slurm.submit().await?;
-        hints::note(&format!("waiting: {}; submitted job {id}", words::count(sight.waiting, "trial")));
+        hints::note(&format!("waiting: {}; submitted job {id}", words::count(sight.waiting.trials, "trial")));
         history.submitted.insert(id);
     }
     Ok(())
@@ -167,7 +168,7 @@ async fn dry_run(context: &Context, args: &QueueArgs) -> Outcome {
     let sight = Sight { waiting, ..sight(&jobs, &agents, &History::default()) };
     let more = plan::more(&limits(args), &sight);
     print(&slurm);
-    let trials = words::count(waiting, "trial");
+    let trials = words::count(waiting.trials, "trial");
     let there = words::count(jobs.len() as u64, "job");
     let more = words::count(more.into(), "job");
     hints::note(&format!("waiting: {trials}; in the queue: {there}; to be submitted now: {more}"));
@@ -250,15 +251,15 @@ async fn look(client: &heats_client::Client, slurm: &Slurm) -> Result<(Vec<Job>,
     Ok((jobs, agents))
 }
 
-async fn waiting(client: &heats_client::Client) -> Result<u64, Failure> {
+async fn waiting(client: &heats_client::Client) -> Result<Demand, Failure> {
     let list = client.list(v1::ListRequest { all: false, limit: 0 }).await?;
-    Ok(list.sweeps.iter().map(demand::waiting).sum())
+    Ok(Demand::of(&list.sweeps))
 }
 
 /// What is seen now, but for what waits.
 fn sight(jobs: &[Job], agents: &[v1::AgentStatus], history: &History) -> Sight {
     Sight {
-        waiting: 0,
+        waiting: Demand::default(),
         pending: jobs.iter().filter(|job| job.is_pending()).count() as u32,
         jobs: jobs.len() as u32,
         attached: agents.len() as u32,
@@ -270,8 +271,8 @@ fn sight(jobs: &[Job], agents: &[v1::AgentStatus], history: &History) -> Sight {
 /// What was seen before.
 #[derive(Debug, Default)]
 struct History {
-    /// How many trials waited the last time.
-    waiting: u64,
+    /// What waited the last time.
+    waiting: Demand,
     /// The jobs of which nothing was heard yet.
     submitted: BTreeSet<String>,
     /// How many of them, one after the other, came to nothing.
