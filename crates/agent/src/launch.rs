@@ -358,6 +358,7 @@ fn appended(list: Option<&str>, folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::containers::Runtime;
     use crate::gpus::testing;
     use crate::inventory::Maker;
     use heats_domain::{SweepId, TrialId, Value};
@@ -390,6 +391,10 @@ mod tests {
     }
 
     fn record(order: &Order, root: &Path, gpus: u32) -> Record {
+        record_in(&Environment::default(), order, root, gpus)
+    }
+
+    fn record_in(environment: &Environment, order: &Order, root: &Path, gpus: u32) -> Record {
         let paths = Paths::new(root, "agent").expect("makes");
         let gpus = testing::gpus((0..gpus).map(|index| testing::device(index, Maker::Fake, "")).collect());
         let house = House {
@@ -402,7 +407,7 @@ mod tests {
         };
         let resume = Found { step: 4, path: "/c/step-00000004".into() };
         let resume = (order.key.attempt > 1).then_some(&resume);
-        order.record(&house, &Environment::default(), resume).expect("fills in").0
+        order.record(&house, environment, resume).expect("fills in").0
     }
 
     #[test]
@@ -472,6 +477,13 @@ mod tests {
         ] {
             assert_eq!([&first, &second].map(|record| record.launch.env[name].as_str()), values, "{name}");
         }
+        let podman = Runtime { kind: containers::Kind::Podman, program: "podman".into(), version: "4".into() };
+        let image = Some(Image { runtime: podman, reference: "sha256:ab".into() });
+        let environment = Environment { image, ..Environment::default() };
+        let contained = record_in(&environment, &order, root.path(), 0).launch;
+        let argv = contained.argv.join(" ");
+        assert!(argv.contains("--network host") && argv.contains("--env MASTER_ADDR --env MASTER_PORT"), "{argv}");
+        assert_eq!((contained.env["NODE_RANK"].as_str(), contained.env["WORLD_SIZE"].as_str()), ("1", "2"));
         assert_ne!(first.launch.env["HEATS_OUTPUT_DIR"], second.launch.env["HEATS_OUTPUT_DIR"]);
         assert_eq!((first.objectives(), second.objectives()), (vec!["loss".to_owned()], Vec::new()));
     }
