@@ -2,21 +2,24 @@
 //!
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
+#[path = "golden/ganged.rs"]
+mod ganged;
+
 #[path = "golden/studies.rs"]
 mod studies;
 
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
-    AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Decides, Ending, Entry,
-    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, LeasedMember, Logged,
-    LogsDropped, LogsKept, MemberEnded, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet,
-    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
-    TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
-    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
+    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged, LogsDropped,
+    LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained,
+    SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated,
+    TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported,
+    TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
-use heats_domain::resources::{Gpu, Rendezvous};
+use heats_domain::resources::Gpu;
 use heats_domain::{
     AgentId, Checkpoint, Digest, Environment, FailureKind, Grant, Inventory, Metrics, Package, Params, StopReason,
     SweepId, TokenId, TrialState, Value,
@@ -399,64 +402,6 @@ fn facts() -> Vec<Fact> {
     ]
 }
 
-/// And trials that span machines.
-const V15: &[u8] = include_bytes!("golden/entry-v15.bin");
-
-/// The kind of fact and the fields that version 14 did not have.
-fn ganged() -> Vec<Fact> {
-    let (sweep, agent, other) = (SweepId { bits: 5 }, AgentId { bits: 6 }, AgentId { bits: 7 });
-    let grant = Grant { cpus: 4, gpus: vec![0, 3], ..Grant::default() };
-    let members = vec![LeasedMember { agent: other, grant: grant.clone() }];
-    let rendezvous = Rendezvous { address: "10.0.0.6".into(), first_port: 29_500, ports: 64 };
-    let ended = |rank, decides: Option<Decides>, failure: Option<FailureKind>| {
-        Fact::MemberEnded(MemberEnded {
-            sweep,
-            trial: 7,
-            attempt: 2,
-            rank,
-            decides: decides.map(i32::from),
-            failure: failure.map(i32::from),
-            ran_ms: 1_000,
-            cpu_ms: 900,
-            max_rss: 1 << 30,
-            detail: "exit code 1".into(),
-        })
-    };
-    vec![
-        Fact::AgentAttached(AgentAttached {
-            agent,
-            name: "node-1".into(),
-            inventory: Inventory { cpus: 8, rendezvous: Some(rendezvous), ..Inventory::default() },
-            version: "0.1.0".into(),
-            places: Vec::new(),
-        }),
-        Fact::TrialLeased(TrialLeased {
-            sweep,
-            trial: 7,
-            attempt: 2,
-            agent,
-            grant,
-            ahead: false,
-            from: None,
-            variant: 0,
-            members,
-            port: 29_501,
-        }),
-        Fact::TrialStarted(TrialStarted {
-            sweep,
-            trial: 7,
-            attempt: 2,
-            environment: String::new(),
-            environment_name: None,
-            hardware_name: None,
-            rank: 1,
-        }),
-        ended(1, Some(Decides::Failed), Some(FailureKind::Exit)),
-        ended(0, Some(Decides::Infeasible), None),
-        ended(0, None, None),
-    ]
-}
-
 /// And priorities, users, quotas, and places that are taken away.
 const V10: &[u8] = include_bytes!("golden/entry-v10.bin");
 
@@ -604,7 +549,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V12, catalogued()),
         (V13, quarantined()),
         (V14, logged()),
-        (V15, ganged()),
+        (ganged::V15, ganged::facts()),
         (V16, forked()),
         (V17, ran_in()),
         (V18, told()),
@@ -631,7 +576,7 @@ fn the_golden_entries_have_every_kind_of_fact() {
         logged(),
         told(),
         studies::studied(),
-        ganged(),
+        ganged::facts(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
