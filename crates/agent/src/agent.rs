@@ -166,7 +166,11 @@ impl Agent {
         let io = |path: PathBuf| move |source| StartError::Io { path, source };
         let id_file = paths.own("id");
         let id = inventory::id(&id_file, mint).map_err(io(id_file))?;
-        let stores = Arc::new(Stores::open(id, &paths.storage(), &config.checkpoints)?);
+        let (own, kind) = (paths.storage(), config.checkpoints.clone());
+        // A bucket may be far away.
+        let opening = tokio::task::spawn_blocking(move || Stores::open(id, &own, &kind));
+        let panicked = |error| StorageError::io(&paths.storage(), "opened")(std::io::Error::other(error));
+        let stores = Arc::new(opening.await.map_err(panicked)??);
         let lineage_file = paths.own("lineage");
         let wallet = Wallet::new(paths.own("tls"));
         let security = wallet.admit(id, &coordinators, security, join.as_ref()).await?;

@@ -101,7 +101,9 @@ impl<'a> Keeper<'a> {
             }
             // The script has removed it meanwhile.
             Err(error) if error.is_missing() && !path.exists() => {}
-            Err(error @ StorageError::Io { .. }) => return Err(error),
+            Err(error @ (StorageError::Io { .. } | StorageError::Remote { .. } | StorageError::Unusable { .. })) => {
+                return Err(error);
+            }
             // It will not be any better the next time.
             Err(error @ (StorageError::TooMany { .. } | StorageError::Damaged { .. } | StorageError::Unfit { .. })) => {
                 tracing::error!(attempt = %self.held.key, step, %error, "a checkpoint cannot be kept");

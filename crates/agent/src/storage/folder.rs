@@ -5,13 +5,13 @@
 //! done, and is removed.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heats_domain::{AgentId, Checkpoint};
 
-use super::manifest::{Manifest, hash, sync};
+use super::manifest::{MANIFEST_MAX, Manifest, hash, sync};
 use super::{How, Storage, StorageError, transfer};
 use crate::key::Key;
 
@@ -19,8 +19,6 @@ use crate::key::Key;
 const IDENTITY: &str = "heats-storage";
 const MANIFEST: &str = "manifest.json";
 const FILES: &str = "files";
-/// The longest manifest that is read.
-const MANIFEST_MAX: u64 = 64 << 20;
 
 /// A storage in a folder.
 #[derive(Debug)]
@@ -126,18 +124,10 @@ impl Storage for Folder {
         let object = self.root.join(checkpoint.name());
         let damaged = |what: String| StorageError::Damaged { name: checkpoint.name(), what };
         let path = object.join(MANIFEST);
-        let size = fs::metadata(&path).map_err(StorageError::io(&path, "read"))?.len();
-        if size > MANIFEST_MAX {
-            return Err(damaged(format!("its manifest has {size} bytes")));
-        }
-        let bytes = fs::read(&path).map_err(StorageError::io(&path, "read"))?;
-        if blake3::hash(&bytes).as_bytes().as_slice() != checkpoint.hash {
-            return Err(damaged("its manifest is another one".to_owned()));
-        }
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if !manifest.stays_within() {
-            return Err(damaged("its manifest names files elsewhere".to_owned()));
-        }
+        let file = fs::File::open(&path).map_err(StorageError::io(&path, "read"))?;
+        let mut bytes = Vec::new();
+        file.take(MANIFEST_MAX + 1).read_to_end(&mut bytes).map_err(StorageError::io(&path, "read"))?;
+        let manifest = Manifest::read(checkpoint, &bytes)?;
         let name = into.file_name().unwrap_or_default().display();
         let aside = into.with_file_name(format!(".got-{name}-{:08x}", rand::random::<u32>()));
         let got = fetch(&manifest, &object.join(FILES), &aside, &damaged);

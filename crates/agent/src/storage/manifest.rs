@@ -3,10 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Component, Path};
 
+use heats_domain::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
 
+/// The longest manifest that is read, in bytes.
+pub const MANIFEST_MAX: u64 = 64 << 20;
 /// The most files and folders.
 const ENTRIES_MAX: usize = 100_000;
 
@@ -72,13 +75,32 @@ impl Manifest {
         (bytes, hash)
     }
 
+    /// The manifest of `checkpoint` in its bytes.
+    ///
+    /// # Errors
+    /// They are another's, or make no sense.
+    pub fn read(checkpoint: &Checkpoint, bytes: &[u8]) -> Result<Self, StorageError> {
+        let damaged = |what: String| StorageError::Damaged { name: checkpoint.name(), what };
+        if bytes.len() as u64 > MANIFEST_MAX {
+            return Err(damaged(format!("its manifest has more than {MANIFEST_MAX} bytes")));
+        }
+        if blake3::hash(bytes).as_bytes().as_slice() != checkpoint.hash {
+            return Err(damaged("its manifest is another one".to_owned()));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+        if !manifest.stays_within() {
+            return Err(damaged("its manifest names files elsewhere".to_owned()));
+        }
+        Ok(manifest)
+    }
+
     /// The size of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
     /// Whether every path stays within the checkpoint's folder.
-    pub fn stays_within(&self) -> bool {
+    fn stays_within(&self) -> bool {
         let paths = self.folders.iter().chain(self.files.iter().map(|file| &file.path));
         paths.into_iter().all(|path| {
             !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))

@@ -6,6 +6,9 @@
 
 mod folder;
 mod manifest;
+#[cfg(feature = "s3")]
+mod s3;
+mod target;
 mod tree;
 
 use std::fmt;
@@ -18,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::key::Key;
 use folder::Folder;
+pub use target::Target;
 pub use tree::{How, transfer};
 
 /// How many checkpoints of one agent are on their way at once.
@@ -60,6 +64,28 @@ pub enum StorageError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A server does not do it.
+    #[error("`{name}` cannot be {verb} in `{place}`: {why}")]
+    Remote {
+        /// The object.
+        name: String,
+        /// What was tried: `read`, `written`, `removed`.
+        verb: &'static str,
+        /// The storage.
+        place: String,
+        /// Whether there is no such object.
+        is_missing: bool,
+        /// Why not.
+        why: String,
+    },
+    /// The storage cannot be used at all.
+    #[error("the storage `{place}` cannot be used: {why}")]
+    Unusable {
+        /// Its name.
+        place: String,
+        /// Why not.
+        why: String,
+    },
     /// What is there is not what was put.
     #[error("the checkpoint `{name}` is damaged: {what}")]
     Damaged {
@@ -93,7 +119,11 @@ impl StorageError {
 
     /// Whether what was to be put or got is not there.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        match self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Remote { is_missing, .. } => *is_missing,
+            Self::Unusable { .. } | Self::Damaged { .. } | Self::Unfit { .. } | Self::TooMany { .. } => false,
+        }
     }
 }
 
@@ -105,6 +135,8 @@ pub enum Kind {
     Local,
     /// In a folder that all agents mount, wherever each of them mounts it.
     Shared(PathBuf),
+    /// In a bucket of S3, or of a server that speaks its protocol.
+    S3(Target),
 }
 
 impl FromStr for Kind {
@@ -114,7 +146,10 @@ impl FromStr for Kind {
         match text.split_once(':') {
             None if text == "local" => Ok(Self::Local),
             Some(("shared", path)) if Path::new(path).is_absolute() => Ok(Self::Shared(path.into())),
-            _ => Err(format!("`{text}` names no storage: write `local`, or `shared:/FOLDER` with the whole path")),
+            Some(("s3", _)) => text.parse().map(Self::S3),
+            _ => Err(format!(
+                "`{text}` names no storage: write `local`, `shared:/FOLDER` with the whole path, or `s3://BUCKET/PREFIX`"
+            )),
         }
     }
 }
@@ -139,6 +174,7 @@ impl Stores {
         let shared: Option<Arc<dyn Storage>> = match kind {
             Kind::Local => None,
             Kind::Shared(path) => Some(Arc::new(Folder::shared(path, agent)?)),
+            Kind::S3(target) => Some(bucket(target, agent)?),
         };
         Ok(Self { own, shared, turns: Semaphore::new(AT_ONCE) })
     }
@@ -163,6 +199,17 @@ impl Stores {
     }
 }
 
+#[cfg(feature = "s3")]
+fn bucket(target: &Target, agent: AgentId) -> Result<Arc<dyn Storage>, StorageError> {
+    Ok(Arc::new(s3::S3::open(target, agent)?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(target: &Target, _agent: AgentId) -> Result<Arc<dyn Storage>, StorageError> {
+    let why = "this program was built without the feature `s3`".to_owned();
+    Err(StorageError::Unusable { place: target.place(), why })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +218,7 @@ mod tests {
     fn a_storage_is_named_by_its_kind_and_a_whole_path() {
         assert_eq!("local".parse(), Ok(Kind::Local));
         assert_eq!("shared:/mnt/c:kpt".parse(), Ok(Kind::Shared("/mnt/c:kpt".into())));
+        assert!(matches!("s3://ckpt/a".parse(), Ok(Kind::S3(_))));
         for bad in ["", "shared", "shared:", "shared:ckpt", "/mnt/ckpt", "s4://x"] {
             assert!(bad.parse::<Kind>().is_err_and(|why| why.contains("shared:/FOLDER")), "{bad}");
         }

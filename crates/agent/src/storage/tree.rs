@@ -14,6 +14,24 @@ pub enum How {
     Copy,
 }
 
+/// Whether all of what is in `folder` can be kept: files and folders, and links to files.
+///
+/// # Errors
+/// The file system refuses, or there is something else.
+#[cfg(feature = "s3")]
+pub fn check(folder: &Path) -> Result<(), StorageError> {
+    for entry in fs::read_dir(folder).map_err(StorageError::io(folder, "read"))? {
+        let entry = entry.map_err(StorageError::io(folder, "read"))?;
+        let path = entry.path();
+        if entry.file_type().map_err(StorageError::io(&path, "read"))?.is_dir() {
+            check(&path)?;
+        } else if !fs::metadata(&path).map_err(StorageError::io(&path, "read"))?.is_file() {
+            return Err(StorageError::Unfit { path, what: "is neither a file nor a folder" });
+        }
+    }
+    Ok(())
+}
+
 /// Makes the folder `to` with what is in `from`. A symbolic link to a file becomes that file; one to a folder is refused, for it
 /// may lead anywhere.
 ///

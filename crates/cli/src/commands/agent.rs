@@ -48,7 +48,7 @@ pub struct StartArgs {
     /// Join a cluster that asks who its agents are: what `heats token create --role agent` prints; needed once
     #[arg(long, value_name = "TOKEN", env = "HEATS_JOIN", hide_env_values = true)]
     join: Option<String>,
-    /// Where checkpoints are kept: `local`, or `shared:/FOLDER` that all agents mount [default: local]
+    /// Where checkpoints are kept: `local`, `shared:/FOLDER` that all agents mount, or `s3://BUCKET/PREFIX` [default: local]
     #[arg(long, value_name = "WHERE")]
     checkpoints: Option<CheckpointStorage>,
     /// How much of each log of a trial is kept: half of it from its beginning, half from its end [default: 16MiB]

@@ -10,6 +10,7 @@ mod fmt;
 mod manifests;
 mod optuna;
 mod python;
+mod s3;
 mod schema;
 mod tests;
 mod tidy;
@@ -30,5 +31,6 @@ pub const ALL: &[&dyn Step] = &[
     &doctests::Doctests,
     &python::Python,
     &optuna::Optuna,
+    &s3::S3,
     &manifests::Manifests,
 ];

@@ -70,7 +70,7 @@ pub fn environment(target: &Path, name: &str, requirements: &str) -> Result<Path
     let version = program("python3")
         .args(["-c", "import sys; print(sys.version)"])
         .text()
-        .context("Python 3 is needed for the Python package's tests")?;
+        .context("Python 3 is needed for these tests")?;
     let wanted = format!("# {}\n{requirements}", version.replace('\n', " ").trim());
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && python.exists() {
         return Ok(python);
@@ -80,8 +80,8 @@ pub fn environment(target: &Path, name: &str, requirements: &str) -> Result<Path
     }
     if !program("python3").args(["-m", "venv"]).arg(&folder).succeeds()? {
         bail!(
-            "`python3 -m venv` failed, so the Python package was not tested; on Debian and Ubuntu, \
-             `apt install python3-venv` brings what it needs"
+            "`python3 -m venv` failed, so nothing was tested; on Debian and Ubuntu, `apt install python3-venv` \
+             brings what it needs"
         );
     }
     let list = folder.join("to-install.txt");
@@ -89,8 +89,8 @@ pub fn environment(target: &Path, name: &str, requirements: &str) -> Result<Path
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     if !program(&python).args(pip).arg(&list).succeeds()? {
         bail!(
-            "pip could not install {} into `{}`, so the Python package was not tested; without a network, \
-             set PIP_INDEX_URL or PIP_FIND_LINKS to where the packages are",
+            "pip could not install {} into `{}`, so nothing was tested; without a network, set PIP_INDEX_URL or \
+             PIP_FIND_LINKS to where the packages are",
             requirements.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(", "),
             folder.display()
         );
