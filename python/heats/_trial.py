@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Callable, NoReturn, Optional, Union
 
-from heats import _checkpoint, _metrics, _params
+from heats import _artifact, _checkpoint, _metrics, _params
 from heats._agent import Agent, AgentWarning, AwayError
 from heats._reports import PATIENCE_S, Reports
 
@@ -179,6 +179,22 @@ class Trial:
         self._announce()
         if self.local:
             _say(f"step {number}: checkpoint in {final}")
+
+    def artifact(self, path: Union[str, os.PathLike[str]], name: Optional[str] = None) -> None:
+        """Keeps a file for people, under its own name or ``name``: the final model, a plot, a confusion matrix.
+
+        It is copied before this returns, and takes the place of what was kept under that name before.
+        ``heats artifacts`` lists and fetches what a trial keeps. Outside Heats it goes to
+        ``heats-local/<time>-<pid>/artifacts``, or to ``$HEATS_ARTIFACT_DIR`` where that is set.
+
+        Raises:
+            ValueError: the name is not one of a file, or is hidden, or there are too many or too large ones already.
+            OSError: the file cannot be read, or is none, or there is no room.
+        """
+        folder = _path(os.environ.get("HEATS_ARTIFACT_DIR")) or self._local_root / "artifacts"
+        kept = _artifact.keep(Path(path), folder.absolute(), name)
+        if self.local:
+            _say(f"artifact in {kept}")
 
     def infeasible(self, why: str) -> NoReturn:
         """Says that this configuration cannot be run, and why; ends the process with exit code 65.

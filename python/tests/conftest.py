@@ -60,6 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
             "PARAMS_FILE": str(params),
             "METRICS_FILE": str(world.metrics_file),
             "CHECKPOINT_DIR": str(tmp_path / "checkpoints"),
+            "ARTIFACT_DIR": str(tmp_path / "artifacts"),
             "OUTPUT_DIR": str(tmp_path / "output"),
             "API_SOCK": str(world.socket),
         }.items():

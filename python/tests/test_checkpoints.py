@@ -32,6 +32,35 @@ def test_a_checkpoint_is_published_whole_and_announced(agent: World) -> None:
     assert names(final.parent) == ["step-00000003"]
 
 
+def test_an_artifact_is_kept_whole_under_its_name_and_another_one_takes_its_place(agent: World) -> None:
+    source = agent.folder / "best.pt"
+    kept = agent.folder / "artifacts"
+    with heats.trial() as t:
+        for content in ["first", "second"]:
+            source.write_text(content)
+            t.artifact(source)
+            t.artifact(str(source), "model.pt")
+    assert names(kept) == ["best.pt", "model.pt"]
+    assert (kept / "model.pt").read_text() == "second"
+
+
+def test_what_cannot_be_kept_is_said_at_once(agent: World) -> None:
+    source = agent.folder / "best.pt"
+    source.write_text("w")
+    with heats.trial() as t:
+        for name in ["", ".hidden", "../model.pt", "a/b", "x" * 256]:
+            with pytest.raises(ValueError, match="kept under the name"):
+                t.artifact(source, name)
+        with pytest.raises(IsADirectoryError):
+            t.artifact(agent.folder)
+        for number in range(64):
+            t.artifact(source, f"plot-{number}")
+        with pytest.raises(ValueError, match="64 files at most"):
+            t.artifact(source, "one more")
+        t.artifact(source, "plot-1")
+    assert len(names(agent.folder / "artifacts")) == 64
+
+
 def test_an_exception_in_the_block_leaves_the_checkpoint_before(agent: World) -> None:
     with heats.trial() as t:
         with t.checkpoint(1) as folder:

@@ -2,6 +2,7 @@
 //! own. What a test waits for it awaits; nothing here depends on how fast the machine is.
 
 mod alloc;
+mod artifacts;
 mod asha;
 mod audit;
 mod bad_trials;

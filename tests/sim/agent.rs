@@ -420,6 +420,7 @@ impl Agent {
                                 witness.kept(&checkpoint);
                                 said.push(Message::Checkpoint(checkpoint));
                             }
+                            said.extend(attempt.training.artifact(step).map(Message::Artifact));
                             witness.measured(now, *key, step, value);
                             let report = v1::Report { key: Some((*key).into()), step, metrics: Some(metrics) };
                             said.push(Message::Report(report));

@@ -35,6 +35,8 @@ pub struct Witness {
     pub history: History,
     /// Checkpoints that attempts have made.
     kept: BTreeSet<Checkpoint>,
+    /// Artifacts that were acknowledged, likewise.
+    artifacts: BTreeSet<Key>,
     leased: BTreeSet<(AgentId, Key)>,
     /// Attempts that span machines: their ends are more than one agent's word, and are no part of the history.
     gangs: BTreeSet<Key>,
@@ -97,6 +99,10 @@ impl Witness {
             Message::Finished(_) if !self.stopped.contains(&key) => {
                 self.ended.insert(key);
                 self.ends.get(&key)
+            }
+            Message::Artifact(_) if !self.stopped.contains(&key) => {
+                self.artifacts.insert(key);
+                None
             }
             _ => None,
         };
@@ -297,6 +303,10 @@ pub fn at_the_end(state: &Arc<State>, witness: &Witness, ordered: &Ordered) {
             "T3 is broken: step {step} of trial {} was acknowledged and is there {count} times",
             trial.number
         );
+    }
+    for key in &witness.artifacts {
+        let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial)).expect("is there");
+        assert!(trial.artifact("model").is_some(), "what {key:?} kept was acknowledged, and is not there");
     }
     for key in &witness.ended {
         let trial = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial)).expect("is there");

@@ -72,19 +72,27 @@ impl Training {
         self.resumed + 1
     }
 
+    /// What it keeps for people after its last step, where it keeps anything.
+    pub fn artifact(&self, step: u64) -> Option<Checkpoint> {
+        let last = self.checkpoint(step).filter(|_| step == steps(&self.params))?;
+        Some(Checkpoint { step: 0, artifact: "model".to_owned(), ..last })
+    }
+
     /// The checkpoint that it keeps at a step, where it keeps one.
     pub fn checkpoint(&self, step: u64) -> Option<Checkpoint> {
         let every = self.params.get("keep_every").and_then(heats_domain::Value::as_f64)? as u64;
         let Key { sweep, trial, attempt } = self.key;
-        let place = STORAGE.to_owned();
+        let (place, artifact) = (STORAGE.to_owned(), String::new());
+        let hash = vec![1; 32];
         step.is_multiple_of(every).then_some(Checkpoint {
             sweep,
             trial,
             attempt,
             step,
-            hash: vec![1; 32],
+            hash,
             bytes: 1,
             place,
+            artifact,
         })
     }
 

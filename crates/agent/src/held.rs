@@ -140,6 +140,7 @@ impl Outgoing {
             | Message::Hello(_)
             | Message::Heartbeat(_)
             | Message::Checkpoint(_)
+            | Message::Artifact(_)
             | Message::Erased(_)
             | Message::LogChunk(_)
             | Message::Leaving(_) => {}

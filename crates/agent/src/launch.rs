@@ -8,6 +8,7 @@ use heats_domain::spec::Env;
 use heats_domain::{ArchiveName, Checkpoint, Digest, Grant, NotAName, Params, SweepSpec};
 use heats_wire::v1;
 
+use crate::artifacts;
 use crate::attempt::{AttemptDir, Launch, Record};
 use crate::cgroup::Group;
 use crate::checkpoints::Found;
@@ -282,6 +283,7 @@ impl Order {
         set("HEATS_METRICS_FILE", path(&dir.metrics()));
         set("HEATS_API_SOCK", path(house.socket));
         set("HEATS_CHECKPOINT_DIR", path(&house.paths.checkpoints(self.key)));
+        set("HEATS_ARTIFACT_DIR", path(&artifacts::folder(&house.paths.checkpoints(self.key))));
         set("HEATS_OUTPUT_DIR", path(&house.paths.output(self.key, self.rank())));
         if let Some(Found { step, path: from }) = resume {
             set("HEATS_RESUME_FROM", path(from));

@@ -10,6 +10,7 @@
 
 mod admission;
 mod agent;
+mod artifacts;
 mod attach;
 mod attempt;
 mod cgroup;
@@ -63,4 +64,4 @@ pub use gpus::BusyGpus;
 pub use journal::JournalError;
 pub use paths::PathsError;
 pub use rotation::{LOG_LIMIT, LOG_LIMIT_MIN};
-pub use storage::{Kind as CheckpointStorage, StorageError};
+pub use storage::{Kind as CheckpointStorage, StorageError, hash_of_one};

@@ -1,4 +1,5 @@
-//! Serves what trials printed to whoever asks the coordinator: from the files, while and after they run.
+//! Serves what trials printed to whoever asks the coordinator: from the files, while and after they run. And parts of their
+//! artifacts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use heats_wire::v1;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::artifacts;
 use crate::attempt::AttemptDir;
 use crate::context::Context;
 use crate::key::Key;
@@ -64,6 +66,12 @@ impl Logs {
 }
 
 async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: &v1::LogRequest) -> Result<(), String> {
+    if let Some(range) = request.artifact.clone() {
+        let data = artifacts::read(&context.stores, range).await?;
+        // The stream is gone, and whoever asked with it.
+        let _stream_gone = Answer { id: request.id, chunks }.send(false, 0, data).await;
+        return Ok(());
+    }
     let key = Key::from_wire(request.key).map_err(|error| error.to_string())?;
     let dir = AttemptDir::at(context.paths.attempt(key));
     let held = context.find(key);

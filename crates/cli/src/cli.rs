@@ -134,6 +134,8 @@ enum SweepCommand {
     Trials(commands::trials::Args),
     /// Put trials side by side
     Compare(commands::compare::Args),
+    /// List the files that a trial keeps, or fetch them
+    Artifacts(commands::artifacts::Args),
     /// Print what trials wrote
     Logs(commands::logs::Args),
     /// Print what happened
@@ -218,6 +220,7 @@ impl SweepCommand {
                 Self::Best(args) => commands::best::run(context, &args).await,
                 Self::Trials(args) => commands::trials::run(context, &args).await,
                 Self::Compare(args) => commands::compare::run(context, &args).await,
+                Self::Artifacts(args) => commands::artifacts::run(context, &args).await,
                 Self::Logs(args) => commands::logs::run(context, &args).await,
                 Self::Events(args) => commands::events::run(context, &args).await,
                 Self::Explain(args) => commands::explain::run(context, &args).await,

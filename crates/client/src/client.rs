@@ -221,6 +221,11 @@ impl Client {
         stream::logs(self.clone(), request)
     }
 
+    /// What a trial keeps under a name. A cut stream goes on after the last byte that was received.
+    pub fn artifact(&self, request: v1::ArtifactRequest) -> Resumed<v1::ArtifactPiece> {
+        stream::artifact(self.clone(), request)
+    }
+
     async fn call<Req, Resp, Send, Answer>(&self, repeat: Repeat, request: Req, send: Send) -> Result<Resp, ClientError>
     where
         Req: Clone,

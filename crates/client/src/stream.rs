@@ -271,6 +271,33 @@ pub(crate) fn archive(client: Client, request: v1::GetArchiveRequest) -> Resumed
     resumed(client, Whole::of(request))
 }
 
+struct Artifact {
+    request: v1::ArtifactRequest,
+    length: Option<u64>,
+}
+
+impl Kind for Artifact {
+    type Item = v1::ArtifactPiece;
+
+    async fn open(&self, client: &Client, node: &Node) -> Result<Streaming<v1::ArtifactPiece>, Status> {
+        Ok(client.sweeps(node).artifact(Request::new(self.request.clone())).await?.into_inner())
+    }
+
+    fn take(&mut self, piece: v1::ArtifactPiece) -> Option<v1::ArtifactPiece> {
+        self.request.offset += piece.data.len() as u64;
+        self.length = Some(piece.length);
+        Some(piece)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.length == Some(self.request.offset)
+    }
+}
+
+pub(crate) fn artifact(client: Client, request: v1::ArtifactRequest) -> Resumed<v1::ArtifactPiece> {
+    resumed(client, Artifact { request, length: None })
+}
+
 struct Watch(v1::WatchRequest);
 
 impl Kind for Watch {

@@ -58,6 +58,7 @@ fn unused<T>() -> Answer<T> {
 impl Sweeps for Node {
     type EventsStream = Stream<v1::EventBatch>;
     type WatchStream = Stream<v1::GetResponse>;
+    type ArtifactStream = Stream<v1::ArtifactPiece>;
     type LogsStream = Stream<v1::LogLine>;
     type SeriesStream = Stream<v1::SeriesChunk>;
 
@@ -128,6 +129,9 @@ impl Sweeps for Node {
         Ok(Response::new(stream::once(cut).boxed()))
     }
     async fn logs(&self, _: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
+        unused()
+    }
+    async fn artifact(&self, _: Request<v1::ArtifactRequest>) -> Answer<Self::ArtifactStream> {
         unused()
     }
     async fn next_notice(&self, _: Request<v1::NextNoticeRequest>) -> Answer<v1::NextNoticeResponse> {

@@ -1,4 +1,4 @@
-//! Logs on their way from an agent, which keeps them, to the user who asked: by the number of the request.
+//! Logs and artifacts on their way from an agent, which keeps them, to the user who asked: by the number of the request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,12 @@ pub struct Want {
     pub tail: Option<u32>,
 }
 
+impl From<Want> for v1::LogRequest {
+    fn from(Want { key, follow, stdout_only, stderr_only, grep, tail }: Want) -> Self {
+        Self { id: 0, key: Some(key.into()), follow, stderr_only, stdout_only, grep, tail, artifact: None }
+    }
+}
+
 /// Why logs cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RelayError {
@@ -71,11 +77,17 @@ pub enum RelayError {
 }
 
 impl Relays {
-    /// Asks `agent`, which is attached by stream number `stream`, for logs.
+    /// Asks `agent`, which is attached by stream number `stream`, for logs or a part of an artifact.
     ///
     /// # Errors
     /// See [`RelayError`].
-    pub fn open(&self, streams: &Streams, agent: AgentId, stream: u64, want: Want) -> Result<Relay, RelayError> {
+    pub fn open(
+        &self,
+        streams: &Streams,
+        agent: AgentId,
+        stream: u64,
+        want: impl Into<v1::LogRequest>,
+    ) -> Result<Relay, RelayError> {
         let (sender, chunks) = mpsc::channel(WAITING);
         let id = {
             let mut inner = self.lock();
@@ -88,8 +100,7 @@ impl Relays {
             id
         };
         let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, stream, id, chunks };
-        let Want { key, follow, stdout_only, stderr_only, grep, tail } = want;
-        let request = v1::LogRequest { id, key: Some(key.into()), follow, stderr_only, stdout_only, grep, tail };
+        let request = v1::LogRequest { id, ..want.into() };
         if streams.send(agent, to_agent::Message::LogRequest(request)) { Ok(relay) } else { Err(RelayError::Away) }
     }
 

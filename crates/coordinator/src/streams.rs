@@ -232,6 +232,7 @@ impl Streams {
                     }
                 }
                 Fact::CheckpointDropped(fact) => self.have_erased(state, &fact.checkpoint),
+                Fact::ArtifactDropped(fact) => self.have_erased(state, &fact.artifact),
                 Fact::SweepSubmitted(_)
                 | Fact::QuotaSet(_)
                 | Fact::QuotaRemoved(_)
@@ -252,6 +253,7 @@ impl Streams {
                 | Fact::TrialSpared(_)
                 | Fact::CheckpointSaved(_)
                 | Fact::CheckpointErased(_)
+                | Fact::ArtifactKept(_)
                 | Fact::LogsKept(_)
                 | Fact::LogsDropped(_)
                 | Fact::NoticeDelivered(_)
@@ -281,11 +283,15 @@ impl Streams {
         }
     }
 
-    /// Has one of the agents that reach a checkpoint remove it. Where none is attached now, the next one that attaches is told.
-    fn have_erased(&self, state: &State, checkpoint: &Checkpoint) {
+    /// Has one of the agents that reach an object remove it. Where none is attached now, the next one that attaches is told.
+    fn have_erased(&self, state: &State, object: &Checkpoint) {
+        self.reaching(state, &object.place).find(|&agent| self.send(agent, erase(object.clone())));
+    }
+
+    /// The attached agents that reach a storage.
+    pub fn reaching<'a>(&self, state: &'a State, place: &'a str) -> impl Iterator<Item = AgentId> + use<'a> {
         let attached: Vec<AgentId> = self.lock().by_agent.keys().copied().collect();
-        let mut reaching = attached.into_iter().filter(|&agent| state.places(agent).contains(&checkpoint.place));
-        reaching.find(|&agent| self.send(agent, erase(checkpoint.clone())));
+        attached.into_iter().filter(move |&agent| state.places(agent).iter().any(|reached| reached == place))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -341,7 +347,7 @@ fn rendezvous(state: &State, agent: AgentId) -> String {
     inventory.and_then(|inventory| inventory.rendezvous.as_ref()).map(|own| own.address.clone()).unwrap_or_default()
 }
 
-/// The order to remove a checkpoint.
+/// The order to remove a checkpoint or an artifact.
 pub const fn erase(checkpoint: Checkpoint) -> v1::to_agent::Message {
     v1::to_agent::Message::Erase(v1::Erase { checkpoint: Some(checkpoint) })
 }

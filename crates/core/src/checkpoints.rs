@@ -114,12 +114,16 @@ impl State {
         self.agent(agent).map_or(&[], |attached| attached.places.as_slice())
     }
 
-    /// Folds in what a fact about a checkpoint means beyond its sweep; whether that is all, for the sweep is gone.
+    /// Folds in what a fact about a checkpoint or an artifact means beyond its sweep; whether that is all, for the sweep is gone.
     pub(crate) fn note_dropped(&mut self, fact: &Fact, record: &Arc<Record>) -> bool {
         let checkpoint = match fact {
             Fact::CheckpointDropped(fact) => {
                 self.dropped.insert(fact.checkpoint.clone(), Arc::clone(record));
                 &fact.checkpoint
+            }
+            Fact::ArtifactDropped(fact) => {
+                self.dropped.insert(fact.artifact.clone(), Arc::clone(record));
+                &fact.artifact
             }
             Fact::CheckpointErased(fact) => {
                 self.dropped.remove(&fact.checkpoint);

@@ -78,6 +78,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::CheckpointSaved(_)
         | Fact::CheckpointDropped(_)
         | Fact::CheckpointErased(_)
+        | Fact::ArtifactKept(_)
+        | Fact::ArtifactDropped(_)
         | Fact::LogsKept(_)
         | Fact::LogsDropped(_)
         | Fact::NoticeDelivered(_)

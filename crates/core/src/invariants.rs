@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::resources::GPU_PARTS;
-use heats_domain::{AgentId, Grant, Inventory, TrialState};
+use heats_domain::{ARTIFACTS_MAX, AgentId, Grant, Inventory, TrialState};
 
 use crate::fact::{Fact, Stage};
 use crate::gang::Holder;
@@ -100,6 +100,9 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     let holds = trial.state == TrialState::Paused;
     let what = "the set of paused trials names those that hold at a rung";
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
+    let names: BTreeSet<&str> = trial.artifacts.iter().map(|artifact| artifact.artifact.as_str()).collect();
+    let is_bounded = names.len() == trial.artifacts.len() && names.len() <= ARTIFACTS_MAX;
+    violation(found, is_bounded, "K1", "what a trial keeps has names of its own, and is bounded", place);
     check_provenance(state, sweep, trial, found);
     if let Some((attempt, live)) = trial.live() {
         let is_held = |holder: Holder<'_>| {

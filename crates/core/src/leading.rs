@@ -17,7 +17,6 @@ use crate::ops::Decision;
 use crate::ops::agent_drain::{self, Drain};
 use crate::ops::agents::{Attach, Attached, expire};
 use crate::ops::attempts::{self, Finish, Key};
-use crate::ops::checkpoints;
 use crate::ops::control::{self, Edit, Verb};
 use crate::ops::drain;
 use crate::ops::fork::Stranded;
@@ -27,6 +26,7 @@ use crate::ops::quarantine::{self, News};
 use crate::ops::start::Start;
 use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
+use crate::ops::{artifacts, checkpoints};
 use crate::ops::{quotas, restore};
 use crate::placement::{Places, Usage};
 use crate::refusal::Refusal;
@@ -75,7 +75,9 @@ pub enum Op {
     Finish(Finish),
     /// An attempt's checkpoint is complete and durable.
     SaveCheckpoint(Checkpoint),
-    /// An agent has removed a checkpoint from its storage.
+    /// An attempt's artifact is complete and durable.
+    KeepArtifact(Checkpoint),
+    /// An agent has removed a checkpoint or an artifact from its storage.
     EraseCheckpoint(Checkpoint),
     /// Logs of attempts that are over are on a majority of coordinators.
     KeepLogs(KeepLogs),
@@ -293,6 +295,7 @@ impl Leading {
             }
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
             Op::SaveCheckpoint(checkpoint) => self.record(checkpoints::save(&self.draft, checkpoint), |()| Reply::Done),
+            Op::KeepArtifact(artifact) => self.record(artifacts::keep(&self.draft, artifact), |()| Reply::Done),
             Op::EraseCheckpoint(checkpoint) => {
                 self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
             }
@@ -519,6 +522,8 @@ impl Leading {
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
             | Fact::CheckpointErased(_)
+            | Fact::ArtifactKept(_)
+            | Fact::ArtifactDropped(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
             | Fact::NoticeDelivered(_)

@@ -2,6 +2,7 @@
 //!
 //! No tokio, no file system, no network, no clock: time is passed in, and everything is a function.
 
+pub mod artifacts;
 pub mod assessment;
 pub mod checkpoints;
 pub mod confirm;

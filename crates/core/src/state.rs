@@ -239,6 +239,8 @@ impl State {
             | Fact::CheckpointSaved(_)
             | Fact::CheckpointDropped(_)
             | Fact::CheckpointErased(_)
+            | Fact::ArtifactKept(_)
+            | Fact::ArtifactDropped(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
             | Fact::NoticeDelivered(_)

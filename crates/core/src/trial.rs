@@ -49,6 +49,8 @@ pub struct Trial {
     pub checkpoints: Vec<Checkpoint>,
     /// The last checkpoint that was saved, whatever became of it.
     pub saved: Option<Saved>,
+    /// The files that it keeps for people, in the order in which they were kept; no two have the same name.
+    pub artifacts: Vec<Checkpoint>,
 }
 
 /// The best value of a trial.

@@ -9,13 +9,13 @@ mod ganged;
 mod studies;
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
-    AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
-    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged, LogsDropped,
-    LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained,
-    SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated,
-    TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported,
-    TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ArtifactDropped,
+    ArtifactKept, AttemptEnded, AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored,
+    Ending, Entry, EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged,
+    LogsDropped, LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet,
+    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
+    TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
+    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -186,8 +186,9 @@ const V12: &[u8] = include_bytes!("golden/entry-v12.bin");
 /// The kinds of facts and the fields that versions before it did not have.
 fn catalogued() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
-    let place = "shared:0123456789abcdef".to_owned();
-    let checkpoint = Checkpoint { sweep, trial: 7, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
+    let (place, artifact) = ("shared:0123456789abcdef".to_owned(), String::new());
+    let checkpoint =
+        Checkpoint { sweep, trial: 7, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place, artifact };
     let grant = Grant { cpus: 1, ..Grant::default() };
     let from = Some(checkpoint.clone());
     let places = vec!["local:agt_0000000000006".to_owned(), checkpoint.place.clone()];
@@ -220,13 +221,30 @@ fn catalogued() -> Vec<Fact> {
     ]
 }
 
+/// And files that trials keep for people.
+const V19: &[u8] = include_bytes!("golden/entry-v19.bin");
+
+/// The kinds of facts and the field that versions before it did not have.
+fn artifacts() -> Vec<Fact> {
+    let (sweep, place, artifact) = (SweepId { bits: 5 }, "s3:ckpt/team".to_owned(), "model.pt".to_owned());
+    let artifact =
+        Checkpoint { sweep, trial: 7, attempt: 2, step: 0, hash: vec![0xab; 32], bytes: 1 << 20, place, artifact };
+    vec![
+        Fact::ArtifactKept(ArtifactKept { artifact: artifact.clone() }),
+        Fact::ArtifactDropped(ArtifactDropped { artifact: artifact.clone(), why: "the sweep was removed".into() }),
+        Fact::CheckpointErased(CheckpointErased { checkpoint: artifact }),
+    ]
+}
+
 /// And members of a population that are replaced by forks.
 const V16: &[u8] = include_bytes!("golden/entry-v16.bin");
 
 /// The fields that versions before it did not have.
 fn forked() -> Vec<Fact> {
     let (sweep, place) = (SweepId { bits: 5 }, "local:agt_0000000000006".to_owned());
-    let from = Checkpoint { sweep, trial: 3, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
+    let artifact = String::new();
+    let from =
+        Checkpoint { sweep, trial: 3, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place, artifact };
     let reason = StopReason {
         rule: "pbt".into(),
         step: 300,
@@ -553,6 +571,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V16, forked()),
         (V17, ran_in()),
         (V18, told()),
+        (V19, artifacts()),
     ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
@@ -577,12 +596,13 @@ fn the_golden_entries_have_every_kind_of_fact() {
         told(),
         studies::studied(),
         ganged::facts(),
+        artifacts(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 51);
+    assert_eq!(names.len(), 53);
 }
 
 #[test]

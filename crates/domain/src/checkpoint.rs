@@ -1,10 +1,18 @@
-//! A checkpoint that is complete, as everybody knows it: the catalogue keeps it, messages carry it.
+//! A checkpoint or an artifact that is complete, as everybody knows it: the catalogue keeps it, messages carry it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::SweepId;
 
-/// A complete checkpoint in a storage. Two are the same object only where everything but `bytes` is the same.
+/// How many artifacts a trial keeps at most.
+pub const ARTIFACTS_MAX: usize = 64;
+/// How large they may be together, in bytes.
+pub const ARTIFACTS_BYTES_MAX: u64 = 64 << 30;
+/// The longest name of an artifact, in bytes: what file systems take.
+pub const ARTIFACT_NAME_MAX: usize = 255;
+
+/// What a trial keeps in a storage: a checkpoint, from which attempts go on, or an artifact, which is for people. Two are the
+/// same object only where everything but `bytes` is the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The sweep of the trial that made it.
@@ -16,7 +24,7 @@ pub struct Checkpoint {
     /// The attempt, from 1: what another attempt makes is another object, whatever is in it.
     #[prost(uint32, tag = "3")]
     pub attempt: u32,
-    /// The step after which it was taken.
+    /// The step after which it was taken; 0 of an artifact.
     #[prost(uint64, tag = "4")]
     pub step: u64,
     /// The BLAKE3 hash of its manifest, which has the hashes of its files.
@@ -28,13 +36,27 @@ pub struct Checkpoint {
     /// The storage that it is in: `local:AGENT`, `shared:ID`, `s3:BUCKET/PREFIX`.
     #[prost(string, tag = "7")]
     pub place: String,
+    /// The name that its trial gave it, where it is an artifact; of a checkpoint empty.
+    #[prost(string, tag = "70")]
+    #[serde(default)]
+    pub artifact: String,
+}
+
+/// Whether an artifact may have this name: that of a file, and of none that is hidden.
+pub fn is_artifact_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= ARTIFACT_NAME_MAX
+        && !name.starts_with('.')
+        && !name.contains('/')
+        && !name.chars().any(char::is_control)
 }
 
 impl Checkpoint {
-    /// The name of the object in its storage: `swp_…-12@2-step-3-HASH`.
+    /// The name of the object in its storage: `swp_…-12@2-step-3-HASH`, of an artifact `swp_…-12@2-artifact-HASH`.
     pub fn name(&self) -> String {
-        let Self { sweep, trial, attempt, step, .. } = self;
-        format!("{sweep}-{trial}@{attempt}-step-{step}-{}", self.hash_text())
+        let Self { sweep, trial, attempt, step, artifact, .. } = self;
+        let what = if artifact.is_empty() { format!("step-{step}") } else { "artifact".to_owned() };
+        format!("{sweep}-{trial}@{attempt}-{what}-{}", self.hash_text())
     }
 
     /// The hash in hexadecimal digits.
@@ -58,8 +80,21 @@ mod tests {
             hash: vec![0xa, 0xbc],
             bytes: 9,
             place,
+            artifact: String::new(),
         };
         assert_eq!(made.name(), format!("{}-12@2-step-3-0abc", made.sweep));
         assert_ne!(made.name(), Checkpoint { attempt: 3, ..made.clone() }.name());
+        let artifact = Checkpoint { artifact: "model.pt".into(), step: 0, ..made };
+        assert_eq!(artifact.name(), format!("{}-12@2-artifact-0abc", artifact.sweep));
+    }
+
+    #[test]
+    fn an_artifact_is_named_as_a_file_that_is_not_hidden() {
+        for good in ["model.pt", "confusion matrix.png", "modèle"] {
+            assert!(is_artifact_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", ".new", "a/b", "a\nb", &"x".repeat(256)] {
+            assert!(!is_artifact_name(bad), "{bad}");
+        }
     }
 }

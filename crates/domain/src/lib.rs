@@ -20,7 +20,7 @@ pub mod spec;
 pub mod units;
 
 pub use archive::{ArchiveName, NotAName};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{ARTIFACT_NAME_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, Checkpoint, is_artifact_name};
 pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TokenId, TrialId};

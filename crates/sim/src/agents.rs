@@ -86,7 +86,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
     match op {
         Op::Start(Start { key, .. }) | Op::Report(key, _, _) => Some(*key),
         Op::Finish(finish) => Some(finish.key),
-        Op::SaveCheckpoint(checkpoint) => Some(checkpoints::key(checkpoint)),
+        Op::SaveCheckpoint(kept) | Op::KeepArtifact(kept) => Some(checkpoints::key(kept)),
         Op::EraseCheckpoint(_)
         | Op::KeepLogs(_)
         | Op::NoticeDelivered { .. }

@@ -73,6 +73,13 @@ pub fn sentence(fact: &Fact) -> String {
             let Checkpoint { trial, step, bytes, place, .. } = &f.checkpoint;
             format!("trial {trial} has a checkpoint of step {step}: {bytes} bytes in `{place}`")
         }
+        Fact::ArtifactKept(f) => {
+            let Checkpoint { trial, artifact, bytes, place, .. } = &f.artifact;
+            format!("trial {trial} keeps `{artifact}`: {bytes} bytes in `{place}`")
+        }
+        Fact::ArtifactDropped(f) => {
+            format!("`{}` of trial {} is not kept: {}", f.artifact.artifact, f.artifact.trial, f.why)
+        }
         Fact::CheckpointDropped(f) => {
             format!(
                 "the checkpoint of step {} of trial {} is not kept: {}",
@@ -80,10 +87,10 @@ pub fn sentence(fact: &Fact) -> String {
             )
         }
         Fact::CheckpointErased(f) => {
-            format!(
-                "the checkpoint of step {} of trial {} is gone from `{}`",
-                f.checkpoint.step, f.checkpoint.trial, f.checkpoint.place
-            )
+            let Checkpoint { trial, step, place, artifact, .. } = &f.checkpoint;
+            let what =
+                if artifact.is_empty() { format!("the checkpoint of step {step}") } else { format!("`{artifact}`") };
+            format!("{what} of trial {trial} is gone from `{place}`")
         }
         Fact::LogsKept(f) => format!("the logs of {} attempts are kept: {} bytes", f.attempts.len(), f.length),
         Fact::LogsDropped(f) => format!("logs are kept no longer: {}", f.why),
@@ -171,10 +178,18 @@ fn member(member: &LeasedMember) -> Value {
     json!({"agent": member.agent, "gpus": member.grant.gpus})
 }
 
-/// A checkpoint without its trial, which the event has already.
+/// A checkpoint or an artifact without its trial, which the event has already.
 fn checkpoint(checkpoint: &Checkpoint) -> Value {
-    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
-    json!({"attempt": attempt, "step": step, "hash": checkpoint.hash_text(), "bytes": bytes, "place": place})
+    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place, artifact } = checkpoint;
+    let what = if artifact.is_empty() { ("step", json!(step)) } else { ("name", json!(artifact)) };
+    json!({"attempt": attempt, (what.0): what.1, "hash": checkpoint.hash_text(), "bytes": bytes, "place": place})
+}
+
+/// The same, and why it is not kept.
+fn dropped(object: &Checkpoint, why: &str) -> Value {
+    let mut fields = checkpoint(object);
+    fields["why"] = json!(why);
+    fields
 }
 
 /// The fact's fields.
@@ -233,11 +248,9 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::TrialResumed(f) => json!({"reason": verdict(&f.reason)}),
         Fact::TrialSpared(f) => json!({"reason": verdict(&f.reason)}),
         Fact::CheckpointSaved(f) => checkpoint(&f.checkpoint),
-        Fact::CheckpointDropped(f) => {
-            let mut fields = checkpoint(&f.checkpoint);
-            fields["why"] = json!(f.why);
-            fields
-        }
+        Fact::CheckpointDropped(f) => dropped(&f.checkpoint, &f.why),
+        Fact::ArtifactKept(f) => checkpoint(&f.artifact),
+        Fact::ArtifactDropped(f) => dropped(&f.artifact, &f.why),
         Fact::CheckpointErased(f) => checkpoint(&f.checkpoint),
         Fact::LogsKept(f) => {
             let attempts: Vec<String> = f.attempts.iter().map(|l| format!("{}@{}", l.trial, l.attempt)).collect();

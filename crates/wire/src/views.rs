@@ -135,6 +135,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
             names.zip(trial.point.iter().copied()).collect()
         }),
         checkpoints: trial.checkpoints.clone(),
+        artifacts: trial.artifacts.clone(),
         forked_from: trial.forked.as_ref().map(|Forked { from, replaces }| v1::ForkedFrom {
             trial: from.trial,
             step: from.step,

@@ -5,7 +5,7 @@
 //! done, and is removed.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,6 @@ use heats_domain::{AgentId, Checkpoint};
 
 use super::manifest::{MANIFEST_MAX, Manifest, hash, sync};
 use super::{How, Storage, StorageError, transfer};
-use crate::key::Key;
 
 /// Says which storage a shared folder is, wherever it is mounted.
 const IDENTITY: &str = "heats-storage";
@@ -74,7 +73,7 @@ impl Folder {
         &self,
         aside: &Path,
         folder: &Path,
-        named: impl Fn(&Manifest, Vec<u8>) -> Checkpoint,
+        filled: impl FnOnce(&Manifest, Vec<u8>) -> Checkpoint,
     ) -> Result<Checkpoint, StorageError> {
         fs::create_dir(aside).map_err(StorageError::io(aside, "written"))?;
         let files = aside.join(FILES);
@@ -86,7 +85,7 @@ impl Folder {
         fs::write(&path, bytes).map_err(StorageError::io(&path, "written"))?;
         super::manifest::hash(&path)?;
         sync(aside)?;
-        let checkpoint = named(&manifest, hash.as_bytes().to_vec());
+        let checkpoint = filled(&manifest, hash.as_bytes().to_vec());
         let object = self.root.join(checkpoint.name());
         match fs::rename(aside, &object) {
             // It was put before, by an earlier agent that had no time to say so.
@@ -103,21 +102,30 @@ impl Storage for Folder {
         &self.place
     }
 
-    fn put(&self, key: Key, step: u64, folder: &Path) -> Result<Checkpoint, StorageError> {
+    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError> {
         let aside = self.aside("new");
-        let named = |manifest: &Manifest, hash| Checkpoint {
-            sweep: key.trial.sweep,
-            trial: key.trial.number,
-            attempt: key.attempt,
-            step,
+        let filled = |manifest: &Manifest, hash| Checkpoint {
             hash,
             bytes: manifest.bytes(),
             place: self.place.clone(),
+            ..named
         };
-        self.fill(&aside, folder, named).inspect_err(|_| {
+        self.fill(&aside, folder, filled).inspect_err(|_| {
             // What is left of it goes when the agent starts again.
             let _left = remove(&aside);
         })
+    }
+
+    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
+        let path = self.root.join(object.name()).join(FILES).join(file);
+        let mut bytes = Vec::new();
+        let mut read = || {
+            let mut source = fs::File::open(&path)?;
+            source.seek(SeekFrom::Start(offset))?;
+            source.take(length).read_to_end(&mut bytes)
+        };
+        read().map_err(StorageError::io(&path, "read"))?;
+        Ok(bytes)
     }
 
     fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError> {
@@ -206,9 +214,14 @@ mod tests {
     use heats_domain::{SweepId, TrialId};
 
     use super::*;
+    use crate::key::Key;
 
     const KEY: Key = Key { trial: TrialId { sweep: SweepId { bits: 5 }, number: 3 }, attempt: 1 };
     const AGENT: AgentId = AgentId { bits: 6 };
+
+    fn made_at(step: u64) -> Checkpoint {
+        KEY.object(step, String::new())
+    }
 
     /// A folder with a checkpoint, and room for a storage and for what is got from it.
     fn lab() -> tempfile::TempDir {
@@ -236,9 +249,9 @@ mod tests {
             Folder::shared(root, AGENT).and_then(|_| Folder::shared(root, AGENT)).expect("opens"),
         ];
         for storage in &storages {
-            let made = storage.put(KEY, 1, &root.join("step-1")).expect("puts");
+            let made = storage.put(made_at(1), &root.join("step-1")).expect("puts");
             assert_eq!((made.bytes, made.step, made.place.as_str()), (12, 1, storage.place()));
-            assert_eq!(storage.put(KEY, 1, &root.join("step-1")).expect("puts"), made);
+            assert_eq!(storage.put(made_at(1), &root.join("step-1")).expect("puts"), made);
             let into = root.join(storage.place().replace(':', "-"));
             storage.get(&made, &into).expect("gets");
             assert_eq!(fs::read_to_string(into.join("a/w")).expect("reads"), "weights");
@@ -255,7 +268,7 @@ mod tests {
     fn a_trial_that_changes_what_it_got_does_not_change_what_is_kept() {
         let lab = lab();
         let storage = Folder::own(&lab.path().join("own"), AGENT).expect("opens");
-        let made = storage.put(KEY, 1, &lab.path().join("step-1")).expect("puts");
+        let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
         storage.get(&made, &lab.path().join("got")).expect("gets");
         fs::write(lab.path().join("got/s"), "other").expect("writes");
         storage.get(&made, &lab.path().join("again")).expect("is what was put");
@@ -265,7 +278,7 @@ mod tests {
     fn a_damaged_object_is_not_got() {
         let lab = lab();
         let storage = Folder::shared(lab.path(), AGENT).expect("opens");
-        let made = storage.put(KEY, 1, &lab.path().join("step-1")).expect("puts");
+        let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
         let object = lab.path().join(made.name());
         let into = lab.path().join("got");
         fs::write(object.join("files/s"), "stale").expect("writes");
@@ -292,7 +305,7 @@ mod tests {
         let storage = Folder::shared(lab.path(), AGENT).expect("opens");
         fs::create_dir(lab.path().join("step-1/pipe")).expect("creates");
         std::os::unix::fs::symlink("..", lab.path().join("step-1/up")).expect("links");
-        storage.put(KEY, 1, &lab.path().join("step-1")).expect_err("a link to a folder may lead anywhere");
+        storage.put(made_at(1), &lab.path().join("step-1")).expect_err("a link to a folder may lead anywhere");
         assert_eq!(names(lab.path()), [format!(".new-{other}-0-1"), IDENTITY.to_owned(), "step-1".to_owned()]);
     }
 

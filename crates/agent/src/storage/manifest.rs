@@ -108,6 +108,12 @@ impl Manifest {
     }
 }
 
+/// The hash of an object with one file, of so many bytes and with this content hash: what an artifact's has to be.
+pub fn hash_of_one(path: &str, bytes: u64, hash: blake3::Hash) -> blake3::Hash {
+    let file = Entry { path: path.to_owned(), bytes, hash: hash.to_hex().to_string() };
+    Manifest { folders: Vec::new(), files: vec![file] }.to_bytes().1
+}
+
 /// The hash and the size of a file, which is on disk when this returns.
 pub fn hash(path: &Path) -> Result<(String, u64), StorageError> {
     let mut file = File::open(path).map_err(StorageError::io(path, "read"))?;

@@ -1,4 +1,5 @@
-//! Where complete checkpoints are kept, so that another attempt, maybe on another machine, goes on from them.
+//! Where complete checkpoints are kept, so that another attempt, maybe on another machine, goes on from them; and artifacts, for
+//! people.
 //!
 //! A storage has objects: the files of one checkpoint and a manifest with their names, sizes and hashes, under a name that says
 //! whose it is, of which step, and what is in it. An object is there as a whole or not at all. Which objects there are, and
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use heats_domain::{AgentId, Checkpoint};
 use tokio::sync::Semaphore;
 
-use crate::key::Key;
 use folder::Folder;
+pub use manifest::hash_of_one;
 pub use target::Target;
 pub use tree::{How, transfer};
 
@@ -32,17 +33,25 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Its name in the catalogue: whoever reaches a storage of this name reaches this one.
     fn place(&self) -> &str;
 
-    /// Keeps what is in `folder` as the checkpoint of `step` of an attempt. Durable when this returns. Twice is as good as once.
+    /// Keeps what is in `folder` as `named`, whose hash, size and place it fills in. Durable when this returns. Twice is as good
+    /// as once.
     ///
     /// # Errors
     /// See [`StorageError`]; nothing half is left where an object is looked for.
-    fn put(&self, key: Key, step: u64, folder: &Path) -> Result<Checkpoint, StorageError>;
+    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError>;
 
     /// Makes `into`, which must not be there, from an object, and makes sure that it is what was put.
     ///
     /// # Errors
     /// See [`StorageError`]; `into` is not there then.
     fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError>;
+
+    /// A part of a file of an object: `length` bytes from `offset` on, fewer where it ends before. What it is worth the reader of
+    /// the whole has to see: its hash is not looked at.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError>;
 
     /// Removes an object. One that is gone is removed already.
     ///
@@ -115,6 +124,14 @@ impl StorageError {
     pub fn io(path: &Path, verb: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, verb, source }
+    }
+
+    /// Whether it may be better the next time.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Remote { .. } | Self::Unusable { .. } => true,
+            Self::Damaged { .. } | Self::Unfit { .. } | Self::TooMany { .. } => false,
+        }
     }
 
     /// Whether what was to be put or got is not there.

@@ -157,7 +157,7 @@ impl Service {
             Message::Heartbeat(v1::Heartbeat { condition }) => mind.seen.condition.clone_from(condition),
             Message::Checkpoint(checkpoint) => mind.seen.checkpoints.push(checkpoint.clone()),
             Message::Erased(erased) => mind.seen.erased.extend(erased.checkpoint.clone()),
-            Message::Hello(_) | Message::Started(_) | Message::Leaving(_) => {}
+            Message::Hello(_) | Message::Started(_) | Message::Artifact(_) | Message::Leaving(_) => {}
         }
         if !matches!(message, Message::Report(_) | Message::Heartbeat(_)) {
             mind.seen.messages.push(message);

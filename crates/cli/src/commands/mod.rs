@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod alloc;
+pub mod artifacts;
 pub mod best;
 pub mod check;
 pub mod cluster;

@@ -196,6 +196,9 @@ fn write_trial<'a>(
             kept.place
         )?;
     }
+    for kept in &trial.artifacts {
+        writeln!(out, "  artifact  {}, {}, in {}", kept.artifact, words::bytes(kept.bytes), kept.place)?;
+    }
     for (attempt, ran_in) in attempts {
         write_attempt(out, attempt, ran_in)?;
     }

@@ -1,11 +1,12 @@
 //! `heats trial`: door 1, for scripts in any language inside a trial. Outside of Heats nothing is reported and
 //! nothing is to stop, so that the same script runs by itself.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heats_domain::units::Span;
+use heats_domain::{ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, is_artifact_name};
 use serde_json::{Map, Value, json};
 
 use crate::door::{self, Ask, DoorError, Repeat};
@@ -23,6 +24,8 @@ pub enum TrialCommand {
     ShouldStop(StopArgs),
     /// Say that a checkpoint is complete
     Checkpoint(CheckpointArgs),
+    /// Keep files for people: the final model, a plot
+    Artifact(ArtifactArgs),
     /// Say that this configuration cannot be run
     Infeasible(InfeasibleArgs),
 }
@@ -71,6 +74,17 @@ pub struct CheckpointArgs {
     step: u64,
 }
 
+/// `heats trial artifact`
+#[derive(clap::Args, Debug)]
+pub struct ArtifactArgs {
+    /// The files; each is kept under its own name, in place of what was kept under that before
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Keep the one file under this name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
 /// `heats trial infeasible`
 #[derive(clap::Args, Debug)]
 pub struct InfeasibleArgs {
@@ -86,6 +100,7 @@ pub fn run(command: &TrialCommand) -> Outcome {
         TrialCommand::Report(args) => report(args),
         TrialCommand::ShouldStop(args) => should_stop(args),
         TrialCommand::Checkpoint(args) => checkpoint(args),
+        TrialCommand::Artifact(args) => artifact(args),
         TrialCommand::Infeasible(args) => infeasible(args),
     }
 }
@@ -154,6 +169,68 @@ fn checkpoint(CheckpointArgs { path, step }: &CheckpointArgs) -> Outcome {
     let path = std::path::absolute(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let body = json!({ "step": step, "path": path.display().to_string() });
     verdict(&post("/v1/checkpoint", &body))
+}
+
+/// Copies the files to where the agent takes them from: complete at once, under their names.
+fn artifact(ArtifactArgs { paths, name }: &ArtifactArgs) -> Outcome {
+    if name.is_some() && paths.len() > 1 {
+        return Err(Failure::usage("`--name` names one file").hint("heats trial artifact out/best.pt --name model.pt"));
+    }
+    let named = paths.iter().map(|path| Ok((path, artifact_name(path, name.as_deref())?)));
+    let files: Vec<(&PathBuf, &str)> = named.collect::<Result<_, Failure>>()?;
+    let Some(folder) = variable("HEATS_ARTIFACT_DIR").map(PathBuf::from) else {
+        hints::note("not inside a trial of Heats: nothing is kept");
+        return Ok(Exit::Ok);
+    };
+    let unwritable = |error: io::Error| Failure::failed(format!("cannot write in `{}`: {error}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    for (path, name) in files {
+        expect_room(&folder, path, name)?;
+        let aside = folder.join(format!(".new-{}", std::process::id()));
+        let copied = std::fs::copy(path, &aside).and_then(|_bytes| std::fs::rename(&aside, folder.join(name)));
+        copied.map_err(|error| {
+            // There may be nothing to remove.
+            let _left = std::fs::remove_file(&aside);
+            unwritable(error)
+        })?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Under which name a file is kept.
+fn artifact_name<'a>(path: &'a Path, given: Option<&'a str>) -> Result<&'a str, Failure> {
+    let own = || path.file_name().and_then(|own| own.to_str()).unwrap_or_default();
+    let name = given.unwrap_or_else(own);
+    if !is_artifact_name(name) {
+        let why = format!("nothing can be kept under the name `{name}`: it is that of a file, not hidden");
+        return Err(Failure::usage(why).hint("heats trial artifact PATH --name NAME"));
+    }
+    if !path.is_file() {
+        let hint = format!("tar -cf {name}.tar {}; heats trial artifact {name}.tar", path.display());
+        return Err(Failure::usage(format!("`{}` is no file", path.display())).hint(hint));
+    }
+    Ok(name)
+}
+
+/// Refuses what the coordinator would.
+fn expect_room(folder: &Path, path: &Path, name: &str) -> Result<(), Failure> {
+    let others = std::fs::read_dir(folder)?.flatten();
+    let others = others.filter(|entry| {
+        let other = entry.file_name();
+        other != *name && other.to_str().is_some_and(is_artifact_name)
+    });
+    let sizes: Vec<u64> = others.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).collect();
+    let bytes = sizes.iter().copied().fold(path.metadata()?.len(), u64::saturating_add);
+    if sizes.len() >= ARTIFACTS_MAX {
+        return Err(Failure::usage(format!("a trial keeps {ARTIFACTS_MAX} files at most, and `{name}` is one more"))
+            .hint("pack several into one: tar -cf plots.tar plots"));
+    }
+    if bytes > ARTIFACTS_BYTES_MAX {
+        let most = crate::words::bytes(ARTIFACTS_BYTES_MAX);
+        return Err(Failure::usage(format!("a trial keeps {most} at most, and with `{name}` it would be more"))
+            .hint("write it to $HEATS_OUTPUT_DIR, which is not kept by Heats"));
+    }
+    Ok(())
 }
 
 fn infeasible(InfeasibleArgs { why }: &InfeasibleArgs) -> Outcome {

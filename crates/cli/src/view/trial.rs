@@ -50,6 +50,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("agent", trial.agent.map(|agent| agent.to_string()))
         .with("ending", trial.ending)
         .with("checkpoints", trial.checkpoints.iter().map(|kept| Value::from(checkpoint(kept))).collect::<Vec<_>>())
+        .with("artifacts", trial.artifacts.iter().map(|kept| Value::from(artifact(kept))).collect::<Vec<_>>())
         .with("forked_from", trial.forked_from.as_ref().map(|forked| Value::from(forked_from(forked))))
         .with("confirms", trial.confirms)
         .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))));
@@ -62,9 +63,17 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
 }
 
 fn checkpoint(checkpoint: &Checkpoint) -> Fields {
-    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = checkpoint;
-    let fields = Fields::new().with("step", *step).with("attempt", *attempt).with("bytes", *bytes);
-    fields.with("hash", checkpoint.hash_text()).with("place", place.as_str())
+    stored(Fields::new().with("step", checkpoint.step), checkpoint)
+}
+
+/// A file that a trial keeps for people.
+pub fn artifact(kept: &Checkpoint) -> Fields {
+    stored(Fields::new().with("name", kept.artifact.as_str()), kept)
+}
+
+fn stored(fields: Fields, kept: &Checkpoint) -> Fields {
+    let fields = fields.with("attempt", kept.attempt).with("bytes", kept.bytes);
+    fields.with("hash", kept.hash_text()).with("place", kept.place.as_str())
 }
 
 fn forked_from(forked: &v1::ForkedFrom) -> Fields {

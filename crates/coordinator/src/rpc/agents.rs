@@ -194,7 +194,7 @@ type Pending = Pin<Box<dyn Future<Output = (u64, Option<Subject>, Result<(), Ask
 /// What a message is about.
 struct Subject {
     key: Key,
-    /// The checkpoint that it says is complete.
+    /// The checkpoint or artifact that it says is complete.
     checkpoint: Option<Checkpoint>,
 }
 
@@ -278,6 +278,10 @@ impl Session {
                 saved = Some(checkpoint.clone());
                 (checkpoints::key(&checkpoint), Op::SaveCheckpoint(checkpoint))
             }
+            from_agent::Message::Artifact(artifact) => {
+                saved = Some(artifact.clone());
+                (checkpoints::key(&artifact), Op::KeepArtifact(artifact))
+            }
             from_agent::Message::Erased(v1::Erased { checkpoint }) => {
                 let op = Op::EraseCheckpoint(required(checkpoint, "checkpoint")?);
                 let answer = self.node.decider.post_in(self.reign, op).await?;
@@ -343,8 +347,11 @@ impl Session {
                 };
                 self.send(to_agent::Message::Stop(stop)).await?;
             }
-            (Err(AskError::Refused(refusal)), _) => {
+            (Err(AskError::Refused(refusal)), subject) => {
                 debug!(agent_id = %self.agent, seq, %refusal, "message refused");
+                if let Some(object) = subject.and_then(|subject| subject.checkpoint) {
+                    self.send(erase(object)).await?;
+                }
             }
             (Err(error), _) => {
                 debug!(agent_id = %self.agent, %error, "stream ends");

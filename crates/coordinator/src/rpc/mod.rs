@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod archives;
+mod artifacts;
 mod backup;
 mod bundles;
 pub mod cluster;

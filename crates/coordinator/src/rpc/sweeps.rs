@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::lookup::{Answers, find, sweep_ended};
 use super::reading::Reading;
-use super::{archives, events, fleet, logs, notices, placing, series, studies};
+use super::{archives, artifacts, events, fleet, logs, notices, placing, series, studies};
 use crate::caller::Caller;
 use crate::decider::Answer;
 use crate::edge::entropy;
@@ -255,6 +255,14 @@ impl Sweeps for SweepsService {
         // Agents are attached to the leader: nobody else can ask them.
         Reading::Fresh.state(&self.node).await?;
         let answers = logs::logs(&self.node, request.into_inner())?;
+        Ok(Response::new(Reading::Fresh.while_fresh(&self.node, answers)))
+    }
+
+    type ArtifactStream = Answers<v1::ArtifactPiece>;
+
+    async fn artifact(&self, request: Request<v1::ArtifactRequest>) -> Result<Response<Self::ArtifactStream>, Status> {
+        Reading::Fresh.state(&self.node).await?;
+        let answers = artifacts::artifact(&self.node, request.into_inner())?;
         Ok(Response::new(Reading::Fresh.while_fresh(&self.node, answers)))
     }
 

@@ -1,4 +1,4 @@
-//! What happened to the checkpoints of trials.
+//! What happened to the checkpoints and artifacts of trials.
 
 use heats_domain::Checkpoint;
 
@@ -27,4 +27,23 @@ pub struct CheckpointErased {
     /// What is gone.
     #[prost(message, required, tag = "1")]
     pub checkpoint: Checkpoint,
+}
+
+/// See [`Fact::ArtifactKept`](super::Fact::ArtifactKept).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ArtifactKept {
+    /// What is where.
+    #[prost(message, required, tag = "1")]
+    pub artifact: Checkpoint,
+}
+
+/// See [`Fact::ArtifactDropped`](super::Fact::ArtifactDropped).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ArtifactDropped {
+    /// What is to be removed from where.
+    #[prost(message, required, tag = "1")]
+    pub artifact: Checkpoint,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub why: String,
 }

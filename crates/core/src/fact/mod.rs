@@ -17,7 +17,7 @@ mod trial;
 
 use heats_domain::SweepId;
 
-pub use checkpoint::{CheckpointDropped, CheckpointErased, CheckpointSaved};
+pub use checkpoint::{ArtifactDropped, ArtifactKept, CheckpointDropped, CheckpointErased, CheckpointSaved};
 pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ClusterRestored,
     FailedAttempt, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
@@ -69,7 +69,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 45, 52, 53, 55"
+                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 45, 49, 50, 52, 53, 55"
     )]
     pub fact: Option<Fact>,
 }
@@ -170,7 +170,13 @@ pub enum Fact {
     /// A checkpoint is not kept: nothing goes on from it, and who reaches it removes it.
     #[prost(message, tag = "34")]
     CheckpointDropped(CheckpointDropped),
-    /// A checkpoint that was dropped is gone from where it was.
+    /// A trial keeps a file under a name, for people.
+    #[prost(message, tag = "49")]
+    ArtifactKept(ArtifactKept),
+    /// It keeps it no longer, and who reaches it removes it.
+    #[prost(message, tag = "50")]
+    ArtifactDropped(ArtifactDropped),
+    /// A checkpoint or an artifact that was dropped is gone from where it was.
     #[prost(message, tag = "35")]
     CheckpointErased(CheckpointErased),
     /// One member of an attempt that spans machines is over, and its place is free.
@@ -239,6 +245,8 @@ impl Fact {
             Self::CheckpointSaved(f) => f.checkpoint.sweep,
             Self::CheckpointDropped(f) => f.checkpoint.sweep,
             Self::CheckpointErased(f) => f.checkpoint.sweep,
+            Self::ArtifactKept(f) => f.artifact.sweep,
+            Self::ArtifactDropped(f) => f.artifact.sweep,
             Self::LogsKept(f) => f.sweep,
             Self::LogsDropped(f) => f.sweep,
             Self::NoticeDelivered(f) => f.sweep,
@@ -280,6 +288,8 @@ impl Fact {
             Self::CheckpointSaved(f) => Some(f.checkpoint.trial),
             Self::CheckpointDropped(f) => Some(f.checkpoint.trial),
             Self::CheckpointErased(f) => Some(f.checkpoint.trial),
+            Self::ArtifactKept(f) => Some(f.artifact.trial),
+            Self::ArtifactDropped(f) => Some(f.artifact.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -326,6 +336,8 @@ impl Fact {
             Self::CheckpointSaved(f) => Some(f.checkpoint.attempt),
             Self::CheckpointDropped(f) => Some(f.checkpoint.attempt),
             Self::CheckpointErased(f) => Some(f.checkpoint.attempt),
+            Self::ArtifactKept(f) => Some(f.artifact.attempt),
+            Self::ArtifactDropped(f) => Some(f.artifact.attempt),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -388,6 +400,8 @@ impl Fact {
             Self::CheckpointSaved(_) => "checkpoint_saved",
             Self::CheckpointDropped(_) => "checkpoint_dropped",
             Self::CheckpointErased(_) => "checkpoint_erased",
+            Self::ArtifactKept(_) => "artifact_kept",
+            Self::ArtifactDropped(_) => "artifact_dropped",
             Self::LogsKept(_) => "logs_kept",
             Self::LogsDropped(_) => "logs_dropped",
             Self::NoticeDelivered(_) => "notice_delivered",

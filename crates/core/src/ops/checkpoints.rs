@@ -1,4 +1,4 @@
-//! What agents say about checkpoints: saved, erased.
+//! What agents say about checkpoints: saved, erased. An artifact is erased in the same way.
 
 use heats_domain::Checkpoint;
 
@@ -24,13 +24,7 @@ pub fn save(state: &State, checkpoint: Checkpoint) -> Decision<()> {
     if known.is_some_and(|trial| trial.checkpoints.contains(&checkpoint)) {
         return Ok((Vec::new(), ()));
     }
-    for (what, bytes, limit) in
-        [("the storage's name", checkpoint.place.len(), PLACE_MAX), ("the hash", checkpoint.hash.len(), HASH_LEN)]
-    {
-        if bytes > limit {
-            return Err(Refusal::TooLarge { what, bytes, limit });
-        }
-    }
+    check(&checkpoint)?;
     let (_, trial) = reporting(state, key)?;
     if trial.has_saved(key.attempt, checkpoint.step) {
         return Ok((Vec::new(), ()));
@@ -38,7 +32,22 @@ pub fn save(state: &State, checkpoint: Checkpoint) -> Decision<()> {
     Ok((vec![Fact::CheckpointSaved(CheckpointSaved { checkpoint })], ()))
 }
 
-/// A checkpoint is gone from its storage. One that nobody asked to be removed changes nothing, nor does one twice.
+/// Whether the texts of an object are as long as they may be.
+///
+/// # Errors
+/// [`Refusal::TooLarge`].
+pub(super) fn check(object: &Checkpoint) -> Result<(), Refusal> {
+    for (what, bytes, limit) in
+        [("the storage's name", object.place.len(), PLACE_MAX), ("the hash", object.hash.len(), HASH_LEN)]
+    {
+        if bytes > limit {
+            return Err(Refusal::TooLarge { what, bytes, limit });
+        }
+    }
+    Ok(())
+}
+
+/// A checkpoint or an artifact is gone from its storage. One that nobody asked to be removed changes nothing, nor does one twice.
 pub fn erase(state: &State, checkpoint: Checkpoint) -> Vec<Fact> {
     let asked_for = state.dropped.contains_key(&checkpoint);
     asked_for.then_some(Fact::CheckpointErased(CheckpointErased { checkpoint })).into_iter().collect()

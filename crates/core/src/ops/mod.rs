@@ -4,6 +4,7 @@
 
 pub mod agent_drain;
 pub mod agents;
+pub mod artifacts;
 pub mod attempts;
 pub mod checkpoints;
 pub mod control;

@@ -2,7 +2,7 @@
 
 use heats_domain::{SweepId, SweepSpec};
 
-use super::{Decision, learn, sweep};
+use super::{Decision, artifacts, learn, sweep};
 use crate::fact::{Fact, SweepRemoved, SweepSubmitted};
 use crate::refusal::Refusal;
 use crate::retention;
@@ -109,6 +109,7 @@ pub fn remove(state: &State, id: SweepId) -> Decision<()> {
         return Err(Refusal::NotEnded(sweep.name.clone()));
     }
     let mut facts = retention::all(sweep);
+    facts.extend(artifacts::all(sweep));
     facts.push(Fact::SweepRemoved(SweepRemoved { sweep: id }));
     Ok((facts, ()))
 }

@@ -47,6 +47,8 @@ impl Sweep {
             Fact::CheckpointSaved(fact) => self.checkpoint_saved(fact)?,
             Fact::CheckpointDropped(fact) => self.checkpoint_dropped(fact)?,
             Fact::CheckpointErased(_) => {}
+            Fact::ArtifactKept(fact) => self.artifact_kept(fact)?,
+            Fact::ArtifactDropped(fact) => self.artifact_dropped(fact)?,
             Fact::LogsKept(fact) => self.logs_kept(fact, record.log_index)?,
             Fact::LogsDropped(fact) => self.logs_dropped(fact)?,
             Fact::NoticeDelivered(fact) => self.notice_delivered(fact)?,
@@ -144,6 +146,7 @@ impl Sweep {
             point: Vec::new(),
             checkpoints: Vec::new(),
             saved: None,
+            artifacts: Vec::new(),
         }));
         self.counts.enter(TrialState::Waiting);
         self.waiting.insert(fact.trial);

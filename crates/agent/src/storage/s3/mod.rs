@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Entry, MANIFEST_MAX, Manifest};
 use super::target::Target;
 use super::{Storage, StorageError, tree};
-use crate::key::Key;
 use client::{Client, Fault, RANGE};
 
 /// What is larger goes in parts of this many bytes at least; a part is in memory while it is on its way.
@@ -247,22 +246,15 @@ impl Storage for S3 {
         &self.place
     }
 
-    fn put(&self, key: Key, step: u64, folder: &Path) -> Result<Checkpoint, StorageError> {
+    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError> {
         tree::check(folder)?;
         let manifest = Manifest::of(folder)?;
         if let Some(file) = manifest.files.iter().find(|file| file.path.chars().any(char::is_control)) {
             return Err(StorageError::Unfit { path: folder.join(&file.path), what: "has a name that no bucket takes" });
         }
         let (bytes, hash) = manifest.to_bytes();
-        let checkpoint = Checkpoint {
-            sweep: key.trial.sweep,
-            trial: key.trial.number,
-            attempt: key.attempt,
-            step,
-            hash: hash.as_bytes().to_vec(),
-            bytes: manifest.bytes(),
-            place: self.place.clone(),
-        };
+        let (hash, place) = (hash.as_bytes().to_vec(), self.place.clone());
+        let checkpoint = Checkpoint { hash, bytes: manifest.bytes(), place, ..named };
         let name = checkpoint.name();
         let (last, mark) = (self.manifest(&name), self.mark(&name));
         // It was put before, by an earlier agent that had no time to say so.
@@ -294,6 +286,11 @@ impl Storage for S3 {
             // It goes with the attempt's folder.
             let _left = fs::remove_dir_all(&aside);
         })
+    }
+
+    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
+        let from = self.file(&object.name(), file);
+        Ok(self.client.range(&from, offset, length).map_err(self.error(&from, "read"))?.to_vec())
     }
 
     fn delete(&self, checkpoint: &Checkpoint) -> Result<(), StorageError> {

@@ -8,9 +8,14 @@ use heats_domain::{AgentId, SweepId, TrialId};
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::key::Key;
 
 const KEY: Key = Key { trial: TrialId { sweep: SweepId { bits: 5 }, number: 3 }, attempt: 1 };
 const AGENT: AgentId = AgentId { bits: 6 };
+
+fn made_at(step: u64) -> Checkpoint {
+    KEY.object(step, String::new())
+}
 
 /// A bucket of its own for each test; `None` without a server.
 fn target(name: &str) -> Option<Target> {
@@ -60,16 +65,19 @@ fn what_is_put_is_got_whole_twice_is_as_good_as_once_and_nothing_is_left_of_what
     let Some(target) = target("whole") else { return };
     let (lab, storage) = (lab(), open(&target));
     let from = lab.path().join("step-1");
-    let made = storage.put(KEY, 1, &from).expect("puts");
+    let made = storage.put(made_at(1), &from).expect("puts");
     assert_eq!((made.bytes, made.place.as_str()), (2 * PART + 12, storage.place()));
     let objects = all(&storage);
     assert_eq!(objects.len(), 4, "three files and the manifest, and no mark: {objects:?}");
-    assert_eq!(storage.put(KEY, 1, &from).expect("puts"), made);
+    assert_eq!(storage.put(made_at(1), &from).expect("puts"), made);
     // Whoever names the same bucket reaches the same storage.
     let other = S3::open(&target, AgentId { bits: 7 }).expect("opens");
     let into = lab.path().join("got");
     other.get(&made, &into).expect("gets");
     assert!(same(&from, &into));
+    assert_eq!(other.read(&made, "a/w +%.bin", 2, 3).expect("reads"), b"igh");
+    assert_eq!(other.read(&made, "large", 2 * PART, 100).expect("reads"), [7; 5], "to its end");
+    assert_eq!(other.read(&made, "none", 0, 100).expect("reads"), b"");
     for _ in 0..2 {
         storage.delete(&made).expect("deletes");
     }
@@ -83,7 +91,7 @@ fn what_is_damaged_is_not_got_and_nothing_half_stays_behind() {
     let _within = runtime.enter();
     let Some(target) = target("damaged") else { return };
     let (lab, storage) = (lab(), open(&target));
-    let made = storage.put(KEY, 1, &lab.path().join("step-1")).expect("puts");
+    let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
     storage.client.put(&storage.file(&made.name(), "none"), "something").expect("puts");
     let error = storage.get(&made, &lab.path().join("got")).expect_err("is damaged");
     assert!(error.to_string().contains("`none` is not the file that was put"), "{error}");
@@ -99,7 +107,7 @@ fn what_an_agent_left_half_done_is_removed_when_it_starts_again_and_nothing_else
     let _within = runtime.enter();
     let Some(target) = target("half") else { return };
     let (lab, storage) = (lab(), open(&target));
-    let made = storage.put(KEY, 1, &lab.path().join("step-1")).expect("puts");
+    let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
     let whole = all(&storage);
     // Killed in the middle of a file's parts, and after the manifest of another one.
     let upload = storage.client.begin("team/a/half/files/large").expect("begins");
@@ -124,5 +132,5 @@ fn a_bucket_that_is_not_there_is_said_at_once_and_a_server_that_is_away_is_no_re
     assert!(S3::open(&gone, AGENT).is_err_and(|error| error.to_string().contains("cannot be used")));
     let away = Target { endpoint: Some("http://127.0.0.1:9".into()), ..target };
     let storage = S3::open(&away, AGENT).expect("opens");
-    assert!(storage.put(KEY, 1, lab().path()).is_err_and(|error| error.to_string().contains("cannot be reached")));
+    assert!(storage.put(made_at(1), lab().path()).is_err_and(|error| error.to_string().contains("cannot be reached")));
 }

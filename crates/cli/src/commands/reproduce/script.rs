@@ -10,7 +10,8 @@ use crate::exit::Failure;
 use crate::words::quoted;
 
 /// Variables that name places of this machine: the script has its own.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 9] = [
+    "HEATS_ARTIFACT_DIR",
     "HEATS_BIN",
     "HEATS_CHECKPOINT_DIR",
     "HEATS_METRICS_FILE",
@@ -65,6 +66,7 @@ pub(super) fn of(recorded: &Recorded, data_dir: &Path) -> Result<String, Failure
     lines.push("mkdir \"$here/checkpoints\" \"$here/output\"".to_owned());
     for (name, place) in [
         ("HEATS_CHECKPOINT_DIR", "checkpoints"),
+        ("HEATS_ARTIFACT_DIR", "checkpoints/artifacts"),
         ("HEATS_OUTPUT_DIR", "output"),
         ("HEATS_METRICS_FILE", "metrics.jsonl"),
         ("HEATS_PARAMS_FILE", "params.json"),
