@@ -29,6 +29,9 @@ pub struct Overrides {
     /// Name the sweep, in place of the file's name for it
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// The project that it is part of, in place of the file's
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
 }
 
 /// Why there is no sweep.
@@ -107,8 +110,8 @@ fn finish(
 /// The draft with what the command line changes. A file that cannot be read as a tree is not changed: its
 /// own faults come first.
 fn changed(name: String, draft: Draft, overrides: &Overrides) -> Result<(String, Draft), Failure> {
-    let Overrides { set, name: new_name } = overrides;
-    if set.is_empty() && new_name.is_none() {
+    let Overrides { set, name: new_name, project } = overrides;
+    if set.is_empty() && new_name.is_none() && project.is_none() {
         return Ok((name, draft));
     }
     let mut tree = draft.document().root().to_json();
@@ -118,8 +121,10 @@ fn changed(name: String, draft: Draft, overrides: &Overrides) -> Result<(String,
     for change in set {
         set::apply(&mut tree, change)?;
     }
-    if let (Some(new_name), Some(root)) = (new_name, tree.as_object_mut()) {
-        root.insert("name".into(), new_name.as_str().into());
+    for (key, given) in [("name", new_name), ("project", project)] {
+        if let (Some(given), Some(root)) = (given, tree.as_object_mut()) {
+            root.insert(key.into(), given.as_str().into());
+        }
     }
     let text = serde_json::to_string_pretty(&tree).unwrap_or_default();
     let new = document::open(text.as_bytes(), Format::Json);

@@ -81,7 +81,7 @@ fn changed(recorded: &SweepSpec, overrides: &Overrides) -> Result<SweepSpec, Fai
     let parts = parts.into_iter().filter(|(key, _)| !PLACES.contains(&key.as_str()));
     let set = parts.map(|(key, part)| format!("{key}={part}")).chain(overrides.set.iter().cloned()).collect();
     let inline = Inline { command: vec!["true".to_owned()], ..Inline::default() };
-    let loaded = sweepfile::of_inline(&inline, &Overrides { set, name: None });
+    let loaded = sweepfile::of_inline(&inline, &Overrides { set, name: None, project: None });
     Ok(loaded.map_err(sweepfile::Invalid::say)?.spec)
 }
 
