@@ -22,6 +22,7 @@ mod logs;
 mod notices;
 mod output;
 mod population;
+mod preempting;
 mod promotion;
 mod refusals;
 mod reproduce;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use heats_core::placement::preempt::GRACE_MS;
 use heats_tls::{OwnFiles, Security};
 
 use crate::notices::Webhooks;
@@ -68,6 +69,8 @@ pub struct CoordinatorConfig {
     pub failover_grace: Duration,
     /// How much is kept of the logs of attempts that are over, in bytes: the oldest goes first. The leader's counts.
     pub logs_max: u64,
+    /// How long a sweep waits for a place before others of a lower priority lose theirs. The leader's counts.
+    pub preempt_after: Duration,
     /// Where webhooks may be.
     pub webhooks: Webhooks,
     /// How many log entries there are between two snapshots.
@@ -93,6 +96,7 @@ impl CoordinatorConfig {
             heartbeat: Duration::from_secs(5),
             failover_grace: Duration::from_secs(10),
             logs_max: LOGS_MAX,
+            preempt_after: Duration::from_millis(GRACE_MS),
             webhooks: Webhooks::Public,
             snapshot_every: 50_000,
         }

@@ -81,11 +81,13 @@ pub enum Parting {
     Gone,
 }
 
-/// How long those are waited for who hold trials.
+/// How long a leader waits for others.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// How much longer than their leases last a new leader waits for agents.
     pub grace: Duration,
+    /// For a place, before others of a lower priority lose theirs.
+    pub preempt_after: Duration,
     /// How long a trial of Optuna's may be silent; for ever where none is given.
     pub optuna_stale: Option<Duration>,
 }
@@ -224,7 +226,8 @@ impl Task {
             self.patience.grace,
             Instant::now(),
         );
-        let mut leading = Leading::new(term, self.numbered, (*state).clone());
+        let preempt_after_ms = self.patience.preempt_after.as_millis().try_into().unwrap_or(u64::MAX);
+        let mut leading = Leading::new(term, self.numbered, (*state).clone()).preempting_after(preempt_after_ms);
         if let Some(silent) = self.patience.optuna_stale {
             leading.begin(self.clock.now_ms());
             leading.expect_word_of_trials(silent.as_millis() as u64);

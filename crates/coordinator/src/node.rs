@@ -64,7 +64,8 @@ impl Node {
     ) -> Self {
         let streams = Streams::default();
         let leases = Leases::new(config.lease_ttl, Instant::now());
-        let patience = Patience { grace: config.failover_grace, optuna_stale: config.optuna_stale };
+        let (grace, preempt_after) = (config.failover_grace, config.preempt_after);
+        let patience = Patience { grace, preempt_after, optuna_stale: config.optuna_stale };
         let decider = Decider::start(replica.clone(), streams.clone(), leases.clone(), patience, clock.clone());
         let archives = Archives::open(&config, Shelf::Code);
         let bundles = Archives::open(&config, Shelf::Logs);

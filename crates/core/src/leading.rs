@@ -28,7 +28,7 @@ use crate::ops::submit::{self, Submit, Submitted};
 use crate::ops::tokens::{self, Create, Join};
 use crate::ops::{artifacts, checkpoints};
 use crate::ops::{quotas, restore};
-use crate::placement::{Places, Usage};
+use crate::placement::{Places, Usage, preempt};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::{ApplyError, Lease, State, Turn};
@@ -190,6 +190,8 @@ pub struct Leading {
     usage: Usage,
     /// The sweeps that could use a place and found none, with since when.
     without_place: BTreeMap<SweepId, u64>,
+    /// How long one of these waits before others of a lower priority lose their places.
+    preempt_after_ms: u64,
     /// The agents at which an attempt ended just now.
     vacated: BTreeSet<AgentId>,
     /// Forks that no attached agent can go on with.
@@ -224,11 +226,18 @@ impl Leading {
             places: Places::default(),
             usage,
             without_place: BTreeMap::new(),
+            preempt_after_ms: preempt::GRACE_MS,
             vacated: BTreeSet::new(),
             stranded: Stranded::default(),
             news: Vec::new(),
             patience: None,
         }
+    }
+
+    /// The same, which takes places away from lower priorities after this long, in milliseconds.
+    #[must_use]
+    pub fn preempting_after(self, preempt_after_ms: u64) -> Self {
+        Self { preempt_after_ms, ..self }
     }
 
     /// Fails trials of studies, from now on, of which nothing was heard for `silent_ms_max` milliseconds.

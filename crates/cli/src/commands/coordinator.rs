@@ -31,7 +31,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `webhooks` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `preempt_after`, `webhooks` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -55,6 +55,9 @@ pub struct StartArgs {
     /// How much is kept of the logs of trials that are over; the oldest goes first [default: 10GiB]
     #[arg(long, value_name = "SIZE", env = "HEATS_KEEP_LOGS")]
     keep_logs: Option<Bytes>,
+    /// How long a sweep waits for a place before others of a lower priority lose theirs [default: 30s]
+    #[arg(long, value_name = "TIME", env = "HEATS_PREEMPT_AFTER")]
+    preempt_after: Option<Span>,
     /// Where webhooks of sweeps may be: off, public (the public internet only), or any [default: public]
     #[arg(long, value_name = "WHERE", env = "HEATS_WEBHOOKS")]
     webhooks: Option<Webhooks>,
@@ -80,6 +83,7 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     keep_logs: Option<Bytes>,
+    preempt_after: Option<Span>,
     webhooks: Option<String>,
     #[serde(default)]
     tls: TlsArgs,
@@ -159,6 +163,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         advertise,
         peers,
         keep_logs,
+        preempt_after,
         webhooks,
         tls,
         insecure_plain_text,
@@ -208,6 +213,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
     let webhooks = webhooks.or(named).unwrap_or(Webhooks::Public);
     let logs_max = keep_logs.or(file.keep_logs).map_or(LOGS_MAX, |size| size.count);
     let single = CoordinatorConfig::single(data_dir, listen);
+    let preempt_after = preempt_after.or(file.preempt_after).map_or(single.preempt_after, Span::duration);
     Ok(CoordinatorConfig {
         node_id,
         optuna,
@@ -219,6 +225,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         agent_certificate_life,
         plain_text,
         logs_max,
+        preempt_after,
         webhooks,
         ..single
     })
@@ -250,6 +257,7 @@ mod tests {
             advertise: None,
             peers,
             keep_logs: None,
+            preempt_after: None,
             webhooks: None,
             tls: TlsArgs::default(),
             insecure_plain_text: false,

@@ -88,7 +88,7 @@ impl Leading {
     /// The sweeps that have waited long for a place, the highest priority and the longest wait first.
     fn have_waited(&self) -> BTreeSet<(Reverse<u32>, u64, SweepId)> {
         let since = |(id, since_ms): (&SweepId, &u64)| {
-            let has_waited = self.now_ms.saturating_sub(*since_ms) >= preempt::GRACE_MS;
+            let has_waited = self.now_ms.saturating_sub(*since_ms) >= self.preempt_after_ms;
             let sweep = self.sweep(*id).filter(|_| has_waited)?;
             Some((Reverse(sweep.priority), *since_ms, *id))
         };

@@ -16,8 +16,8 @@ use crate::fact::TrialRecalled;
 use crate::state::{Lease, State};
 use crate::sweep::Sweep;
 
-/// How long a sweep waits for a place before others of a lower priority lose theirs, in milliseconds; and how long before it is
-/// looked again, where there was nothing to take.
+/// How long a sweep waits for a place before others of a lower priority lose theirs, in milliseconds, unless an operator says
+/// otherwise; and how long before it is looked again, where there was nothing to take.
 pub const GRACE_MS: u64 = 30_000;
 /// How many leases one turn takes away, at most.
 pub const RECALLS_MAX: usize = 16;
