@@ -145,9 +145,9 @@ budget: { parallel: 1 }
 run: { retries: 0 }
 ";
 
-/// Runs a sweep of which one trial does `fill`; ends it while the disk is full, once in good order and once not;
-/// empties the files that `filled` finds, and lets it end.
-fn greedy(fill: &str, filled: fn(&Workspace) -> Vec<PathBuf>) {
+/// Runs a sweep of which one trial does `fill`, on a disk that has `room` left; ends it while the disk is full, once in good
+/// order and once not; empties the files that `filled` finds, and lets it end.
+fn greedy(fill: &str, room: u64, filled: fn(&Workspace) -> Vec<PathBuf>) {
     let script = format!(
         "
 note() {{ echo \"$HEATS_TRIAL $HEATS_ATTEMPT $1 $2\" >> \"$MEASURED\"; echo \"::metric step=$1 loss=$2\"; }}
@@ -160,9 +160,14 @@ until [ -e go ]; do sleep 0.02; done
     let (workspace, disk) = workspace(GREEDY, &script, 96 * MIB);
     let run = workspace.start(&["run", "sweep.yaml"]);
     run.wait_line("new best");
+    disk.fill(room);
     workspace.write("go", "");
     let told = run.wait_line(FULL);
     assert!(told.contains("free some space"), "{told}");
+    eventually("the end of the trial", || {
+        let trials = workspace.ok(&["trials", "greedy", "-o", "json"]).json();
+        (trials["trials"][0]["state"] == "failed").then_some(())
+    });
     assert!(disk.free() < MIB, "the trial has left something");
     let over = workspace.measured().len();
     run.interrupt();
@@ -178,6 +183,7 @@ until [ -e go ]; do sleep 0.02; done
     assert_eq!(run.finish().signal, Some(9));
 
     filled(&workspace).iter().for_each(|file| shorten(file, u64::MAX));
+    disk.relieve();
     let run = workspace.ok(&["run", "sweep.yaml"]);
     assert!(run.stderr.contains("going on with `greedy`"), "{run}");
     assert!(over < 4 && workspace.measured().len() == 4, "one waited at least: {:?}", workspace.measured());
@@ -196,11 +202,12 @@ until [ -e go ]; do sleep 0.02; done
 }
 
 fn a_trial_whose_files_fill_the_disk_fails_with_that_reason_and_the_others_wait() {
-    greedy("cat /dev/zero > \"$HEATS_OUTPUT_DIR/model\" || exit 1", models);
+    greedy("cat /dev/zero > \"$HEATS_OUTPUT_DIR/model\" || exit 1", 64 * MIB, models);
 }
 
 fn a_trial_whose_output_fills_the_disk_fails_with_that_reason_and_the_others_wait() {
-    greedy("tr '\\0' x < /dev/zero || exit 1", logs);
+    // Less than is kept of a log: of a longer one the middle is given back to the disk.
+    greedy("tr '\\0' x < /dev/zero || exit 1", 8 * MIB, logs);
 }
 
 /// Two trials, one after the other. The first reports so much that the log needs a second file.

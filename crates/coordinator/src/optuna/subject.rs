@@ -120,7 +120,8 @@ impl<'a> Subject<'a> {
             }
             Self::Sweep(sweep) => {
                 let first = sweeps::first_after(sweep, after);
-                trials.extend(sweep.trials.iter().skip(first).map(|trial| Subjected::OfSweep(sweep, trial)));
+                let new = (first..sweep.trials.len()).filter_map(|place| sweep.trials.get(place));
+                trials.extend(new.map(|trial| Subjected::OfSweep(sweep, trial)));
             }
         }
         trials

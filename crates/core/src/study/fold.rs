@@ -32,12 +32,13 @@ impl Studies {
                 study.first_drawn(&param.name, &param.distribution);
                 let trial = study.trials.get_mut(trial as usize).map(Arc::make_mut).ok_or(NO_TRIAL)?;
                 trial.bytes += param.name.len() + param.distribution.len();
-                match trial.params.iter_mut().find(|known| known.name == param.name) {
+                let params = Arc::make_mut(&mut trial.params);
+                match params.iter_mut().find(|known| known.name == param.name) {
                     Some(known) => {
                         trial.bytes = trial.bytes.saturating_sub(known.name.len() + known.distribution.len());
                         *known = param.clone();
                     }
-                    None => trial.params.push_back(param.clone()),
+                    None => params.push(param.clone()),
                 }
                 Ok(())
             }
@@ -115,7 +116,7 @@ impl Studies {
             None => StudyTrial::new(*id, *number, *request, place),
         };
         study.changed_at = study.changed_at.max(place.log_index);
-        for param in &trial.params {
+        for param in trial.params.iter() {
             study.first_drawn(&param.name, &param.distribution);
         }
         study.counts.add(trial.stage);
@@ -202,7 +203,7 @@ impl StudyTrial {
             values: Vec::new(),
             started_us: Some(micros(place.at_ms)),
             finished_us: None,
-            params: Vector::new(),
+            params: Arc::default(),
             reports: OrdMap::new(),
             attributes: OrdMap::new(),
             bytes: 0,
@@ -220,7 +221,7 @@ impl StudyTrial {
             values: values.clone(),
             started_us: *started_us,
             finished_us: *finished_us,
-            params: params.iter().cloned().collect(),
+            params: Arc::new(params.clone()),
             reports: steps.iter().copied().zip(reports.iter().copied()).collect(),
             bytes: params.iter().map(|param| param.name.len() + param.distribution.len()).sum(),
             moved_by: *moved_by,

@@ -151,8 +151,8 @@ impl Study {
             Ok(place) => place + 1,
             Err(place) => place,
         };
-        // A focus would be quicker for a long rest; the iterator of a persistent vector skips whole leaves as it is.
-        self.trials.iter().skip(first)
+        // By its place each: the iterator of a persistent vector comes to the first by walking over all before it.
+        (first..self.trials.len()).filter_map(|place| self.trials.get(place))
     }
 
     /// A value of the first objective so that less is better.
@@ -221,7 +221,7 @@ pub struct StudyTrial {
     /// When it was over, microseconds since the Unix epoch.
     pub finished_us: Option<i64>,
     /// Its parameters, in the order in which they were set.
-    pub params: Vector<StudyParam>,
+    pub params: Arc<Vec<StudyParam>>,
     /// Its intermediate values by their steps.
     pub reports: OrdMap<i64, f64>,
     attributes: OrdMap<(Owner, String), Arc<str>>,
@@ -254,7 +254,7 @@ impl StudyTrial {
             values: self.values.clone(),
             started_us: self.started_us,
             finished_us: self.finished_us,
-            params: self.params.iter().cloned().collect(),
+            params: self.params.to_vec(),
             attributes: attributes.collect(),
             steps: self.reports.keys().copied().collect(),
             reports: self.reports.values().copied().collect(),
