@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (message, path) in DOMAIN {
         build = build.extern_path(format!(".heats.v1.{message}"), format!("::heats_domain::{path}"));
     }
-    // A trial that is finished is encoded once, and sent many times.
+    // Each trial is encoded where it is found: a second list of all of them is not made.
     for (message, path) in [("GetTrialReply", "EncodedTrial"), ("GetTrialsReply", "EncodedTrials")] {
         build = build.extern_path(format!(".optuna.{message}"), format!("crate::encoded::{path}"));
     }
