@@ -26,6 +26,10 @@ use clap::Parser;
 
 use exit::{Exit, Failure};
 
+/// A quarter of a busy coordinator's time went into glibc's allocator: docs/adr/0016.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == host::SHIM) {
         // What trials are supervised by: before anything starts a thread.
