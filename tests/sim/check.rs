@@ -173,7 +173,7 @@ impl Replicas {
     pub fn look(&mut self, node: u64, state: &State, now: Duration, lease_ttl: Duration, witness: &Witness) {
         for sweep in state.sweeps.values() {
             let seen = self.seen.entry(sweep.id).or_default();
-            for record in sweep.journal.iter().skip(*seen) {
+            for record in sweep.journal.iter_from(*seen) {
                 if let Some(Fact::TrialLeased(leased)) = &record.cell.fact {
                     let agents = leased.members.iter().map(|member| member.agent).chain([leased.agent]);
                     self.given.extend(agents.map(|agent| (agent, record.log_index)));
@@ -186,7 +186,7 @@ impl Replicas {
                     );
                 }
             }
-            let times = sweep.journal.iter().skip(seen.saturating_sub(1)).map(|record| record.at_ms);
+            let times = sweep.journal.iter_from(seen.saturating_sub(1)).map(|record| record.at_ms);
             assert!(times.is_sorted(), "time went back in the log of node {node}");
             *seen = sweep.journal.len().max(*seen);
         }
@@ -336,7 +336,7 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
             let value = report.metrics.get("loss").expect("reports have it");
             let measured = witness.measured.get(&(sweep.id.bits, trial.number, report.step));
             assert_eq!(measured, Some(&value), "trial {} never measured what it is said to have", trial.number);
-            assert_eq!(value, training::loss(params, report.step), "the value of another trial");
+            assert_eq!(value, training::loss(&params, report.step), "the value of another trial");
             if best.is_none_or(|(least, _)| value < least) {
                 best = Some((value, trial.number));
             }
@@ -345,7 +345,7 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
         match trial.state {
             TrialState::Completed => {
                 let first = trial.forked.as_ref().map_or(1, |forked| forked.from.step + 1);
-                let all: Vec<u64> = (first..=training::steps(params)).collect();
+                let all: Vec<u64> = (first..=training::steps(&params)).collect();
                 assert_eq!(steps, all, "trial {} completed without its steps, or with some twice", trial.number);
             }
             TrialState::Stopped if stops => {}

@@ -114,7 +114,7 @@ mod tests {
         let fact = TokenCreated { token, name, role: role.into(), hash, expires_ms, uses_max: 1 };
         let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![Fact::TokenCreated(fact).into()] };
         let mut state = State::default();
-        state.apply(1, 1, &entry).expect("applies");
+        state.apply(1, 1, entry).expect("applies");
         (state, token)
     }
 

@@ -24,6 +24,8 @@ const MAILBOX: usize = 8_192;
 const BATCH: usize = 1_024;
 /// Entries that may be on their way to the log at once.
 const IN_FLIGHT: usize = 8;
+/// Facts that a draft may hold apart from the applied state: a hundred megabytes at most.
+const APART: usize = 1 << 16;
 /// How soon a leader that was refused by its own log asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How often leases and limits of time are looked at.
@@ -239,6 +241,7 @@ impl Task {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut apart = 0;
         let go_on = loop {
             let mut ticked = false;
             tokio::select! {
@@ -275,14 +278,30 @@ impl Task {
                     break false;
                 }
             };
-            let Some(mut turn) = turn else { continue };
+            let Some(mut turn) = turn else {
+                if ticked && leading.share(&self.replica.state()) {
+                    apart = 0;
+                }
+                continue;
+            };
             turn.seen = seen;
             if let Some(entry) = &turn.entry {
                 self.numbered = entry.number;
+                apart += entry.facts.len();
                 turn.outcome = Some(Box::pin(self.replica.propose(entry.clone())));
             }
             if turns.send(turn).await.is_err() {
                 break true;
+            }
+            if apart >= APART {
+                // Some milliseconds, now and then.
+                let mut states = self.replica.watch_state();
+                tokio::select! {
+                    biased;
+                    _changed = self.leadership.changed() => self.leadership.mark_changed(),
+                    _ = &mut settler => break true,
+                    _applied = states.wait_for(|state| leading.share(state)) => apart = 0,
+                }
             }
         };
         drop(turns);

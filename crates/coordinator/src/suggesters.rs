@@ -115,11 +115,9 @@ impl Suggestions for Suggesters {
 
 /// Observes what is new in the journal, then suggests.
 fn think(sweep: &Sweep, mind: &mut Mind, trial: u32, fixed: Option<Params>) -> Ready {
-    for event in history::events_from(sweep, mind.seen) {
-        mind.searcher.observe(&event);
-    }
+    history::replay_from(sweep, mind.seen, |event| mind.searcher.observe(event));
     mind.seen = sweep.journal.len();
-    let saw_index = sweep.journal.back().map_or(0, |record| record.log_index);
+    let saw_index = sweep.journal.last().log_index;
     let none = Params::default();
     let offer = match mind.searcher.suggest(Ask { trial }, fixed.as_ref().unwrap_or(&none)) {
         Suggestion::Try(params) => Offer::Ready { params, saw_index },

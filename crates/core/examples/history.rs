@@ -35,7 +35,7 @@ fn main() {
         leading.dispatch(&mut suggestions).expect("no contradiction");
         let Some(entry) = leading.finish() else { break };
         let keys: Vec<_> = entry.facts.iter().filter_map(|cell| testing::leased(cell.fact.as_ref()?)).collect();
-        applied.apply(applied.applied + 1, 1, &entry).expect("applies");
+        applied.apply(applied.applied + 1, 1, entry).expect("applies");
         for step in 1..=3 {
             for key in &keys {
                 let loss = f64::from((key.trial * 7_919 + step) % 1_009);
@@ -45,7 +45,7 @@ fn main() {
                     .expect("is live");
             }
             if let Some(entry) = leading.finish() {
-                applied.apply(applied.applied + 1, 1, &entry).expect("applies");
+                applied.apply(applied.applied + 1, 1, entry).expect("applies");
                 // As a coordinator does: readers keep the last state, so every apply copies what it touches.
                 published = applied.clone();
             }
@@ -57,7 +57,7 @@ fn main() {
                 .expect("ends");
         }
         if let Some(entry) = leading.finish() {
-            applied.apply(applied.applied + 1, 1, &entry).expect("applies");
+            applied.apply(applied.applied + 1, 1, entry).expect("applies");
             published = applied.clone();
         }
         done += keys.len() as u32;

@@ -85,8 +85,8 @@ pub(crate) fn missing(sweep: &Sweep) -> Vec<Fact> {
 
 /// The best `top` trials of the ranking that differ in their configurations, with these. Of several trials of one
 /// configuration the best stands for all.
-fn leaders(sweep: &Sweep, top: usize) -> Vec<(&Trial, &Params)> {
-    let mut leaders: Vec<(&Trial, &Params)> = Vec::new();
+fn leaders(sweep: &Sweep, top: usize) -> Vec<(&Trial, Params)> {
+    let mut leaders: Vec<(&Trial, Params)> = Vec::new();
     for trial in sweep.ranking.iter().filter_map(|ranked| sweep.trial(ranked.trial)) {
         if leaders.len() == top {
             break;
@@ -237,13 +237,13 @@ mod tests {
         let mut cluster = Cluster::default();
         let rule = json!({"algorithm": "threshold", "upper": 1.0});
         let id = four(&mut cluster, confirmed(1, 1).set("objective", "stop_at", 0.05).top("early_stop", rule));
-        let events = crate::history::events_from(cluster.sweep(id), 0).count();
+        let events = crate::testing::seen(cluster.sweep(id), 0, |_| Some(())).len();
         let key = cluster.dispatch()[0];
         cluster.report(key, 1, 5.0).expect("is live");
         cluster.report(key, 2, 0.01).expect("is live");
         assert_eq!(cluster.state(id, 4), TrialState::Running);
         cluster.finish(key, End::Exited(0));
-        assert_eq!(crate::history::events_from(cluster.sweep(id), 0).count(), events);
+        assert_eq!(crate::testing::seen(cluster.sweep(id), 0, |_| Some(())).len(), events);
         assert_eq!(cluster.sweep(id).ranking.len(), 4);
         assert_eq!(cluster.ending(id), Some(("finished", "all 4 trials of its budget ended")));
     }

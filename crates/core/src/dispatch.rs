@@ -2,6 +2,8 @@
 //!
 //! Decides; records nothing itself: the leader's turn does, after each lease, so that no place is given twice.
 
+use std::borrow::Cow;
+
 use heats_domain::spec::Resources;
 use heats_domain::{Checkpoint, Params, TrialState};
 
@@ -189,11 +191,11 @@ impl Next {
     }
 
     /// Its configuration.
-    pub fn params<'a>(&'a self, sweep: &'a Sweep) -> Option<&'a Params> {
+    pub fn params(&self, sweep: &Sweep) -> Option<Cow<'_, Params>> {
         match self {
-            Self::Waiting(number) => sweep.params(sweep.trial(*number)?),
-            Self::Promoted(promotion) => sweep.params(sweep.trial(promotion.trial)?),
-            Self::New { params, saw_index: _ } => Some(params),
+            Self::Waiting(number) => sweep.params(sweep.trial(*number)?).map(Cow::Owned),
+            Self::Promoted(promotion) => sweep.params(sweep.trial(promotion.trial)?).map(Cow::Owned),
+            Self::New { params, saw_index: _ } => Some(Cow::Borrowed(params)),
         }
     }
 

@@ -58,9 +58,8 @@ mod tests {
     use heats_search::Event;
     use serde_json::json;
 
-    use crate::history::events_from;
     use crate::ops::attempts::{End, Key};
-    use crate::testing::{Cluster, SweepBuilder};
+    use crate::testing::{Cluster, SweepBuilder, seen};
     use crate::{Op, Sweep, Trial};
 
     fn two() -> SweepBuilder {
@@ -136,12 +135,10 @@ mod tests {
         report(&mut cluster, key, 1, &[("speed", 0.1)]);
         measure(&mut cluster, key, 2, 0.5, 5.0);
         measure(&mut cluster, key, 3, 0.5, f64::NAN);
-        let seen: Vec<(u64, f64, Vec<f64>)> = events_from(cluster.sweep(id), 0)
-            .filter_map(|event| match event {
-                Event::Reported { trial: _, step, loss, rest } => Some((step, loss, rest)),
-                _ => None,
-            })
-            .collect();
+        let seen: Vec<(u64, f64, Vec<f64>)> = seen(cluster.sweep(id), 0, |event| match event {
+            Event::Reported { trial: _, step, loss, rest } => Some((*step, *loss, rest.clone())),
+            _ => None,
+        });
         assert_eq!(seen, [(2, 0.5, vec![-5.0]), (3, 0.5, vec![f64::INFINITY])]);
     }
 

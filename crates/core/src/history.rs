@@ -113,11 +113,13 @@ pub const fn trial_seed(sweep_seed: u64, trial: u32) -> u64 {
     (z ^ (z >> 31)) >> 32
 }
 
-/// The events of a sweep from a place in its journal on; what lies before it costs nothing.
-pub fn events_from(sweep: &Sweep, place: usize) -> impl Iterator<Item = Event<'_>> {
-    let from = place.min(sweep.journal.len());
-    let records = sweep.journal.focus().narrow(from..).into_iter();
-    records.filter_map(|record| event(sweep, record.cell.fact.as_ref()?))
+/// Has `observe` see the events of a sweep from a place in its journal on; what lies before it costs nothing.
+pub fn replay_from(sweep: &Sweep, place: usize, mut observe: impl FnMut(&Event<'_>)) {
+    for record in sweep.journal.iter_from(place) {
+        if let Some(event) = record.cell.fact.as_ref().and_then(|fact| event(sweep, fact)) {
+            observe(&event);
+        }
+    }
 }
 
 /// The sweep's searcher, before it has seen any of the history but what it took over from earlier sweeps. A stopper never sees
@@ -139,9 +141,7 @@ pub fn stopper(sweep: &Sweep) -> Result<Option<Box<dyn Stopper>>, Refusal> {
     let Some(objective) = sweep.objective() else { return Ok(None) };
     let setting = Setting { direction: objective.direction(), trials: sweep.spec.budget.trials, seed: sweep.seed };
     let mut stopper = stoppers::of_sweep(&setting, &sweep.spec).map_err(|error| Refusal::Spec(error.to_string()))?;
-    for event in events_from(sweep, 0) {
-        stopper.observe(&event);
-    }
+    replay_from(sweep, 0, |event| stopper.observe(event));
     Ok(Some(stopper))
 }
 
@@ -152,9 +152,9 @@ mod tests {
     use heats_domain::TrialState;
     use heats_search::Event;
 
-    use super::{events_from, trial_seed};
+    use super::trial_seed;
     use crate::ops::attempts::End;
-    use crate::testing::{Cluster, SweepBuilder};
+    use crate::testing::{Cluster, SweepBuilder, seen};
 
     #[test]
     fn a_rule_remembers_the_reports_of_the_sweep_across_a_change_of_the_leader() {
@@ -184,11 +184,14 @@ mod tests {
             cluster.complete(key, 0.5);
         }
         let sweep = cluster.sweep(id);
-        let all = events_from(sweep, 0).count();
+        let count = |place| seen(sweep, place, |_| Some(())).len();
+        let all = count(0);
         assert_eq!(all, 300, "created, reported and ended");
         for place in [0, 1, 77, sweep.journal.len() - 1, sweep.journal.len(), sweep.journal.len() + 1] {
-            let before = sweep.journal.iter().take(place).filter_map(|r| super::event(sweep, r.cell.fact.as_ref()?));
-            assert_eq!(events_from(sweep, place).count() + before.count(), all, "from {place}");
+            let before = sweep.journal.iter().take(place);
+            let before =
+                before.filter(|r| r.cell.fact.as_ref().is_some_and(|fact| super::event(sweep, fact).is_some()));
+            assert_eq!(count(place) + before.count(), all, "from {place}");
         }
     }
 
@@ -202,9 +205,10 @@ mod tests {
             cluster.report(key, step, value).expect("is live");
         }
         cluster.finish(key, End::Exited(0));
-        let losses: Vec<f64> = events_from(cluster.sweep(id), 0)
-            .filter_map(|event| if let Event::Reported { loss, .. } = event { Some(loss) } else { None })
-            .collect();
+        let losses = seen(cluster.sweep(id), 0, |event| match event {
+            Event::Reported { loss, .. } => Some(*loss),
+            _ => None,
+        });
         assert_eq!(losses, [-2.0, f64::INFINITY, f64::INFINITY, f64::INFINITY]);
     }
 

@@ -411,6 +411,16 @@ impl Leading {
         Some(Entry { term, number, after, at_ms: self.now_ms, facts })
     }
 
+    /// Has the draft share its memory with the applied state, where that holds all that was decided; whether it does. What
+    /// was recorded since the last time is kept once then, not twice.
+    pub fn share(&mut self, applied: &State) -> bool {
+        let holds_all = self.facts.is_empty() && applied.turn == self.draft.turn;
+        if holds_all {
+            self.draft = applied.clone();
+        }
+        holds_all
+    }
+
     fn record<R>(
         &mut self,
         decision: Decision<R>,

@@ -13,6 +13,7 @@ pub mod gang;
 pub mod health;
 pub mod history;
 pub mod invariants;
+pub mod journal;
 pub mod leading;
 pub mod logs;
 pub mod notices;
@@ -33,6 +34,7 @@ pub mod trial;
 
 pub use confirm::Confirmation;
 pub use fact::{Ending, Entry, Fact, FactCell, Record, TokenRole};
+pub use journal::Journal;
 pub use leading::{Leading, Op, Reply, TurnError};
 pub use prior::{Prior, PriorTrial};
 pub use refusal::Refusal;

@@ -137,18 +137,19 @@ impl State {
     ///
     /// # Errors
     /// See [`ApplyError`]; the state is then half changed and must not be used any more.
-    pub fn apply(&mut self, index: u64, log_term: u64, entry: &Entry) -> Result<bool, ApplyError> {
+    pub fn apply(&mut self, index: u64, log_term: u64, entry: Entry) -> Result<bool, ApplyError> {
         self.applied = index;
         // A leader that was deposed between deciding and proposing did not know what came to be in between. One whose
         // proposal was refused (it had not heard from a majority for a while) and whose next was not, either.
-        let follows = entry.number == 0 || entry.after == self.turn.number_in(entry.term);
-        if entry.term != log_term || !follows {
+        let Entry { term, at_ms, facts, number, after } = entry;
+        let follows = number == 0 || after == self.turn.number_in(term);
+        if term != log_term || !follows {
             return Ok(false);
         }
-        self.turn = Turn { term: entry.term, number: entry.number };
-        self.at_ms = self.at_ms.max(entry.at_ms);
-        for cell in &entry.facts {
-            self.record(Arc::new(Record { log_index: index, at_ms: entry.at_ms, cell: cell.clone() }))?;
+        self.turn = Turn { term, number };
+        self.at_ms = self.at_ms.max(at_ms);
+        for cell in facts {
+            self.record(Arc::new(Record { log_index: index, at_ms, cell }))?;
         }
         Ok(true)
     }
@@ -256,7 +257,7 @@ impl State {
                 let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
                 let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
                 let sweep = Arc::make_mut(sweep);
-                sweep.journal.push_back(Arc::clone(&record));
+                sweep.journal.push(Arc::clone(&record));
                 sweep.record(fact, &record).map_err(contradiction)?;
                 match fact {
                     Fact::TrialLeased(fact) => {
@@ -429,18 +430,10 @@ impl State {
     pub fn records(&self) -> impl Iterator<Item = Arc<Record>> {
         let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
-        self.surroundings
-            .records()
-            .chain(journals)
-            .chain(self.agents.values())
-            .chain(self.drains.values())
-            .chain(self.quarantines.values())
-            .chain(self.quotas.values())
-            .chain(tokens)
-            .chain(&self.restored)
-            .chain(self.orphaned_drops())
-            .cloned()
-            .chain(self.studies.records())
+        let others = self.agents.values();
+        let others = others.chain(self.drains.values()).chain(self.quarantines.values()).chain(self.quotas.values());
+        let others = others.chain(tokens).chain(&self.restored).chain(self.orphaned_drops());
+        self.surroundings.records().cloned().chain(journals).chain(others.cloned()).chain(self.studies.records())
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded

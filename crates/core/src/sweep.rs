@@ -13,6 +13,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
 use crate::health::Tally;
+use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::notices::Notices;
 use crate::provenance::Named;
@@ -32,7 +33,7 @@ pub struct Sweep {
     /// What every random choice follows from.
     pub seed: u64,
     /// Everything that happened to it, in log order.
-    pub journal: Vector<Arc<Record>>,
+    pub journal: Journal,
     /// Its trials, by number.
     pub trials: Vector<Arc<Trial>>,
     /// How many of them were proposed, by the searcher or by a user: all but those that confirm.
@@ -209,7 +210,7 @@ impl Sweep {
             name: fact.name.clone(),
             space: Arc::new(space),
             seed: fact.seed,
-            journal: Vector::unit(record),
+            journal: Journal::new(record),
             trials: Vector::new(),
             proposed: 0,
             fresh: OrdMap::new(),
@@ -249,7 +250,7 @@ impl Sweep {
 
     /// The fact that made it.
     pub fn submitted(&self) -> Option<(&SweepSubmitted, u64)> {
-        let record = self.journal.front()?;
+        let record = self.journal.first();
         match record.cell.fact.as_ref()? {
             Fact::SweepSubmitted(fact) => Some((fact, record.at_ms)),
             _ => None,
@@ -269,39 +270,39 @@ impl Sweep {
     }
 
     /// The facts about a trial, in order, but for its reports.
-    pub fn records(&self, trial: &Trial) -> impl DoubleEndedIterator<Item = &Record> {
-        trial.records.iter().filter_map(|&place| self.journal.get(place as usize)).map(Arc::as_ref)
+    pub fn records(&self, trial: &Trial) -> impl DoubleEndedIterator<Item = Arc<Record>> {
+        trial.records.iter().filter_map(|&place| self.journal.get(place as usize))
     }
 
     /// The report at `place` of a trial's series, and when it was recorded.
-    pub fn report(&self, trial: &Trial, place: usize) -> Option<(&TrialReported, u64)> {
+    pub fn report(&self, trial: &Trial, place: usize) -> Option<(TrialReported, u64)> {
         let record = self.journal.get(*trial.series.get(place)? as usize)?;
         match record.cell.fact.as_ref()? {
-            Fact::TrialReported(fact) => Some((fact, record.at_ms)),
+            Fact::TrialReported(fact) => Some((fact.clone(), record.at_ms)),
             _ => None,
         }
     }
 
     /// The configuration of a trial.
-    pub fn params(&self, trial: &Trial) -> Option<&Params> {
+    pub fn params(&self, trial: &Trial) -> Option<Params> {
         self.records(trial).find_map(|record| match record.cell.fact.as_ref()? {
-            Fact::TrialCreated(fact) => Some(&fact.params),
+            Fact::TrialCreated(fact) => Some(fact.params.clone()),
             _ => None,
         })
     }
 
     /// The lease of one of a trial's attempts.
-    pub fn lease_of(&self, trial: &Trial, attempt: u32) -> Option<&TrialLeased> {
+    pub fn lease_of(&self, trial: &Trial, attempt: u32) -> Option<TrialLeased> {
         self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
-            Fact::TrialLeased(fact) if fact.attempt == attempt => Some(fact),
+            Fact::TrialLeased(fact) if fact.attempt == attempt => Some(fact.clone()),
             _ => None,
         })
     }
 
     /// The verdict that stopped a trial or has it hold, where a rule's last word was such a one.
-    pub fn verdict(&self, trial: &Trial) -> Option<&StopReason> {
+    pub fn verdict(&self, trial: &Trial) -> Option<StopReason> {
         let last = self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
-            Fact::TrialSettled(fact) => Some(fact.reason.as_ref()),
+            Fact::TrialSettled(fact) => Some(fact.reason.clone()),
             Fact::TrialResumed(_) => Some(None),
             _ => None,
         });
@@ -309,24 +310,22 @@ impl Sweep {
     }
 
     /// The verdict that was not carried out on a trial of the control group: at which step and rung, and why.
-    pub fn spared(&self, trial: &Trial) -> Option<&StopReason> {
+    pub fn spared(&self, trial: &Trial) -> Option<StopReason> {
         let records = trial.spared.then(|| self.records(trial))?;
         records.into_iter().find_map(|record| match record.cell.fact.as_ref()? {
-            Fact::TrialSpared(fact) => Some(&fact.reason),
+            Fact::TrialSpared(fact) => Some(fact.reason.clone()),
             _ => None,
         })
     }
 
     /// What people should know about the last end of the trial.
-    pub fn detail(&self, trial: &Trial) -> &str {
-        self.records(trial)
-            .rev()
-            .find_map(|record| match record.cell.fact.as_ref()? {
-                Fact::AttemptEnded(fact) if !fact.detail.is_empty() => Some(fact.detail.as_str()),
-                Fact::TrialSettled(fact) if !fact.why.is_empty() => Some(fact.why.as_str()),
-                _ => None,
-            })
-            .unwrap_or_default()
+    pub fn detail(&self, trial: &Trial) -> String {
+        let last = self.records(trial).rev().find_map(|record| match record.cell.fact.as_ref()? {
+            Fact::AttemptEnded(fact) if !fact.detail.is_empty() => Some(fact.detail.clone()),
+            Fact::TrialSettled(fact) if !fact.why.is_empty() => Some(fact.why.clone()),
+            _ => None,
+        });
+        last.unwrap_or_default()
     }
 
     /// What the trials are to make small or large, in the file's order.

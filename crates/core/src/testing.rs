@@ -96,7 +96,7 @@ impl Suggestions for Scripted {
             if params.get("x").is_none() {
                 params.insert("x", Value::Float(f64::from(sweep.created()) / 1_000.0));
             }
-            Offer::Ready { params, saw_index: sweep.journal.back().map_or(0, |record| record.log_index) }
+            Offer::Ready { params, saw_index: sweep.journal.last().log_index }
         })
     }
 }
@@ -148,7 +148,7 @@ impl Cluster {
     pub fn end_turn(&mut self) -> Vec<Fact> {
         let Some(entry) = self.leading.finish() else { return Vec::new() };
         let entry = Entry::decode(entry.encode_to_vec().as_slice()).expect("decodes");
-        self.applied.apply(self.applied.applied + 1, self.term, &entry).expect("applies");
+        self.applied.apply(self.applied.applied + 1, self.term, entry.clone()).expect("applies");
         assert_eq!(violations(&self.applied), []);
         assert_eq!(violations(self.leading.draft()), []);
         assert_eq!(self.leading.draft().hash(), self.applied.hash(), "the draft is what followers have");
@@ -280,6 +280,13 @@ impl Cluster {
             Status::Running | Status::Paused | Status::Draining(..) => None,
         }
     }
+}
+
+/// What `pick` takes of the events of a sweep, from a place in its journal on.
+pub fn seen<T>(sweep: &Sweep, place: usize, mut pick: impl FnMut(&heats_search::Event<'_>) -> Option<T>) -> Vec<T> {
+    let mut picked = Vec::new();
+    crate::history::replay_from(sweep, place, |event| picked.extend(pick(event)));
+    picked
 }
 
 /// The attempt that a fact leases.

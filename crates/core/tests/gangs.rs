@@ -1,5 +1,7 @@
 //! Trials that span machines, by the leader's own turns: they get their places together, and end once.
 
+use std::sync::Arc;
+
 use heats_core::dispatch::Offer;
 use heats_core::fact::{Ending, QuotaScope, QuotaSet};
 use heats_core::ops::agent_drain::{Drain, Leaving, leaving};
@@ -10,7 +12,7 @@ use heats_core::ops::restore::begin_anew;
 use heats_core::ops::start::Start;
 use heats_core::placement::explain::{explain, fits_nowhere};
 use heats_core::testing::{Cluster, SweepBuilder, attach, start};
-use heats_core::{Fact, Op, Refusal};
+use heats_core::{Fact, Op, Record, Refusal};
 use heats_domain::resources::Rendezvous;
 use heats_domain::{AgentId, FailureKind, SweepId, TrialState};
 use serde_json::json;
@@ -44,8 +46,8 @@ fn agents(cluster: &Cluster, key: Key) -> Vec<u64> {
 /// How often something of this name was recorded about the trial.
 fn recorded(cluster: &Cluster, key: Key, name: &str) -> usize {
     let sweep = cluster.sweep(key.sweep);
-    let facts = sweep.records(cluster.trial(key.sweep, key.trial)).filter_map(|record| record.cell.fact.as_ref());
-    facts.filter(|fact| fact.name() == name).count()
+    let is_named = |record: &Arc<Record>| record.cell.fact.as_ref().is_some_and(|fact| fact.name() == name);
+    sweep.records(cluster.trial(key.sweep, key.trial)).filter(is_named).count()
 }
 
 fn held(cluster: &Cluster) -> Vec<u64> {

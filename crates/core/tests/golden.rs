@@ -611,8 +611,8 @@ fn a_fact_that_a_newer_version_wrote_stops_the_node() {
     let newer = [0x08, 1, 0x10, 5, 0x1a, 3, 0x9a, 0x06, 0];
     let entry = Entry::decode(newer.as_slice()).expect("decodes");
     assert_eq!(entry.facts, [FactCell { fact: None }]);
-    assert_eq!(State::default().apply(12, 1, &entry), Err(ApplyError::UnknownFact { index: 12 }));
-    assert_eq!(State::default().apply(12, 2, &entry), Ok(false), "an entry of another term is not looked at");
+    assert_eq!(State::default().apply(12, 1, entry.clone()), Err(ApplyError::UnknownFact { index: 12 }));
+    assert_eq!(State::default().apply(12, 2, entry), Ok(false), "an entry of another term is not looked at");
 }
 
 #[test]
@@ -620,7 +620,7 @@ fn an_entry_records_nothing_where_another_was_the_last_than_the_one_that_it_was_
     let entry = |term, number, after| Entry { term, number, after, at_ms: 100 * term + number, facts: Vec::new() };
     let mut state = State::default();
     let mut apply = |index, log_term, entry: Entry| {
-        let recorded = state.apply(index, log_term, &entry).expect("applies");
+        let recorded = state.apply(index, log_term, entry).expect("applies");
         (recorded, state.at_ms)
     };
     assert_eq!(apply(1, 1, entry(1, 1, 0)), (true, 101));
@@ -646,7 +646,7 @@ fn a_value_that_a_newer_version_wrote_stops_the_node() {
     for fact in [Fact::TrialSettled(settled), Fact::SweepEnded(ended), Fact::SweepDrained(drained)] {
         let name = fact.name();
         let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
-        let applied = cluster.applied.clone().apply(99, 1, &entry);
+        let applied = cluster.applied.clone().apply(99, 1, entry);
         assert!(
             matches!(applied, Err(ApplyError::Contradiction { index: 99, fact, .. }) if fact == name),
             "{applied:?}"
@@ -660,5 +660,5 @@ fn a_specification_that_a_newer_version_wrote_stops_the_node() {
     let spec = r#"{"version": 2, "command": ["true"], "quantum": true}"#.to_owned();
     let fact = Fact::SweepSubmitted(SweepSubmitted { spec, ..submitted });
     let entry = Entry { term: 1, number: 0, after: 0, at_ms: 0, facts: vec![fact.into()] };
-    assert!(matches!(State::default().apply(1, 1, &entry), Err(ApplyError::Spec { index: 1, .. })));
+    assert!(matches!(State::default().apply(1, 1, entry), Err(ApplyError::Spec { index: 1, .. })));
 }

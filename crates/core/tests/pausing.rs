@@ -113,7 +113,7 @@ fn when_nobody_is_promoted_any_more_those_that_hold_were_stopped_and_the_sweep_e
 
 fn verdict(cluster: &Cluster, id: SweepId, number: u32) -> Option<heats_domain::StopReason> {
     let sweep = cluster.sweep(id);
-    sweep.verdict(sweep.trial(number)?).cloned()
+    sweep.verdict(sweep.trial(number)?)
 }
 
 #[test]

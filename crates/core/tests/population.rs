@@ -82,7 +82,7 @@ fn a_new_leader_replaces_the_same_member_in_the_same_way_and_none_twice() {
     for cluster in [&mut one, &mut other] {
         train(cluster, keys[3], 5, 0.4, Some("local:1"));
     }
-    let params = |cluster: &Cluster| cluster.sweep(id).params(cluster.trial(id, 4)).cloned();
+    let params = |cluster: &Cluster| cluster.sweep(id).params(cluster.trial(id, 4));
     assert_eq!((forks(&other, id), params(&one)), (forks(&one, id), params(&other)));
     other.fail_over();
     other.attach_holding(1, 4, &keys);

@@ -93,7 +93,7 @@ impl Machine {
                 self.grown.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 let entry = Entry::decode(bytes)
                     .map_err(|error| Failure::Decode { index: id.index, why: error.to_string() })?;
-                recorded = self.state.apply(id.index, id.leader_id.term, &entry)?;
+                recorded = self.state.apply(id.index, id.leader_id.term, entry)?;
             }
         }
         self.last = Some(id);

@@ -140,7 +140,7 @@ impl Dialogue {
             if let Fact::TrialLeased(fact) = fact {
                 let (trial, sweep) = (fact.trial, self.sweep()?);
                 let known = sweep.trial(trial);
-                let params = known.and_then(|trial| sweep.params(trial)).cloned().unwrap_or_default();
+                let params = known.and_then(|trial| sweep.params(trial)).unwrap_or_default();
                 // Nothing is tried again here: who was open before was paused.
                 let after = known.and_then(|trial| trial.last_step);
                 self.open.insert(trial, Key { sweep: SWEEP, trial, attempt: fact.attempt });

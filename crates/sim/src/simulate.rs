@@ -260,7 +260,7 @@ impl<'a> Sim<'a> {
 
     fn start(&mut self, id: AgentId, key: Key) -> Result<(), SimError> {
         let sweep = self.sweep()?;
-        let Some(params) = sweep.trial(key.trial).and_then(|trial| sweep.params(trial)).cloned() else {
+        let Some(params) = sweep.trial(key.trial).and_then(|trial| sweep.params(trial)) else {
             return Ok(());
         };
         let seed = history::trial_seed(sweep.seed, key.trial);
@@ -378,7 +378,7 @@ impl<'a> Sim<'a> {
         let bytes = entry.encode_to_vec();
         self.log.update(&bytes);
         let entry = Entry::decode(bytes.as_slice()).map_err(|_| SimError::Encoding { index })?;
-        self.applied.apply(index, self.term, &entry)?;
+        self.applied.apply(index, self.term, entry.clone())?;
         self.note_best();
         for fact in entry.facts.into_iter().filter_map(|cell| cell.fact) {
             match fact {

@@ -45,11 +45,9 @@ impl Suggestions for Suggester {
                 return Offer::Later;
             }
         };
-        for event in history::events_from(sweep, mind.seen) {
-            mind.searcher.observe(&event);
-        }
+        history::replay_from(sweep, mind.seen, |event| mind.searcher.observe(event));
         mind.seen = sweep.journal.len();
-        let saw_index = sweep.journal.back().map_or(0, |record| record.log_index);
+        let saw_index = sweep.journal.last().log_index;
         let none = Params::default();
         match mind.searcher.suggest(Ask { trial: sweep.proposed }, fixed.unwrap_or(&none)) {
             Suggestion::Try(params) => Offer::Ready { params, saw_index },

@@ -189,7 +189,7 @@ fn a_sweep_over_a_benchmark_finds_its_best_and_takes_less_time_with_more_agents(
     assert!(many.took_ms * 3 < few.took_ms, "{} {}", many.took_ms, few.took_ms);
     let (trial, value) = few.best().expect("has one");
     let params = few.sweep.trial(trial).and_then(|trial| few.sweep.params(trial)).expect("is there");
-    let steps = curves.steps().map(|step| curves.evaluate(params, step, 0).expect("is there").expect("reports"));
+    let steps = curves.steps().map(|step| curves.evaluate(&params, step, 0).expect("is there").expect("reports"));
     let best = steps.filter_map(|evaluation| evaluation.metrics.get("val_accuracy")).fold(f64::MIN, f64::max);
     assert_eq!(value, best);
 }

@@ -46,7 +46,12 @@ fn the_questions_are_the_trials_of_a_simulated_sweep() {
         let mut dialogue = open(&spec, 1);
         for trial in &report.sweep.trials {
             let question = one(&mut dialogue);
-            assert_eq!(Some(&question.params), report.sweep.params(trial), "{algorithm}, trial {}", trial.number);
+            assert_eq!(
+                Some(&question.params),
+                report.sweep.params(trial).as_ref(),
+                "{algorithm}, trial {}",
+                trial.number
+            );
             assert!(!dialogue.is_over());
             dialogue.complete(question.trial, Some(loss(&question.params))).expect("is open");
         }

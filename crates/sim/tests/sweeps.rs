@@ -228,7 +228,7 @@ fn early_stopping_saves_steps_and_keeps_the_best() {
     let savings = early.sweep.savings();
     assert_eq!((savings.steps, savings.steps + savings.steps_saved), (early.steps, whole.steps));
     for trial in early.sweep.trials.iter().filter(|trial| trial.state == TrialState::Stopped) {
-        assert_eq!(early.sweep.verdict(trial).map(|reason| reason.rule.as_str()), Some("asha"));
+        assert_eq!(early.sweep.verdict(trial).map(|reason| reason.rule).as_deref(), Some("asha"));
     }
 }
 

@@ -108,7 +108,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
     v1::TrialSummary {
         number: trial.number,
         state: trial.state.into(),
-        params: sweep.params(trial).cloned(),
+        params: sweep.params(trial),
         value: trial.best.map(|best| best.value),
         value_step: trial.best.map(|best| best.step),
         last_step: trial.last_step,
@@ -119,12 +119,12 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         started_ms: trial.attempts.iter().find_map(|attempt| attempt.started_ms),
         ended_ms: trial.state.is_terminal().then(|| ends().next_back().map(|end| end.at_ms)).flatten(),
         ran_ms: ends().map(|end| end.ran_ms).sum(),
-        stopped: sweep.verdict(trial).cloned(),
+        stopped: sweep.verdict(trial),
         failure: ends().next_back().and_then(|end| end.failure).map(i32::from),
-        detail: sweep.detail(trial).to_owned(),
+        detail: sweep.detail(trial),
         agent: trial.attempts.last().map(|attempt| attempt.agent),
         ending: trial.state.is_at_rest() && trial.live().is_some(),
-        spared: sweep.spared(trial).cloned(),
+        spared: sweep.spared(trial),
         confirms: trial.confirms,
         confirmed: sweep.confirmation(trial).map(|Confirmation { runs, of, mean, interval }| {
             let (low, high) = interval.unzip();
@@ -151,7 +151,7 @@ fn lineage(sweep: &Sweep, trial: &Trial) -> Vec<v1::Stretch> {
     while let Some(trial) = at {
         let from = trial.forked.as_ref().map(|forked| &forked.from);
         let from_step = from.map_or(0, |from| from.step);
-        let params = sweep.params(trial).cloned();
+        let params = sweep.params(trial);
         stretches.push(v1::Stretch { trial: trial.number, from_step, to_step, params });
         // A trial is forked from an earlier one, so this ends.
         (at, to_step) = (from.and_then(|from| sweep.trial(from.trial)), Some(from_step));

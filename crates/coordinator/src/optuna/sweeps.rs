@@ -110,9 +110,10 @@ pub fn trial(sweep: &Sweep, trial: &Trial, zone: &Zone) -> Bytes {
     let started = trial.attempts.iter().find_map(|attempt| attempt.started_ms);
     let ended = trial.attempts.last().and_then(|attempt| attempt.end).map(|end| end.at_ms);
     let ended = ended.filter(|_| trial.state.is_terminal());
+    let params = sweep.params(trial);
     let mut drawn = Vec::new();
     for Parameter { name, domain, when: _ } in &sweep.space.parameters {
-        let value = sweep.params(trial).and_then(|params| params.get(name));
+        let value = params.as_ref().and_then(|params| params.get(name));
         if let Some((value, distribution)) = value.and_then(|value| distributed(domain, value)) {
             drawn.push((name.clone(), value, distribution));
         }

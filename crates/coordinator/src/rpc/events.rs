@@ -1,6 +1,8 @@
 //! What happened to a sweep, from a log index on: first what the catalogue has, page by page, then the part
 //! of the journal that it has not got yet, then what comes, for as long as the sweep lives.
 
+use std::sync::Arc;
+
 use heats_core::{Record, State};
 use heats_domain::SweepId;
 use heats_replica::Catalogue;
@@ -60,23 +62,13 @@ async fn page(node: &Node, state: &State, id: SweepId, from: u64) -> Vec<Record>
         Ok(_) | Err(_) => {}
     }
     let Some(sweep) = state.sweeps.get(&id) else { return Vec::new() };
-    // The journal is in log order: binary search for the first record that is asked for.
-    let (mut low, mut high) = (0, sweep.journal.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if sweep.journal.get(middle).is_some_and(|record| record.log_index < from) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
     let mut records: Vec<Record> = Vec::new();
-    for record in sweep.journal.iter().skip(low) {
+    for record in sweep.journal.iter_from(sweep.journal.place_of(from)) {
         // An entry is never cut in two: the next page starts at an index.
         if records.len() >= BATCH && records.last().is_some_and(|last| last.log_index != record.log_index) {
             break;
         }
-        records.push(record.as_ref().clone());
+        records.push(Arc::unwrap_or_clone(record));
     }
     records
 }

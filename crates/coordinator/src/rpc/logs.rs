@@ -142,8 +142,7 @@ fn live(sweep: &Sweep) -> impl Iterator<Item = Source> + '_ {
 /// is among them.
 fn begun(sweep: &Sweep, seen: usize) -> (Vec<Source>, usize) {
     let length = sweep.journal.len();
-    let news = sweep.journal.focus().narrow(seen.min(length)..).into_iter();
-    let started = news.filter_map(|record| match record.cell.fact.as_ref()? {
+    let started = sweep.journal.iter_from(seen).filter_map(|record| match record.cell.fact.as_ref()? {
         Fact::TrialStarted(fact) => {
             let attempt = sweep.trial(fact.trial)?.attempts.get((fact.attempt as usize).wrapping_sub(1))?;
             let key = Key { sweep: fact.sweep, trial: fact.trial, attempt: fact.attempt };

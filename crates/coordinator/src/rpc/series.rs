@@ -60,7 +60,7 @@ pub fn sample(sweep: &Sweep, trial: &Trial, at_most: usize) -> Vec<v1::Points> {
     let mut columns = Columns::default();
     for place in places(trial.series.len(), at_most.min(SAMPLE), best) {
         if let Some((report, at_ms)) = sweep.report(trial, place) {
-            columns.push(report, at_ms);
+            columns.push(&report, at_ms);
         }
     }
     columns.done()
@@ -119,7 +119,7 @@ fn chunk(sweep: &Sweep, number: u32, from: usize, end: usize) -> (Columns, usize
             return (columns, place);
         }
         if let Some((report, at_ms)) = sweep.report(trial, place) {
-            columns.push(report, at_ms);
+            columns.push(&report, at_ms);
         }
     }
     (columns, end)

@@ -205,7 +205,7 @@ impl Leading {
         };
         let found = self.places.find(&self.draft, sweep, &next.wish(sweep, self.now_ms), room);
         let has_variant = |params: &Params| sweep.spec.variants().iter().any(|need| need.is_for(params));
-        let stranded = next.params(sweep).is_some_and(|params| !has_variant(params));
+        let stranded = next.params(sweep).is_some_and(|params| !has_variant(&params));
         let number = sweep.created();
         let mut facts = next.facts(sweep, found.map(seat), &[]);
         if stranded {

@@ -338,13 +338,15 @@ pub(super) fn clip(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use heats_domain::{AgentId, FailureKind, Metrics, SweepId, TrialState};
     use serde_json::json;
 
     use super::{DETAIL_MAX, End, Finish, Key, METRICS_MAX, PROCESS_MS_MAX, owned};
     use crate::ops::retries::REQUEUES_MAX;
     use crate::testing::{Cluster, SweepBuilder, finish, start};
-    use crate::{Fact, Op, Refusal, Reply};
+    use crate::{Fact, Op, Record, Refusal, Reply};
 
     fn one(builder: SweepBuilder) -> (Cluster, SweepId, Key) {
         let mut cluster = Cluster::default();
@@ -359,12 +361,11 @@ mod tests {
     }
 
     fn reported(cluster: &Cluster, id: SweepId) -> Vec<(u64, f64)> {
-        let facts = cluster.sweep(id).journal.iter().filter_map(|record| record.cell.fact.as_ref());
-        let report = |fact: &Fact| match fact {
+        let report = |record: Arc<Record>| match record.cell.fact.as_ref()? {
             Fact::TrialReported(fact) => Some((fact.step, fact.metrics.get("loss")?)),
             _ => None,
         };
-        facts.filter_map(report).collect()
+        cluster.sweep(id).journal.iter().filter_map(report).collect()
     }
 
     #[test]

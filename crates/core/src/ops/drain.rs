@@ -69,7 +69,7 @@ pub(crate) fn settled(sweep: &Sweep, trial: u32, state: TrialState, why: &str) -
 /// reported stands, however the sweep ends.
 fn passed_over(sweep: &Sweep) -> Vec<Fact> {
     let holding = sweep.paused.iter().filter_map(|&n| Some((n, sweep.verdict(sweep.trial(n)?)?)));
-    holding.map(|(trial, reason)| verdict(sweep, trial, TrialState::Stopped, reason.clone())).collect()
+    holding.map(|(trial, reason)| verdict(sweep, trial, TrialState::Stopped, reason)).collect()
 }
 
 fn stopped(sweep: &Sweep, trial: &Trial, rule: &str) -> Fact {
@@ -349,11 +349,11 @@ mod tests {
         assert_eq!((cluster.dispatch(), cluster.ending(id)), (vec![], Some(("finished", why))));
         cluster.edit_trials(id, 2).expect("grows");
         assert_eq!(cluster.dispatch(), [Key { trial: 1, ..key }]);
-        let limits = crate::history::events_from(cluster.sweep(id), 0).filter_map(|event| match event {
-            heats_search::Event::Limited { by_user } => Some(by_user),
+        let limits = crate::testing::seen(cluster.sweep(id), 0, |event| match event {
+            heats_search::Event::Limited { by_user } => Some(*by_user),
             _ => None,
         });
-        assert_eq!(limits.collect::<Vec<_>>(), [false, true], "so that its searcher knows who wanted what");
+        assert_eq!(limits, [false, true], "so that its searcher knows who wanted what");
     }
 
     #[test]

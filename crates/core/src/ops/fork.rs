@@ -29,7 +29,7 @@ pub(super) fn replaced(sweep: &Sweep, trial: &Trial, fork: &Fork) -> Option<Vec<
         sweep: sweep.id,
         trial: sweep.created(),
         params: params.clone(),
-        saw_index: sweep.journal.back().map_or(0, |record| record.log_index),
+        saw_index: sweep.journal.last().log_index,
         enqueued: false,
         confirms: None,
         forked: Some(Forked { from, replaces: trial.number }),

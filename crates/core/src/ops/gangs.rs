@@ -34,7 +34,7 @@ pub(super) fn ended(
     gang: &Gang,
     ends: impl IntoIterator<Item = MemberEnd>,
 ) -> Vec<Fact> {
-    let mut all: Vec<MemberEnded> = earlier(sweep, trial, attempt).cloned().collect();
+    let mut all: Vec<MemberEnded> = earlier(sweep, trial, attempt).collect();
     let before = all.len();
     for end in ends {
         let MemberEnd { rank, meaning, ran_ms, cpu_ms, max_rss, detail } = end;
@@ -58,9 +58,9 @@ pub(super) fn ended(
 }
 
 /// The members of the attempt that have ended, the first of them first.
-fn earlier<'a>(sweep: &'a Sweep, trial: &'a Trial, attempt: u32) -> impl Iterator<Item = &'a MemberEnded> {
+fn earlier(sweep: &Sweep, trial: &Trial, attempt: u32) -> impl Iterator<Item = MemberEnded> {
     sweep.records(trial).filter_map(move |record| match record.cell.fact.as_ref()? {
-        Fact::MemberEnded(fact) if fact.attempt == attempt => Some(fact),
+        Fact::MemberEnded(fact) if fact.attempt == attempt => Some(fact.clone()),
         _ => None,
     })
 }

@@ -67,7 +67,7 @@ struct Limits {
 fn prior(sweep: &Sweep, space: &Space, rungs: &[u64], limits: Limits) -> Result<Prior, Refusal> {
     let (mut fitting, mut unfit, mut why) = (Vec::new(), 0, None);
     for trial in looked_at(sweep) {
-        match sweep.params(trial).map(|params| translated(params, &sweep.space, space)) {
+        match sweep.params(trial).map(|params| translated(&params, &sweep.space, space)) {
             Some(Ok(params)) => fitting.push((trial, params)),
             Some(Err(misfit)) => {
                 unfit += 1;

@@ -19,7 +19,7 @@ pub fn begin_anew(mut state: State, term: u64, lineage: u64) -> Result<State, Tu
     let _done = leading.decide(Op::Restore(lineage))?;
     if let Some(entry) = leading.finish() {
         // Nothing was recorded in its term before it.
-        let recorded = state.apply(state.applied + 1, term, &entry)?;
+        let recorded = state.apply(state.applied + 1, term, entry)?;
         debug_assert!(recorded, "the first entry of a term counts");
     }
     Ok(state)

@@ -99,7 +99,7 @@ fn has_retry(sweep: &Sweep, trial: &Trial, kind: FailureKind) -> bool {
 /// Whether the trial, which runs out of memory, is tried with another variant.
 fn moves_on(sweep: &Sweep, trial: &Trial) -> bool {
     let last = trial.attempts.last().filter(|_| sweep.spec.run.retry.tries_variants());
-    last.zip(sweep.params(trial)).is_some_and(|(last, params)| has_roomier(sweep, params, last.variant))
+    last.zip(sweep.params(trial)).is_some_and(|(last, params)| has_roomier(sweep, &params, last.variant))
 }
 
 fn has_roomier(sweep: &Sweep, params: &Params, than: u32) -> bool {
@@ -122,7 +122,7 @@ pub(crate) fn outgrown(sweep: &Sweep, trial: &Trial) -> Option<u32> {
         attempt.end.is_some_and(|end| end.failure == Some(FailureKind::OutOfMemory) && !end.excused)
     };
     let variants = trial.attempts.iter().rev().filter(ran_out).map(|attempt| attempt.variant);
-    variants.into_iter().find(|variant| has_roomier(sweep, params, *variant))
+    variants.into_iter().find(|variant| has_roomier(sweep, &params, *variant))
 }
 
 /// The agents on which an attempt at the trial failed, where it was the process's own failure or its machine's.

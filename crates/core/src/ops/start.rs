@@ -100,9 +100,11 @@ mod tests {
     /// What the last start of a trial names.
     fn named(cluster: &Cluster, id: SweepId, number: u32) -> TrialStarted {
         let sweep = cluster.sweep(id);
-        let facts = sweep.records(cluster.trial(id, number)).filter_map(|record| record.cell.fact.as_ref());
         let mut starts =
-            facts.filter_map(|fact| if let Fact::TrialStarted(fact) = fact { Some(fact.clone()) } else { None });
+            sweep.records(cluster.trial(id, number)).filter_map(|record| match record.cell.fact.as_ref()? {
+                Fact::TrialStarted(fact) => Some(fact.clone()),
+                _ => None,
+            });
         starts.next_back().expect("was started")
     }
 

@@ -2,6 +2,7 @@
 
 mod gangs;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::spec::Resources;
@@ -32,7 +33,7 @@ struct Site {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Wish<'a> {
     /// Its configuration, where that is known: not every variant may be for it.
-    pub params: Option<&'a Params>,
+    pub params: Option<Cow<'a, Params>>,
     /// The storage that has the checkpoint which it would go on from.
     pub home: Option<&'a str>,
     /// The agents on which it has failed.
@@ -47,7 +48,7 @@ impl Wish<'_> {
     /// Whether it may be granted the variant at `place`.
     pub fn allows(&self, sweep: &Sweep, place: usize, need: &Resources) -> bool {
         let is_roomy = self.outgrown.is_none_or(|outgrown| retries::is_roomier(sweep, place as u32, outgrown));
-        is_roomy && self.params.is_none_or(|params| need.is_for(params))
+        is_roomy && self.params.as_deref().is_none_or(|params| need.is_for(params))
     }
 
     pub(super) fn avoids(&self, agent: AgentId) -> bool {

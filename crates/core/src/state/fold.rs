@@ -368,7 +368,7 @@ impl Sweep {
 
     /// The log index of the fact that is folded in.
     fn last_index(&self) -> u64 {
-        self.journal.back().map_or(0, |record| record.log_index)
+        self.journal.last().log_index
     }
 
     /// Moves a trial to `state`, and the counts and queues with it.

@@ -69,5 +69,5 @@ fn the_facts_of_studies_are_read_and_written_as_version_20_did() {
 #[test]
 fn an_event_of_a_study_that_a_newer_version_wrote_stops_the_node() {
     let entry = Entry { facts: vec![Fact::Study(StudyFact { event: None }).into()], number: 0, after: 0, ..entry() };
-    assert_eq!(State::default().apply(12, 3, &entry), Err(ApplyError::UnknownFact { index: 12 }));
+    assert_eq!(State::default().apply(12, 3, entry), Err(ApplyError::UnknownFact { index: 12 }));
 }

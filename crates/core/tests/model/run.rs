@@ -343,12 +343,12 @@ impl Run {
         assert!(entry.at_ms >= self.applied.at_ms, "time never goes back along the log");
 
         let mut deposed = self.applied.clone();
-        deposed.apply(self.applied.applied + 1, self.term + 1, &decoded).expect("records nothing");
+        deposed.apply(self.applied.applied + 1, self.term + 1, decoded.clone()).expect("records nothing");
         deposed.applied = self.applied.applied;
         assert_eq!((deposed.hash(), deposed.at_ms), (self.applied.hash(), self.applied.at_ms));
         compare_all(&deposed, &self.applied);
 
-        self.applied.apply(self.applied.applied + 1, self.term, &decoded).expect("applies");
+        self.applied.apply(self.applied.applied + 1, self.term, decoded).expect("applies");
         assert_eq!(self.applied.hash(), self.leading.draft().hash());
         compare(&self.oracle, &self.applied, "the entry");
         if self.turns.is_multiple_of(4) {

@@ -301,7 +301,7 @@ impl Run {
         let Some(entry) = self.leading.finish() else { return };
         let entry = Entry::decode(entry.encode_to_vec().as_slice()).expect("decodes");
         let before = self.applied.clone();
-        self.applied.apply(self.applied.applied + 1, self.term, &entry).expect("applies");
+        self.applied.apply(self.applied.applied + 1, self.term, entry).expect("applies");
         assert_eq!(violations(&self.applied), []);
         assert_eq!(self.applied.hash(), self.leading.draft().hash());
         compare(&self.table, &self.applied);

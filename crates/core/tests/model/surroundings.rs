@@ -50,7 +50,7 @@ pub fn compare(oracle: &Oracle, state: &State, after: &str) {
         for (number, expected) in &expected.trials {
             let trial = sweep.trial(*number).expect("is there");
             let started = sweep.records(trial).filter_map(|record| match record.cell.fact.as_ref()? {
-                Fact::TrialStarted(fact) => Some(fact),
+                Fact::TrialStarted(fact) => Some(fact.clone()),
                 _ => None,
             });
             for fact in started {

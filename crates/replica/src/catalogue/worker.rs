@@ -8,19 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use heats_core::{Record, State, Sweep};
+use heats_core::{State, Sweep};
 use heats_domain::SweepId;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::catalogue::book::{
-    self, Catalogue, CatalogueError, META, Shared, event_key, open_value, seal_value, sweep_of,
-};
+use crate::catalogue::book::{self, Catalogue, CatalogueError, Filling, META, Shared, event_key, open_value, sweep_of};
 use crate::ground::Work;
 
-/// How long changes gather before they are written: followed closely enough for people, and cheap.
-const GATHER: Duration = Duration::from_millis(50);
-/// How many records one batch carries.
-const BATCH: usize = 1_000;
+/// How long changes gather before they are written, so that pages fill. Readers have what is newer from the state.
+const GATHER: Duration = Duration::from_millis(200);
+/// How many pages one batch carries.
+const BATCH: usize = 100;
 const CACHE_BYTES: u64 = 16 << 20;
 
 /// Opens the catalogue in `dir`, beside the caller, and keeps it up to date with `states`.
@@ -226,20 +224,22 @@ impl Worker {
     }
 
     fn write_sweep(&mut self, db: &sled::Db, batch: &mut Batch, sweep: &Sweep) -> sled::Result<()> {
-        let is_old = |record: &Record| self.from.is_some_and(|from| record.log_index <= from);
-        if sweep.journal.last().is_none_or(|record| is_old(record)) {
+        let from = self.from.map_or(0, |from| from + 1);
+        if sweep.journal.last().log_index < from {
             return Ok(());
         }
-        let start = sweep.journal.binary_search_by(|record| {
-            if is_old(record) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
-        });
-        let start = start.unwrap_or_else(|place| place);
         let (mut index, mut place) = (0, 0);
-        for record in sweep.journal.iter().skip(start) {
+        let mut page: Option<Filling> = None;
+        for record in sweep.journal.iter_from(sweep.journal.place_of(from)) {
             place = if record.log_index == index { place + 1 } else { 0 };
             index = record.log_index;
-            batch.insert(db, &event_key(sweep.id, index, place), seal_value(record.as_ref()))?;
+            let filling = page.get_or_insert_with(|| Filling::new(event_key(sweep.id, index, place)));
+            filling.push(&record);
+            if filling.is_full() {
+                batch.insert(db, page.take())?;
+            }
         }
+        batch.insert(db, page)?;
         self.known.insert(sweep.id);
         Ok(())
     }
@@ -266,8 +266,9 @@ struct Batch {
 }
 
 impl Batch {
-    fn insert(&mut self, db: &sled::Db, key: &[u8], value: Vec<u8>) -> sled::Result<()> {
-        self.inner.insert(key, value);
+    fn insert(&mut self, db: &sled::Db, page: Option<Filling>) -> sled::Result<()> {
+        let Some((key, value)) = page.map(Filling::seal) else { return Ok(()) };
+        self.inner.insert(&key, value);
         self.grow(db)
     }
 

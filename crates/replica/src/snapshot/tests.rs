@@ -32,7 +32,7 @@ fn state(entries: u64) -> (SnapshotMeta, State) {
             places: Vec::new(),
         });
         let entry = Entry { term: 1, number: 0, after: 0, at_ms: index, facts: vec![fact.into()] };
-        assert_eq!(state.apply(index, 1, &entry), Ok(true));
+        assert_eq!(state.apply(index, 1, entry), Ok(true));
     }
     let last = codec::to_log_id(pb::LogId { term: 1, index: entries });
     (SnapshotMeta { last_log_id: Some(last), last_membership: StoredMembership::default() }, state)

@@ -1,0 +1,235 @@
+//! Everything that happened to one sweep, in log order. What came last is there as it came; what is older is packed, page by
+//! page, to about a tenth of that: a cluster keeps millions of trials for long after they ended, and hardly ever looks at one.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use imbl::Vector;
+use prost::Message;
+
+use crate::fact::Record;
+
+/// How many records are packed together. More of them pack better, and one of them takes longer to read. Where assertions are
+/// checked few are, so that every test reads what was packed.
+const PAGE: usize = if cfg!(debug_assertions) { 8 } else { 128 };
+/// zstd's fastest level that shrinks well: pages are packed while trials wait for their verdicts.
+const LEVEL: i32 = 1;
+
+/// The records of a sweep. A clone costs the same at any length, and shares what was there.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    first: Arc<Record>,
+    /// Whole pages, oldest first.
+    packed: Vector<Arc<Page>>,
+    /// What came after them; never empty, and less than two pages.
+    recent: Vector<Arc<Record>>,
+}
+
+impl Journal {
+    /// A journal that begins with this record.
+    pub(crate) fn new(first: Arc<Record>) -> Self {
+        Self { recent: Vector::unit(Arc::clone(&first)), packed: Vector::new(), first }
+    }
+
+    pub(crate) fn push(&mut self, record: Arc<Record>) {
+        self.recent.push_back(record);
+        if self.recent.len() == 2 * PAGE {
+            let later = self.recent.split_off(PAGE);
+            let page = std::mem::replace(&mut self.recent, later);
+            self.packed.push_back(Arc::new(Page::pack(&page)));
+        }
+    }
+
+    /// How many records it has; there is always one.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.packed.len() * PAGE + self.recent.len()
+    }
+
+    /// The record that it began with.
+    pub const fn first(&self) -> &Arc<Record> {
+        &self.first
+    }
+
+    /// The last record.
+    pub fn last(&self) -> &Arc<Record> {
+        self.recent.last().unwrap_or(&self.first)
+    }
+
+    /// The record at `place`, counted from 0. An old one is unpacked, which takes some ten microseconds.
+    pub fn get(&self, place: usize) -> Option<Arc<Record>> {
+        match self.packed.get(place / PAGE) {
+            Some(page) => Some(Arc::new(page.record(place % PAGE))),
+            None => self.recent.get(place.checked_sub(self.packed.len() * PAGE)?).cloned(),
+        }
+    }
+
+    /// All records, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Record>> {
+        self.iter_from(0)
+    }
+
+    /// The records from `place` on, in order; what lies before it costs nothing.
+    pub fn iter_from(&self, place: usize) -> impl Iterator<Item = Arc<Record>> {
+        let pages = (place / PAGE..self.packed.len()).filter_map(|page| self.packed.get(page));
+        let packed = self.packed.len() * PAGE;
+        let within = if place < packed { place % PAGE } else { 0 };
+        let old = pages.flat_map(|page| page.records()).map(Arc::new).skip(within);
+        let from = place.saturating_sub(packed).min(self.recent.len());
+        old.chain(self.recent.focus().narrow(from..).into_iter().cloned())
+    }
+
+    /// The place of the first record of the log entry at `index` or a later one.
+    pub fn place_of(&self, index: u64) -> usize {
+        // The page that may hold it is the last one that begins before it.
+        let (mut low, mut high) = (0, self.packed.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.packed.get(middle).is_some_and(|page| page.first_index < index) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let from = low.saturating_sub(1) * PAGE;
+        from + self.iter_from(from).take_while(|record| record.log_index < index).count()
+    }
+}
+
+/// [`PAGE`] records.
+#[derive(Debug)]
+struct Page {
+    /// The log index of its first record.
+    first_index: u64,
+    /// The length in bytes of what is packed.
+    length: usize,
+    /// The records, each after its length, compressed.
+    packed: Box<[u8]>,
+}
+
+/// How many pages a thread keeps unpacked. Whoever looks at one trial after the other finds most of them on few pages.
+const UNPACKED: usize = 16;
+
+/// What a thread packs and unpacks with: making them anew for each page would take longer than to use them.
+struct Tools {
+    compressor: zstd::bulk::Compressor<'static>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    /// What is packed.
+    bytes: Vec<u8>,
+    /// What was unpacked last, the latest at the end.
+    unpacked: VecDeque<(Arc<Page>, Vec<u8>)>,
+}
+
+thread_local! {
+    static TOOLS: RefCell<Option<Tools>> = const { RefCell::new(None) };
+}
+
+impl Tools {
+    fn new() -> io::Result<Self> {
+        let (compressor, decompressor) = (zstd::bulk::Compressor::new(LEVEL)?, zstd::bulk::Decompressor::new()?);
+        Ok(Self { compressor, decompressor, bytes: Vec::new(), unpacked: VecDeque::new() })
+    }
+
+    /// Fails where there is no memory, or where memory is not what it was: nothing can go on then.
+    fn with<T>(work: impl FnOnce(&mut Self) -> io::Result<T>) -> T {
+        let done = TOOLS.with_borrow_mut(|tools| match tools {
+            Some(tools) => work(tools),
+            None => work(tools.insert(Self::new()?)),
+        });
+        done.expect("a page that was packed in this process can be unpacked in it")
+    }
+
+    /// The records of a page, each after its length.
+    fn unpacked(&mut self, page: &Arc<Page>) -> io::Result<&[u8]> {
+        let known = self.unpacked.iter().position(|(other, _)| Arc::ptr_eq(other, page));
+        let (page, bytes) = match known.and_then(|place| self.unpacked.remove(place)) {
+            Some(found) => found,
+            None => {
+                let oldest = (self.unpacked.len() == UNPACKED).then(|| self.unpacked.pop_front()).flatten();
+                let mut bytes = oldest.map(|(_, bytes)| bytes).unwrap_or_default();
+                bytes.resize(page.length, 0);
+                self.decompressor.decompress_to_buffer(&page.packed, &mut bytes[..])?;
+                (Arc::clone(page), bytes)
+            }
+        };
+        self.unpacked.push_back((page, bytes));
+        Ok(self.unpacked.back().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default())
+    }
+}
+
+impl Page {
+    fn pack(records: &Vector<Arc<Record>>) -> Self {
+        Tools::with(|tools| {
+            tools.bytes.clear();
+            for record in records {
+                // A vector of bytes grows as it must.
+                record.encode_length_delimited(&mut tools.bytes).map_err(io::Error::other)?;
+            }
+            let packed = tools.compressor.compress(&tools.bytes)?.into_boxed_slice();
+            let first_index = records.front().map_or(0, |record| record.log_index);
+            Ok(Self { first_index, length: tools.bytes.len(), packed })
+        })
+    }
+
+    fn record(self: &Arc<Self>, place: usize) -> Record {
+        Tools::with(|tools| {
+            let mut bytes = tools.unpacked(self)?;
+            for _ in 0..place {
+                let length = prost::decode_length_delimiter(&mut bytes)?;
+                bytes = bytes.get(length..).unwrap_or_default();
+            }
+            Ok(Record::decode_length_delimited(bytes)?)
+        })
+    }
+
+    fn records(self: &Arc<Self>) -> Vec<Record> {
+        Tools::with(|tools| {
+            let mut bytes = tools.unpacked(self)?;
+            (0..PAGE).map(|_| Ok(Record::decode_length_delimited(&mut bytes)?)).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::{Fact, SweepPaused};
+    use heats_domain::SweepId;
+
+    /// Two records for each log entry.
+    fn record(place: usize) -> Arc<Record> {
+        let fact = Fact::SweepPaused(SweepPaused { sweep: SweepId { bits: place as u64 } });
+        Arc::new(Record { log_index: 10 + place as u64 / 2, at_ms: 1_000 + place as u64, cell: fact.into() })
+    }
+
+    #[test]
+    fn it_has_what_it_was_given_wherever_a_page_ends() {
+        let mut journal = Journal::new(record(0));
+        for place in 1..5 * PAGE + 3 {
+            journal.push(record(place));
+            if place % PAGE > 2 && place % PAGE < PAGE - 2 {
+                continue;
+            }
+            let all: Vec<_> = (0..=place).map(record).collect();
+            assert!(journal.len() == all.len() && journal.iter().eq(all.iter().cloned()), "{place}");
+            assert!(*journal.first() == all[0] && *journal.last() == all[place], "{place}");
+            for from in [0, 1, PAGE - 1, PAGE, PAGE + 1, place, place + 1, place + 2] {
+                assert_eq!(journal.get(from), all.get(from).cloned(), "{from} of {place}");
+                assert!(journal.iter_from(from).eq(all.iter().skip(from).cloned()), "from {from} of {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_index_is_found_wherever_its_entry_lies() {
+        let mut journal = Journal::new(record(0));
+        let count = 4 * PAGE + 5;
+        (1..count).for_each(|place| journal.push(record(place)));
+        for index in 0..=10 + count as u64 {
+            let expected = (0..count).position(|place| record(place).log_index >= index).unwrap_or(count);
+            assert_eq!(journal.place_of(index), expected, "{index}");
+        }
+    }
+}
