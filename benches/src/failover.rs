@@ -3,7 +3,6 @@
 //! there is always one to be leased.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -32,7 +31,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     three::submit(folder, "sweep.yaml")?;
     let mut kills = Vec::new();
     for _ in 0..KILLS {
-        let leader = leader(folder)?;
+        let leader = three::leader(folder)?;
         let created = created(folder)?;
         until("the next trials", || Ok((self::created(folder)? > created + 20).then_some(())))?;
         let doomed = coordinators.get_mut(leader).context("it is one of three")?;
@@ -42,7 +41,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         let created = self::created(folder)?;
         until("a lease of the new leader", || Ok((self::created(folder)? > created).then_some(())))?;
         *doomed = three::coordinator(folder, leader)?;
-        until("the return of the killed one", || Ok((status(folder)?["up"] == 3).then_some(())))?;
+        until("the return of the killed one", || Ok((three::status(folder)?["up"] == 3).then_some(())))?;
     }
     let leases = leases(folder)?;
     let gap = |kill: &Timestamp| -> Result<f64> {
@@ -56,21 +55,6 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     report.figure("the longest of these", "s", vec![worst], Some(Target::AtMost(5.0)));
     drop(agents);
     Ok(())
-}
-
-/// What every coordinator says of itself; without a leader the command says so by its exit code, too.
-fn status(folder: &Path) -> Result<Value> {
-    let output = machine::command(folder, &["cluster", "status", "-o", "json"])?.stderr(Stdio::null()).output()?;
-    serde_json::from_slice(&output.stdout).context("the status is no JSON")
-}
-
-fn leader(folder: &Path) -> Result<usize> {
-    until("a leader", || {
-        let status = status(folder)?;
-        let members = status["members"].as_array().context("members")?;
-        let leads = members.iter().find(|member| member["role"] == "leader");
-        Ok(leads.and_then(|member| member["node"].as_u64()).map(|node| node as usize - 1))
-    })
 }
 
 fn created(folder: &Path) -> Result<u64> {

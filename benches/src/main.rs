@@ -3,6 +3,7 @@
 //! `benches/README.md` has the targets.
 
 mod agents;
+mod attached;
 mod cluster;
 mod digits;
 mod durable;
@@ -14,6 +15,7 @@ mod latency;
 mod lifecycle;
 mod load;
 mod machine;
+mod million;
 mod node;
 mod processes;
 mod remote;
@@ -35,7 +37,7 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 14] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     (
@@ -49,6 +51,8 @@ const BENCHES: [Bench; 12] = [
     ("slot", "the time from the end of a trial's process to the start of the next one's", agents::slot::run),
     ("verdict", "the time from the report that dooms a trial to SIGTERM in its process", agents::verdict::run),
     ("busy", "the share of a core that an agent uses for 64 trials that report ten times a second", agents::busy::run),
+    ("attached", "the share of a core that 10,000 agents with 20,000 leases cost the leader", attached::run),
+    ("million", "memory, restart and latency of a cluster that holds a million finished trials", million::run),
     ("idle", "the share of a core that an idle coordinator with an agent uses", idle::run),
     ("reports", "how many reports of one trial are recorded per second", reports::run),
     ("snapshot", "the latency of commits while a snapshot of 100,000 trials is taken and sent", snapshot::run),

@@ -33,6 +33,16 @@ pub(crate) fn used(pid: u32) -> Result<f64> {
     Ok(stat(pid)?.used)
 }
 
+/// Bytes of memory that the process holds.
+///
+/// # Errors
+/// Where it is gone.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(line.context("its memory")?.parse::<u64>()? * 1_024)
+}
+
 /// Seconds of processor time of the process and of those below it, by their ids; the trees below processes of other names
 /// than `names` are left out.
 ///

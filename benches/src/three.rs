@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::{machine, processes};
 
@@ -98,6 +99,40 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) 
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("waited {PATIENCE:?} in vain for {what}")
+}
+
+/// What every coordinator says of itself; without a leader the command says so by its exit code, too.
+///
+/// # Errors
+/// Where it says nothing.
+pub(crate) fn status(folder: &Path) -> Result<Value> {
+    let output = machine::command(folder, &["cluster", "status", "-o", "json"])?.stderr(Stdio::null()).output()?;
+    serde_json::from_slice(&output.stdout).context("the status is no JSON")
+}
+
+/// The number of one that follows, from 0.
+///
+/// # Errors
+/// Where none does within a minute.
+pub(crate) fn follower(folder: &Path) -> Result<usize> {
+    with_role(folder, "voter")
+}
+
+/// The number of the one that leads.
+///
+/// # Errors
+/// Where none does within a minute.
+pub(crate) fn leader(folder: &Path) -> Result<usize> {
+    with_role(folder, "leader")
+}
+
+fn with_role(folder: &Path, role: &str) -> Result<usize> {
+    until(&format!("a {role}"), || {
+        let status = status(folder)?;
+        let members = status["members"].as_array().context("members")?;
+        let found = members.iter().find(|member| member["role"] == role);
+        Ok(found.and_then(|member| member["node"].as_u64()).map(|node| node as usize - 1))
+    })
 }
 
 /// Waits for a sweep's end, however long that takes.

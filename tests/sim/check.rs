@@ -364,7 +364,7 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
 fn forked(sweep: &Sweep, witness: &Witness) {
     let mut made: BTreeMap<u32, u32> = BTreeMap::new();
     for trial in &sweep.trials {
-        let Some(Forked { from, replaces }) = &trial.forked else { continue };
+        let Some(Forked { from, replaces }) = trial.forked.as_deref() else { continue };
         assert!(witness.kept.contains(from), "trial {} goes on from what nobody kept: {from:?}", trial.number);
         assert_eq!(made.insert(*replaces, from.trial), None, "trial {replaces} was replaced twice");
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use heats_domain::SweepId;
 use heats_wire::v1::AttemptKey;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::agent::loss;
 use crate::latency::Latencies;
@@ -15,12 +17,14 @@ use crate::latency::Latencies;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     seen: Mutex<Seen>,
+    /// The last lease.
+    leased: watch::Sender<Option<(SweepId, Instant)>>,
 }
 
 /// What agents saw of one sweep.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    trials: BTreeMap<u32, Life>,
+    trials: BTreeMap<(SweepId, u32), Life>,
     took: Vec<Duration>,
     pub(super) reports: u64,
     pub(super) verdicts: Latencies,
@@ -51,9 +55,10 @@ impl Ledger {
     /// # Errors
     /// Where another one runs it, or it has run.
     pub(super) fn leased(&self, key: AttemptKey) -> Result<()> {
-        let mut seen = self.lock();
+        let sweep = key.sweep.context("an attempt of a sweep")?;
+        self.leased.send_replace(Some((sweep, Instant::now())));
         let life = Life { attempt: key.attempt, end: None };
-        match seen.trials.insert(key.trial, life) {
+        match self.lock().trials.insert((sweep, key.trial), life) {
             None => Ok(()),
             Some(before) => {
                 bail!("trial {} was leased as attempt {} and as {}", key.trial, before.attempt, key.attempt)
@@ -69,10 +74,16 @@ impl Ledger {
         let mut seen = self.lock();
         seen.reports += end.took.len() as u64;
         seen.took.extend(&end.took);
-        let life = seen.trials.get_mut(&key.trial).context("an attempt ended that nobody began")?;
+        let sweep = key.sweep.context("an attempt of a sweep")?;
+        let life = seen.trials.get_mut(&(sweep, key.trial)).context("an attempt ended that nobody began")?;
         ensure!(life.attempt == key.attempt && life.end.is_none(), "an attempt of trial {} ended twice", key.trial);
         life.end = Some(end);
         Ok(())
+    }
+
+    /// The last lease, as leases come.
+    pub(super) fn leases(&self) -> watch::Receiver<Option<(SweepId, Instant)>> {
+        self.leased.subscribe()
     }
 
     /// What was seen of a sweep that has ended after `wall`.
@@ -88,17 +99,32 @@ impl Ledger {
 }
 
 impl Seen {
+    /// Whether so many trials were run, each to its end, and were stopped or made all their reports; how many were stopped.
+    ///
+    /// # Errors
+    /// Where they were not.
+    pub(super) fn whole(&self, trials: u64, reports: u64) -> Result<u64> {
+        ensure!(self.trials.len() as u64 == trials, "{} trials of {trials} ran", self.trials.len());
+        let mut stopped = 0;
+        for ((_, number), life) in &self.trials {
+            let end = life.end.as_ref().with_context(|| format!("trial {number} runs"))?;
+            ensure!(end.stopped || end.said == reports, "trial {number} ended by itself after {} reports", end.said);
+            stopped += u64::from(end.stopped);
+        }
+        Ok(stopped)
+    }
+
     /// Whether the cluster's trials are those that the agents ran, with the same reports and ends.
     ///
     /// # Errors
     /// Where they are not, with the first that differs.
     pub(super) fn agrees(&self, listed: &[Value], reports: u64) -> Result<()> {
         ensure!(self.trials.len() == listed.len(), "{} trials ran, {} are listed", self.trials.len(), listed.len());
+        let lives: BTreeMap<u32, &Life> = self.trials.iter().map(|((_, number), life)| (*number, life)).collect();
         for trial in listed {
             let number = trial["number"].as_u64().context("a number")?;
             let number = u32::try_from(number).context("a number of 32 bits")?;
-            let life = self.trials.get(&number).with_context(|| format!("nobody ran trial {number}"))?;
-            let Life { attempt: _, end } = life;
+            let Life { attempt: _, end } = lives.get(&number).with_context(|| format!("nobody ran trial {number}"))?;
             let End { said, judged, stopped, took: _ } =
                 end.as_ref().with_context(|| format!("trial {number} runs"))?;
             let (state, last) = (trial["state"].as_str().unwrap_or_default(), trial["last_step"].as_u64().unwrap_or(0));

@@ -470,7 +470,7 @@ impl State {
 }
 
 fn last_attempt(sweep: &Sweep, trial: u32) -> Option<&Attempt> {
-    sweep.trial(trial)?.attempts.last()
+    sweep.trial(trial)?.attempts.last().map(Arc::as_ref)
 }
 
 /// The agent holds nothing of the trial any more.

@@ -1,6 +1,8 @@
 //! One trial as the state keeps it: where it stands and what its attempts did. Its configuration, its
 //! metric series and its verdicts are in the sweep's journal; `records` and `series` say where.
 
+use std::sync::Arc;
+
 use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, TrialState};
 use imbl::Vector;
 
@@ -18,7 +20,7 @@ pub struct Trial {
     /// The leader that it confirms. It is no part of the search then: see `confirm`.
     pub confirms: Option<u32>,
     /// Where it comes from, for one that goes on from another trial's checkpoint.
-    pub forked: Option<Forked>,
+    pub forked: Option<Arc<Forked>>,
     /// Where it stands.
     pub state: TrialState,
     /// The places in the sweep's journal of its facts other than reports, in order; the first is its creation.
@@ -26,8 +28,9 @@ pub struct Trial {
     /// The places of its reports, in order; steps only grow along them. Apart from the others, because there
     /// may be a million of them, and whoever looks for one of the others should not walk over them.
     pub series: Vector<u32>,
-    /// Its attempts so far; attempt `n` is at `n - 1`, and only the last can be live.
-    pub attempts: Vec<Attempt>,
+    /// Its attempts so far; attempt `n` is at `n - 1`, and only the last can be live. Shared, since a trial is copied with each
+    /// of its reports.
+    pub attempts: Vec<Arc<Attempt>>,
     /// How many of `run.retries` its failures have used up.
     pub retries_used: u32,
     /// The last step that it reported: the high-water mark below which reports are repetitions. Before its first report that
@@ -122,7 +125,7 @@ impl Trial {
     /// Puts the failure of an attempt down to its machine, so that it counts against no retry.
     pub(crate) fn excuse(&mut self, attempt: u32) -> Result<(), &'static str> {
         let place = (attempt as usize).checked_sub(1);
-        let attempt = place.and_then(|place| self.attempts.get_mut(place));
+        let attempt = place.and_then(|place| self.attempts.get_mut(place)).map(Arc::make_mut);
         let end = attempt.and_then(|attempt| attempt.end.as_mut()).ok_or("the attempt has not ended")?;
         if std::mem::replace(&mut end.excused, true) {
             return Err("the attempt was excused before");

@@ -46,7 +46,7 @@ fn run(spec: &SweepSpec, faults: Faults) -> SimReport {
 fn record(report: &SimReport) -> Vec<Recorded> {
     let sweep = &report.sweep;
     let attempts = |trial: &Arc<Trial>| {
-        let attempt = |(place, attempt): (usize, &trial::Attempt)| {
+        let attempt = |(place, attempt): (usize, &std::sync::Arc<trial::Attempt>)| {
             let reports = (0..trial.series.len()).filter_map(|place| sweep.report(trial, place));
             let own = reports.filter(|(report, _)| report.attempt as usize == place + 1);
             let reports = own

@@ -136,7 +136,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         }),
         checkpoints: trial.checkpoints.clone(),
         artifacts: trial.artifacts.clone(),
-        forked_from: trial.forked.as_ref().map(|Forked { from, replaces }| v1::ForkedFrom {
+        forked_from: trial.forked.as_deref().map(|Forked { from, replaces }| v1::ForkedFrom {
             trial: from.trial,
             step: from.step,
             replaces: *replaces,

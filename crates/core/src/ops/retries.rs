@@ -1,6 +1,8 @@
 //! What becomes of a trial once an attempt at it has ended: whether it is tried again, by the kind of the failure. What users
 //! are told about it is in `docs/failures.md`.
 
+use std::sync::Arc;
+
 use heats_domain::{AgentId, FailureKind, Params, TrialState};
 
 use super::drain::settled;
@@ -82,7 +84,7 @@ pub(crate) fn settle(state: &State, sweep: &Sweep, trial: &Trial, meaning: Meani
 fn requeues(trial: &Trial) -> u32 {
     // The last is the one that ends now, whether or not that is recorded.
     let before = trial.attempts.len().saturating_sub(1);
-    let counts = |attempt: &&Attempt| attempt.end.is_some_and(|end| end.failure != Some(FailureKind::Preempted));
+    let counts = |attempt: &&Arc<Attempt>| attempt.end.is_some_and(|end| end.failure != Some(FailureKind::Preempted));
     let ended = trial.attempts.iter().take(before).filter(counts).count() as u32;
     ended.saturating_sub(trial.retries_used)
 }
@@ -118,7 +120,7 @@ pub(crate) fn is_roomier(sweep: &Sweep, place: u32, than: u32) -> bool {
 /// The last variant that the trial ran out of memory with while there are roomier ones: it is not granted others than those.
 pub(crate) fn outgrown(sweep: &Sweep, trial: &Trial) -> Option<u32> {
     let params = sweep.params(trial).filter(|_| sweep.spec.run.retry.tries_variants())?;
-    let ran_out = |attempt: &&Attempt| {
+    let ran_out = |attempt: &&Arc<Attempt>| {
         attempt.end.is_some_and(|end| end.failure == Some(FailureKind::OutOfMemory) && !end.excused)
     };
     let variants = trial.attempts.iter().rev().filter(ran_out).map(|attempt| attempt.variant);
@@ -127,8 +129,8 @@ pub(crate) fn outgrown(sweep: &Sweep, trial: &Trial) -> Option<u32> {
 
 /// The agents on which an attempt at the trial failed, where it was the process's own failure or its machine's.
 pub(crate) fn failed_on(trial: &Trial) -> impl Iterator<Item = AgentId> + '_ {
-    let failed = |attempt: &&Attempt| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
-    trial.attempts.iter().filter(failed).filter_map(Attempt::failed_on)
+    let failed = |attempt: &&Arc<Attempt>| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
+    trial.attempts.iter().filter(failed).filter_map(|attempt| attempt.failed_on())
 }
 
 /// Why the configuration is at fault and neither its sweep nor a machine, where that is so: it failed on several machines that
@@ -140,10 +142,10 @@ fn at_fault(state: &State, sweep: &Sweep, trial: &Trial, kind: FailureKind) -> O
     }
     let ends_well = |agent: &AgentId| sweep.tallies.get(agent).is_some_and(|tally| tally.ended_well > 0);
     // Of a gang, no machine is known to be at fault.
-    let failed = |attempt: &&Attempt| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
+    let failed = |attempt: &&Arc<Attempt>| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
     let last = trial.attempts.last();
     let mut agents: Vec<AgentId> =
-        trial.attempts.iter().filter(failed).chain(last).filter_map(Attempt::only_agent).collect();
+        trial.attempts.iter().filter(failed).chain(last).filter_map(|attempt| attempt.only_agent()).collect();
     agents.sort_unstable();
     agents.dedup();
     agents.retain(|agent| ends_well(agent) && state.quarantine(*agent).is_none());

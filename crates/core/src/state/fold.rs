@@ -133,7 +133,7 @@ impl Sweep {
             number: fact.trial,
             ordinal,
             confirms: fact.confirms,
-            forked: fact.forked.clone(),
+            forked: fact.forked.clone().map(Arc::new),
             state: TrialState::Waiting,
             records: std::iter::once(self.last_record()).collect(),
             series: Vector::new(),
@@ -165,7 +165,7 @@ impl Sweep {
         let (agent, grant, variant) = (fact.agent, fact.grant.clone(), fact.variant);
         let (leased_ms, started_ms, worked, end) = (at_ms, None, false, None);
         let gang = Gang::of(fact);
-        trial.attempts.push(Attempt { agent, grant, variant, leased_ms, started_ms, worked, end, gang });
+        trial.attempts.push(Arc::new(Attempt { agent, grant, variant, leased_ms, started_ms, worked, end, gang }));
         self.live.insert(fact.trial);
         self.enter(fact.trial, TrialState::Leased)
     }
@@ -173,7 +173,7 @@ impl Sweep {
     fn trial_started(&mut self, fact: &TrialStarted, at_ms: u64) -> Result<(), &'static str> {
         let trial = self.touch(fact.trial)?;
         let state = trial.state;
-        let attempt = live_attempt(trial, fact.attempt)?;
+        let attempt = Arc::make_mut(live_attempt(trial, fact.attempt)?);
         if let Some(gang) = &mut attempt.gang {
             let member = gang.members.get_mut(fact.rank as usize).ok_or("the attempt has no such member")?;
             member.started_ms = Some(at_ms);
@@ -199,8 +199,10 @@ impl Sweep {
             return Err("the step was reported before");
         }
         let attempt = live_attempt(trial, fact.attempt)?;
-        let is_first = !std::mem::replace(&mut attempt.worked, true);
-        let first_of = attempt.only_agent().filter(|_| is_first);
+        let first_of = attempt.only_agent().filter(|_| !attempt.worked);
+        if !attempt.worked {
+            Arc::make_mut(attempt).worked = true;
+        }
         trial.series.push_back(place);
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
@@ -256,12 +258,12 @@ impl Sweep {
         let trial = self.touch(fact.trial)?;
         if fact.retry_used {
             trial.retries_used += 1;
-            if let Some(end) = trial.attempts.last_mut().and_then(|attempt| attempt.end.as_mut()) {
+            if let Some(end) = trial.attempts.last_mut().and_then(|attempt| Arc::make_mut(attempt).end.as_mut()) {
                 end.retried = true;
             }
         }
         let (best, live) = (trial.best, trial.live().is_some());
-        let agent = trial.attempts.last().and_then(Attempt::only_agent);
+        let agent = trial.attempts.last().and_then(|attempt| attempt.only_agent());
         let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
         match state {
             TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
@@ -322,7 +324,7 @@ impl Sweep {
         let index = self.last_index();
         let trial = self.touch(fact.trial)?;
         let goes_on = !trial.state.is_at_rest();
-        let attempt = live_attempt(trial, fact.attempt)?;
+        let attempt = Arc::make_mut(live_attempt(trial, fact.attempt)?);
         if attempt.gang.is_some() && attempt.holders().next().is_some() {
             return Err("a member of the attempt has not ended");
         }
@@ -346,7 +348,7 @@ impl Sweep {
     }
 
     fn member_ended(&mut self, fact: &MemberEnded, at_ms: u64) -> Result<(), &'static str> {
-        let attempt = live_attempt(self.touch(fact.trial)?, fact.attempt)?;
+        let attempt = Arc::make_mut(live_attempt(self.touch(fact.trial)?, fact.attempt)?);
         attempt.gang.as_mut().ok_or("the attempt is on one machine")?.ended(fact, at_ms)
     }
 
@@ -410,7 +412,7 @@ fn ending(code: i32) -> Result<Ending, &'static str> {
 }
 
 /// The live attempt of `trial`, if it is `number`.
-pub(crate) fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Attempt, &'static str> {
+pub(crate) fn live_attempt(trial: &mut Trial, number: u32) -> Result<&mut Arc<Attempt>, &'static str> {
     if trial.attempt() != number {
         return Err("the attempt is not the trial's last");
     }
