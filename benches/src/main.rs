@@ -17,7 +17,9 @@ mod load;
 mod machine;
 mod million;
 mod node;
+mod optuna;
 mod processes;
+mod python;
 mod remote;
 mod report;
 mod reports;
@@ -37,7 +39,7 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 14] = [
+const BENCHES: [Bench; 15] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     (
@@ -46,6 +48,7 @@ const BENCHES: [Bench; 14] = [
         lifecycle::run,
     ),
     ("judged", "the time from a report to its verdict at 10,000 reports per second, against one flush", judged::run),
+    ("optuna", "trials per second of programs that use Optuna, by its storage protocol and on PostgreSQL", optuna::run),
     ("durable", "how many entries three replicas make durable per second", durable::run),
     ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
     ("slot", "the time from the end of a trial's process to the start of the next one's", agents::slot::run),

@@ -18,9 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Where they do not come up.
 pub(crate) fn start(folder: &Path) -> Result<Vec<Process>> {
+    start_with(folder, |_| Vec::new())
+}
+
+/// The same, each with `more` arguments by its number from 0.
+///
+/// # Errors
+/// Where they do not come up.
+pub(crate) fn start_with(folder: &Path, more: impl Fn(usize) -> Vec<String>) -> Result<Vec<Process>> {
     std::fs::create_dir(folder.join(".heats"))?;
     std::fs::write(folder.join(".heats/config.toml"), format!("address = \"{}\"\n", addresses().join(",")))?;
-    let coordinators = (0..3).map(|number| coordinator(folder, number)).collect::<Result<Vec<_>>>()?;
+    let coordinators =
+        (0..3).map(|number| coordinator_with(folder, number, &more(number))).collect::<Result<Vec<_>>>()?;
     let all = addresses();
     until("the coordinators", || {
         let init: Vec<&str> = ["cluster", "init", "-q"].into_iter().chain(all.iter().map(String::as_str)).collect();
@@ -50,9 +59,15 @@ pub(crate) fn addresses() -> Vec<String> {
 /// # Errors
 /// See [`machine::heats`].
 pub(crate) fn coordinator(folder: &Path, number: usize) -> Result<Process> {
+    coordinator_with(folder, number, &[])
+}
+
+fn coordinator_with(folder: &Path, number: usize, more: &[String]) -> Result<Process> {
     let (id, data) = ((number + 1).to_string(), format!("c{number}"));
     let address = addresses().get(number).cloned().context("there are three")?;
-    process(folder, &["coordinator", "start", "--id", &id, "--listen", &address, "--data", &data])
+    let args = ["coordinator", "start", "--id", &id, "--listen", &address, "--data", &data];
+    let args: Vec<&str> = args.into_iter().chain(more.iter().map(String::as_str)).collect();
+    process(folder, &args)
 }
 
 /// An agent with so many processors to give.

@@ -5,18 +5,19 @@
 //! worker are up already, it keeps no journal, and it is told to keep no output: the faster of its ways.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::machine;
+use crate::python::{self, Package};
 use crate::report::{Report, Target};
 
 const TASKS: u32 = 1000;
 const PAIRS: usize = 6;
-const VERSION: &str = "0.27.0";
+const PACKAGE: Package = ("hyperqueue", "hyperqueue==0.27.0");
 
 const SWEEP: &str = "
 version: 1
@@ -79,7 +80,7 @@ struct HyperQueue {
 
 impl HyperQueue {
     fn start() -> Result<Self> {
-        let mut process = Command::new(install()?)
+        let mut process = Command::new(python::with(&[PACKAGE])?)
             .arg(machine::repository().join("benches/src/rival.py"))
             .arg(machine::slots()?.to_string())
             .stdin(Stdio::piped())
@@ -111,23 +112,4 @@ impl Drop for HyperQueue {
         let _ended = self.process.kill();
         let _reaped = self.process.wait();
     }
-}
-
-/// A Python with HyperQueue, in a virtual environment of its own.
-fn install() -> Result<PathBuf> {
-    let venv: &Path = &machine::repository().join("target/bench-venv");
-    let python = venv.join("bin/python");
-    let has = |python: &Path| {
-        let found = Command::new(python).args(["-c", "import hyperqueue"]).stderr(Stdio::null()).status();
-        found.is_ok_and(|status| status.success())
-    };
-    if !has(&python) {
-        println!("  installing HyperQueue {VERSION}");
-        let made = Command::new("python3").args(["-m", "venv"]).arg(venv).status().context("python3 -m venv")?;
-        ensure!(made.success(), "cannot make a virtual environment");
-        let package = format!("hyperqueue=={VERSION}");
-        let pip = Command::new(venv.join("bin/pip")).args(["install", "--quiet", &package]).status().context("pip")?;
-        ensure!(pip.success() && has(&python), "cannot install {package}");
-    }
-    Ok(python)
 }

@@ -43,7 +43,7 @@ impl Postgres {
         this.run("initdb", &["-D", &data, "-A", "trust", "-U", USER, "--no-sync"])?;
         // Flushes as it is made; with its own memory for what it is given here, and no names looked up.
         let settings = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{}' -c shared_buffers=512MB -c max_connections=64 \
+            "-c listen_addresses='' -c unix_socket_directories='{}' -c shared_buffers=512MB -c max_connections=256 \
              -c max_wal_size=8GB -c checkpoint_timeout=30min",
             folder.display()
         );
@@ -71,6 +71,15 @@ impl Postgres {
         let reported = count("select count(*) from trials join reports on trial = id where state = 2")?;
         ensure!(reported == ended * 10.0, "{ended} trials have ended after {reported} reports");
         Ok(ended / time.as_secs_f64())
+    }
+
+    /// A new database; where SQLAlchemy finds it.
+    ///
+    /// # Errors
+    /// Where it exists.
+    pub(crate) fn database(&self, name: &str) -> Result<String> {
+        self.sql(&["-q", "-c", &format!("create database {name}")])?;
+        Ok(format!("postgresql+psycopg2://{USER}@/{name}?host={}", self.folder.display()))
     }
 
     fn sql(&self, args: &[&str]) -> Result<String> {
