@@ -22,6 +22,7 @@ mod network;
 mod pb;
 mod receiver;
 mod replica;
+mod rounds;
 mod snapshot;
 mod types;
 mod watcher;

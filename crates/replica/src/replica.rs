@@ -26,6 +26,7 @@ use crate::log::{Log, LogSettings};
 use crate::machine::{Applied, Machine};
 use crate::network::{Network, Transport};
 use crate::receiver::Receiver;
+use crate::rounds::Rounds;
 use crate::snapshot::{Loaded, SnapshotStore};
 use crate::types::{Answer, Payload, Types};
 use crate::watcher::Watcher;
@@ -101,6 +102,7 @@ struct Shared {
     catalogue: Catalogue,
     proposals: mpsc::UnboundedSender<Proposal>,
     receiver: Receiver,
+    rounds: Arc<Rounds>,
     lock: Mutex<Option<DirLock>>,
 }
 
@@ -197,6 +199,7 @@ impl Replica {
                 catalogue,
                 proposals,
                 receiver,
+                rounds: Arc::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         };
@@ -277,24 +280,13 @@ impl Replica {
 
     /// Confirms with a majority that this node leads, and waits until everything that was committed before
     /// the call is applied here: a read of [`Replica::state`] is linearizable then. Returns the index that
-    /// the state has reached.
+    /// the state has reached. Calls that come together are confirmed together.
     ///
     /// # Errors
     /// See [`ProposeError`].
     pub async fn confirm_leadership(&self) -> Result<u64, ProposeError> {
-        // A leader that lost its majority would wait until it notices.
-        let confirmed = self.shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        let Ok(confirmed) = tokio::time::timeout(self.patience() * 2, confirmed).await else {
-            return Err(ProposeError::NotLeader { leader: None });
-        };
-        match confirmed {
-            Ok(read) => Ok(read.log_id().index),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => Err(not_leader(to)),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ProposeError::NotLeader { leader: None })
-            }
-            Err(RaftError::Fatal(_)) => Err(ProposeError::Stopped),
-        }
+        let (raft, patience) = (self.shared.raft.clone(), self.patience() * 2);
+        self.shared.rounds.join(confirmed(raft, patience)).await
     }
 
     /// Takes a snapshot and waits for it; returns the last entry that it covers.
@@ -389,6 +381,22 @@ impl Replica {
         self.shared.log.close().await;
         self.shared.catalogue.close(CATALOGUE_CLOSE).await;
         self.shared.lock.lock().await.take();
+    }
+}
+
+/// Asks a majority whether this node leads, and waits for what was committed before to be applied; the index of that.
+async fn confirmed(raft: Raft<Types, Machine>, patience: Duration) -> Result<u64, ProposeError> {
+    // A leader that lost its majority would wait until it notices.
+    let Ok(confirmed) = tokio::time::timeout(patience, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await else {
+        return Err(ProposeError::NotLeader { leader: None });
+    };
+    match confirmed {
+        Ok(read) => Ok(read.log_id().index),
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => Err(not_leader(to)),
+        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+            Err(ProposeError::NotLeader { leader: None })
+        }
+        Err(RaftError::Fatal(_)) => Err(ProposeError::Stopped),
     }
 }
 
