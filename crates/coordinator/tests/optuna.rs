@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use futures::StreamExt;
 use heats_coordinator::{Coordinator, CoordinatorConfig};
 use heats_wire::optuna as pb;
 use heats_wire::optuna::storage_service_client::StorageServiceClient;
@@ -190,88 +191,216 @@ async fn a_client_is_sent_what_is_new_to_it() {
     assert_eq!(code(house.set_state(ids[0], 3, vec![]).await), Code::FailedPrecondition);
 }
 
+#[tokio::test]
+async fn a_removal_that_is_asked_for_again_has_been_done() {
+    let mut house = House::open().await;
+    let study = house.study("s").await;
+    let numbered = |number: u64| {
+        let mut request = tonic::Request::new(pb::DeleteStudyRequest { study_id: study });
+        let number = tonic::metadata::MetadataValue::from_bytes(&number.to_be_bytes());
+        request.metadata_mut().insert_bin("heats-request-bin", number);
+        request
+    };
+    house.optuna.delete_study(numbered(7)).await.unwrap();
+    house.optuna.delete_study(numbered(7)).await.unwrap();
+    assert_eq!(code(house.optuna.delete_study(numbered(8)).await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_connections_leave_room_for_one_more() {
+    // Both ends of all of them are in this process.
+    let all = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: all.maximum, maximum: all.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let mut house = House::open().await;
+    let study = house.study("s").await;
+    let address = house.coordinator.optuna().unwrap();
+    let connections = (0..1_000).map(|_| async move {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let mut client = StorageServiceClient::new(channel);
+        let request = pb::GetTrialsRequest { study_id: study, included_trial_ids: vec![], trial_id_greater_than: -1 };
+        client.get_trials(request).await.unwrap();
+        client
+    });
+    let connections: Vec<_> = futures::stream::iter(connections).buffer_unordered(50).collect().await;
+    house.create(study, None).await.unwrap();
+    assert_eq!(house.trials(study, vec![], -1).await.unwrap().len(), 1);
+    assert_eq!(connections.len(), 1_000);
+}
+
 /// One call of a client that knows nothing of the rules.
 #[derive(Clone, Debug)]
 enum Call {
-    Create { study: u8, state: i32, param: u8, time: u8, values: Vec<f64> },
-    Param { trial: u8, value: f64, distribution: String },
-    Attribute { trial: u8, key: String, value: String },
-    Report { trial: u8, step: i64, value: f64 },
-    State { trial: u8, state: i32, values: Vec<f64> },
-    Trials { study: u8, included: Vec<i64>, after: i64 },
-    Study { name: String, directions: Vec<i32> },
-    Delete { study: u8 },
+    CreateStudy { name: String, directions: Vec<i32> },
+    DeleteStudy { study: i64 },
+    StudyAttribute { study: i64, owner: Owner, key: String, value: String },
+    OfStudy { study: i64, question: Question },
+    StudyNamed { name: String },
+    CreateTrial { study: i64, state: i32, param: u8, time: u8, values: Vec<f64> },
+    Param { trial: i64, value: f64, distribution: String },
+    Attribute { trial: i64, owner: Owner, key: String, value: String },
+    Report { trial: i64, step: i64, value: f64 },
+    State { trial: i64, state: i32, values: Vec<f64> },
+    Numbered { study: i64, number: i64 },
+    Trial { trial: i64 },
+    Trials { study: i64, included: Vec<i64>, after: i64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    User,
+    System,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Name,
+    Directions,
+    UserAttributes,
+    SystemAttributes,
+}
+
+/// Those of the first things, those of nothing, and those that sweeps and their trials have.
+fn id() -> impl Strategy<Value = i64> {
+    let sweep = (0..3i64).prop_map(|id| (1 << 51) + id);
+    let trial = (0..3i64).prop_map(|id| (1 << 62) + id);
+    prop_oneof![12 => 0..14i64, 1 => any::<i64>(), 1 => sweep, 1 => trial]
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(0.0)]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => Just("1".to_owned()),
+        4 => Just("NaN".to_owned()),
+        4 => Just("{\"a\": [1".to_owned()),
+        4 => ".{0,12}",
+        1 => Just(format!("\"{}\"", "x".repeat(1 << 20))),
+        1 => Just("9".repeat(4_301)),
+    ]
+}
+
+fn distribution() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(FLOAT.to_owned()),
+        Just(FLOAT.replace("false", "true")),
+        Just(FLOAT.replace("1.0", "-1.0")),
+        Just(r#"{"name": "CategoricalDistribution", "attributes": {"choices": [null, NaN, "\ud800"]}}"#.to_owned()),
+        text(),
+    ]
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    let number = || prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(0.0)];
     let state = || -1..6i32;
-    let text = || prop_oneof![Just("1".to_owned()), Just("NaN".to_owned()), Just("{\"a\": [1".to_owned()), ".{0,12}"];
-    let distribution = prop_oneof![
-        Just(FLOAT.to_owned()),
-        Just(FLOAT.replace("false", "true")),
-        Just(r#"{"name": "CategoricalDistribution", "attributes": {"choices": [null, NaN, "\ud800"]}}"#.to_owned()),
-        text(),
+    let owner = || prop_oneof![Just(Owner::User), Just(Owner::System)];
+    let question = prop_oneof![
+        Just(Question::Name),
+        Just(Question::Directions),
+        Just(Question::UserAttributes),
+        Just(Question::SystemAttributes)
     ];
     prop_oneof![
-        (any::<u8>(), state(), 0..3u8, 0..3u8, vec(number(), 0..3))
-            .prop_map(|(study, state, param, time, values)| Call::Create { study, state, param, time, values }),
-        (any::<u8>(), number(), distribution).prop_map(|(trial, value, distribution)| Call::Param {
+        (".{0,4}", vec(-1..3i32, 0..3)).prop_map(|(name, directions)| Call::CreateStudy { name, directions }),
+        id().prop_map(|study| Call::DeleteStudy { study }),
+        (id(), owner(), ".{0,4}", text()).prop_map(|(study, owner, key, value)| Call::StudyAttribute {
+            study,
+            owner,
+            key,
+            value
+        }),
+        (id(), question).prop_map(|(study, question)| Call::OfStudy { study, question }),
+        prop_oneof![Just("first".to_owned()), ".{0,4}"].prop_map(|name| Call::StudyNamed { name }),
+        (id(), state(), 0..3u8, 0..4u8, vec(number(), 0..3))
+            .prop_map(|(study, state, param, time, values)| Call::CreateTrial { study, state, param, time, values }),
+        (id(), number(), distribution()).prop_map(|(trial, value, distribution)| Call::Param {
             trial,
             value,
             distribution
         }),
-        (any::<u8>(), ".{0,4}", text()).prop_map(|(trial, key, value)| Call::Attribute { trial, key, value }),
-        (any::<u8>(), any::<i64>(), number()).prop_map(|(trial, step, value)| Call::Report { trial, step, value }),
-        (any::<u8>(), state(), vec(number(), 0..3)).prop_map(|(trial, state, values)| Call::State {
+        (id(), owner(), ".{0,4}", text()).prop_map(|(trial, owner, key, value)| Call::Attribute {
             trial,
-            state,
-            values
+            owner,
+            key,
+            value
         }),
-        (any::<u8>(), vec(any::<i64>(), 0..4), any::<i64>()).prop_map(|(study, included, after)| Call::Trials {
-            study,
-            included,
-            after
-        }),
-        (".{0,4}", vec(-1..3i32, 0..3)).prop_map(|(name, directions)| Call::Study { name, directions }),
-        any::<u8>().prop_map(|study| Call::Delete { study }),
+        (id(), any::<i64>(), number()).prop_map(|(trial, step, value)| Call::Report { trial, step, value }),
+        (id(), state(), vec(number(), 0..3)).prop_map(|(trial, state, values)| Call::State { trial, state, values }),
+        (id(), prop_oneof![0..9i64, any::<i64>()]).prop_map(|(study, number)| Call::Numbered { study, number }),
+        id().prop_map(|trial| Call::Trial { trial }),
+        (id(), vec(id(), 0..4), id()).prop_map(|(study, included, after)| Call::Trials { study, included, after }),
     ]
 }
 
 impl House {
-    async fn make(&mut self, call: Call, studies: i64, trials: i64) -> Result<(), Status> {
-        // Now and then one that is not there.
-        let study = |pick: u8| i64::from(pick) % (studies + 2);
-        let trial = |pick: u8| i64::from(pick) % (trials + 2);
+    async fn make(&mut self, call: Call) -> Result<(), Status> {
         match call {
-            Call::Create { study: pick, state, param, time, values } => {
+            Call::CreateStudy { name, directions } => {
+                let request = pb::CreateNewStudyRequest { directions, study_name: name };
+                self.optuna.create_new_study(request).await.map(drop)
+            }
+            Call::DeleteStudy { study } => {
+                self.optuna.delete_study(pb::DeleteStudyRequest { study_id: study }).await.map(drop)
+            }
+            Call::StudyAttribute { study: study_id, owner: Owner::User, key, value } => {
+                let request = pb::SetStudyUserAttributeRequest { study_id, key, value };
+                self.optuna.set_study_user_attribute(request).await.map(drop)
+            }
+            Call::StudyAttribute { study: study_id, owner: Owner::System, key, value } => {
+                let request = pb::SetStudySystemAttributeRequest { study_id, key, value };
+                self.optuna.set_study_system_attribute(request).await.map(drop)
+            }
+            Call::OfStudy { study, question } => self.ask(study, question).await,
+            Call::StudyNamed { name: study_name } => {
+                self.optuna.get_study_id_from_name(pb::GetStudyIdFromNameRequest { study_name }).await.map(drop)
+            }
+            Call::CreateTrial { study, state, param, time, values } => {
                 let entry = |value: &str| pb::TextEntry { key: "x".into(), value: value.to_owned() };
+                let times = ["", "2026-11-28 08:00:00.5", "0000-01-01 00:00:00.0", "x"];
                 let template = pb::Trial {
                     state,
                     values,
-                    datetime_start: ["", "2026-11-28 08:00:00.5", "x"][usize::from(time)].to_owned(),
+                    datetime_start: times[usize::from(time)].to_owned(),
                     params: vec![pb::NumberEntry { key: "x".into(), value: 0.0 }; usize::from(param)],
                     distributions: vec![entry(FLOAT); usize::from(param)],
                     user_attributes: vec![entry("1")],
                     ..Default::default()
                 };
-                self.create(study(pick), Some(template)).await.map(drop)
+                self.create(study, Some(template)).await.map(drop)
             }
-            Call::Param { trial: pick, value, distribution } => self.set_param(trial(pick), value, &distribution).await,
-            Call::Attribute { trial: pick, key, value } => self.set_attribute(trial(pick), &key, &value).await,
-            Call::Report { trial: pick, step, value } => {
-                let trial_id = trial(pick);
+            Call::Param { trial, value, distribution } => self.set_param(trial, value, &distribution).await,
+            Call::Attribute { trial, owner: Owner::User, key, value } => self.set_attribute(trial, &key, &value).await,
+            Call::Attribute { trial: trial_id, owner: Owner::System, key, value } => {
+                let request = pb::SetTrialSystemAttributeRequest { trial_id, key, value };
+                self.optuna.set_trial_system_attribute(request).await.map(drop)
+            }
+            Call::Report { trial: trial_id, step, value } => {
                 let request = pb::SetTrialIntermediateValueRequest { trial_id, step, intermediate_value: value };
                 self.optuna.set_trial_intermediate_value(request).await.map(drop)
             }
-            Call::State { trial: pick, state, values } => self.set_state(trial(pick), state, values).await.map(drop),
-            Call::Trials { study: pick, included, after } => self.trials(study(pick), included, after).await.map(drop),
-            Call::Study { name, directions } => {
-                let request = pb::CreateNewStudyRequest { directions, study_name: name };
-                self.optuna.create_new_study(request).await.map(drop)
+            Call::State { trial, state, values } => self.set_state(trial, state, values).await.map(drop),
+            Call::Numbered { study: study_id, number: trial_number } => {
+                let request = pb::GetTrialIdFromStudyIdTrialNumberRequest { study_id, trial_number };
+                self.optuna.get_trial_id_from_study_id_trial_number(request).await.map(drop)
             }
-            Call::Delete { study: pick } => {
-                self.optuna.delete_study(pb::DeleteStudyRequest { study_id: study(pick) }).await.map(drop)
+            Call::Trial { trial: trial_id } => self.optuna.get_trial(pb::GetTrialRequest { trial_id }).await.map(drop),
+            Call::Trials { study, included, after } => self.trials(study, included, after).await.map(drop),
+        }
+    }
+
+    async fn ask(&mut self, study_id: i64, question: Question) -> Result<(), Status> {
+        let optuna = &mut self.optuna;
+        match question {
+            Question::Name => optuna.get_study_name_from_id(pb::GetStudyNameFromIdRequest { study_id }).await.map(drop),
+            Question::Directions => {
+                optuna.get_study_directions(pb::GetStudyDirectionsRequest { study_id }).await.map(drop)
+            }
+            Question::UserAttributes => {
+                optuna.get_study_user_attributes(pb::GetStudyUserAttributesRequest { study_id }).await.map(drop)
+            }
+            Question::SystemAttributes => {
+                optuna.get_study_system_attributes(pb::GetStudySystemAttributesRequest { study_id }).await.map(drop)
             }
         }
     }
@@ -318,8 +447,8 @@ proptest! {
             let mut house = House::open().await;
             house.study("first").await;
             for call in calls {
-                let said = format!("{call:?}");
-                let told = house.make(call, 4, 12).await;
+                let said: String = format!("{call:?}").chars().take(500).collect();
+                let told = house.make(call).await;
                 let is_clear = matches!(
                     code(told.clone()),
                     Code::Ok

@@ -11,7 +11,7 @@ use heats_domain::{ARTIFACTS_MAX, AgentId, Grant, Inventory, TrialState};
 use crate::fact::{Fact, Stage};
 use crate::gang::Holder;
 use crate::state::{Lease, State};
-use crate::study::{Study, StudyTrial};
+use crate::study::{Study, StudyTrial, dominates};
 use crate::sweep::{Ledger, Sweep};
 use crate::trial::Trial;
 
@@ -219,6 +219,11 @@ fn check_study(state: &State, study: &Study, found: &mut Vec<Violation>) {
     let best = complete.filter_map(|trial| Some((study.loss(*trial.values.first()?), trial.number)));
     let best = best.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, number)| number);
     violation(found, best == study.best, "O2", "the best trial of a study has the best value", place);
+    let points = study.trials.iter().filter(|trial| trial.stage == Stage::Complete && study.goals.len() > 1);
+    let points: Vec<(u32, Vec<f64>)> = points.map(|trial| (trial.number, study.losses(trial))).collect();
+    let is_first = |losses: &[f64]| !points.iter().any(|(_, others)| dominates(others, losses));
+    let front = points.iter().filter(|(_, losses)| is_first(losses)).map(|(number, _)| *number);
+    violation(found, front.eq(study.front.iter().copied()), "O2", "the front has what no other trial dominates", place);
 }
 
 fn check_agents(state: &State, found: &mut Vec<Violation>) {

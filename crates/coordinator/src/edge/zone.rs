@@ -25,9 +25,10 @@ impl Zone {
         self.0.to_datetime(at).strftime(FORMAT).to_string()
     }
 
-    /// Microseconds since the Unix epoch, of a text; of a time that the clock showed twice, the first.
+    /// Microseconds since the Unix epoch, of a text; of a time that the clock showed twice, the first. Python's calendar,
+    /// which has to read it again, begins with the year 1.
     pub fn read(&self, text: &str) -> Option<i64> {
-        let at = DateTime::strptime(READ, text).ok()?;
+        let at = DateTime::strptime(READ, text).ok().filter(|at| at.year() >= 1)?;
         Some(self.0.to_ambiguous_timestamp(at).compatible().ok()?.as_microsecond())
     }
 }
@@ -44,7 +45,15 @@ mod tests {
                 let at_us = zone.read(text).expect("is a time");
                 assert_eq!(zone.write(at_us), text);
             }
-            for bad in ["", "now", "2026-13-01 00:00:00.0", "2026-11-28T08:07:53.000001", "2026-11-28"] {
+            for bad in [
+                "",
+                "now",
+                "2026-13-01 00:00:00.0",
+                "2026-11-28T08:07:53.000001",
+                "2026-11-28",
+                "0000-06-01 00:00:00.0",
+                "-001-06-01 00:00:00.0",
+            ] {
                 assert_eq!(zone.read(bad), None, "{bad}");
             }
         }

@@ -106,8 +106,9 @@ impl Service for StorageService {
         &self,
         call: Request<pb::DeleteStudyRequest>,
     ) -> Result<Response<pb::DeleteStudyReply>, Status> {
+        let request = request(call.metadata());
         let pb::DeleteStudyRequest { study_id } = call.into_inner();
-        self.change(Change::Remove { study: self.study(study_id)? }).await?;
+        self.change(Change::Remove { study: self.study(study_id)?, request }).await?;
         Ok(Response::new(pb::DeleteStudyReply {}))
     }
 

@@ -23,7 +23,7 @@ pub enum Subject<'a> {
 #[derive(Clone, Copy)]
 pub enum Subjected<'a> {
     /// Of a study.
-    OfStudy(&'a Study, &'a StudyTrial),
+    OfStudy(&'a StudyTrial),
     /// Of a sweep.
     OfSweep(&'a Sweep, &'a Trial),
 }
@@ -60,7 +60,7 @@ impl<'a> Subject<'a> {
         let id = number("study", id)?;
         let study = state.studies.get(id).map(|study| Self::Study(study));
         let found = study.or_else(|| sweeps::find(state, id).map(Self::Sweep));
-        found.ok_or_else(|| refused(&Refusal::NoSuchId { what: "study", id }))
+        found.ok_or_else(|| refused(&Refusal::NoSuchId { what: "study", id }))?.distinct(state)
     }
 
     /// What has this name: a study, else the newest sweep.
@@ -70,13 +70,21 @@ impl<'a> Subject<'a> {
     pub fn named(state: &'a State, name: &str) -> Result<Self, Status> {
         let study = state.studies.named(name).map(|study| Self::Study(study));
         let sweep = || state.newest_named(name).map(|sweep| Self::Sweep(sweep));
-        study.or_else(sweep).ok_or_else(|| refused(&Refusal::NoSuchSweep(name.to_owned())))
+        study.or_else(sweep).ok_or_else(|| refused(&Refusal::NoSuchSweep(name.to_owned())))?.distinct(state)
     }
 
-    /// All there are.
+    /// Itself, where its ids are its own.
+    fn distinct(self, state: &State) -> Result<Self, Status> {
+        match self {
+            Self::Sweep(sweep) if !sweeps::is_distinct(state, sweep) => Err(sweeps::is_ambiguous(sweep)),
+            Self::Study(_) | Self::Sweep(_) => Ok(self),
+        }
+    }
+
+    /// All there are, but sweeps whose ids are not their own.
     pub fn all(state: &'a State) -> impl Iterator<Item = Self> {
         let studies = state.studies.iter().map(|study| Self::Study(study));
-        studies.chain(state.sweeps.values().map(|sweep| Self::Sweep(sweep)))
+        studies.chain(sweeps::distinct(state).map(Self::Sweep))
     }
 
     /// As Optuna has it.
@@ -107,16 +115,17 @@ impl<'a> Subject<'a> {
 
     /// Its trials after one, and before those the ones that are named, if they are its own.
     pub fn trials(self, state: &'a State, after: u64, named: impl Iterator<Item = u64>) -> Vec<Subjected<'a>> {
-        let named = named.filter(|id| *id <= after).filter_map(|id| Subjected::known(state, id));
-        let own = named.filter(|trial| match (self, trial) {
-            (Self::Study(study), Subjected::OfStudy(of, _)) => of.number == study.number,
-            (Self::Sweep(sweep), Subjected::OfSweep(of, _)) => of.id == sweep.id,
-            (Self::Study(_), Subjected::OfSweep(..)) | (Self::Sweep(_), Subjected::OfStudy(..)) => false,
-        });
-        let mut trials: Vec<Subjected<'a>> = own.collect();
+        let own = |id: u64| match self {
+            Self::Study(study) => {
+                let (of, trial) = state.studies.trial(id)?;
+                (of.number == study.number).then_some(Subjected::OfStudy(trial))
+            }
+            Self::Sweep(sweep) => sweeps::own_trial(sweep, id).map(|trial| Subjected::OfSweep(sweep, trial)),
+        };
+        let mut trials: Vec<Subjected<'a>> = named.filter(|id| *id <= after).filter_map(own).collect();
         match self {
             Self::Study(study) => {
-                trials.extend(study.trials_after(after).map(|trial| Subjected::OfStudy(study, trial)));
+                trials.extend(study.trials_after(after).map(|trial| Subjected::OfStudy(trial)));
             }
             Self::Sweep(sweep) => {
                 let first = sweeps::first_after(sweep, after);
@@ -135,18 +144,18 @@ impl<'a> Subjected<'a> {
     /// Nothing has.
     pub fn find(state: &'a State, id: i64) -> Result<Self, Status> {
         let id = number("trial", id)?;
-        Self::known(state, id).ok_or_else(|| refused(&Refusal::NoSuchId { what: "trial", id }))
-    }
-
-    fn known(state: &'a State, id: u64) -> Option<Self> {
-        let trial = state.studies.trial(id).map(|(study, trial)| Self::OfStudy(study, trial));
-        trial.or_else(|| sweeps::find_trial(state, id).map(|(sweep, trial)| Self::OfSweep(sweep, trial)))
+        let trial = state.studies.trial(id).map(|(_, trial)| Self::OfStudy(trial));
+        match trial.or_else(|| sweeps::find_trial(state, id).map(|(sweep, trial)| Self::OfSweep(sweep, trial))) {
+            Some(Self::OfSweep(sweep, _)) if !sweeps::is_distinct(state, sweep) => Err(sweeps::is_ambiguous(sweep)),
+            Some(found) => Ok(found),
+            None => Err(refused(&Refusal::NoSuchId { what: "trial", id })),
+        }
     }
 
     /// As Optuna has it, encoded.
     pub fn encoded(self, zone: &Zone) -> bytes::Bytes {
         match self {
-            Self::OfStudy(_, trial) => convert::trial(trial, zone),
+            Self::OfStudy(trial) => convert::trial(trial, zone),
             Self::OfSweep(sweep, trial) => sweeps::trial(sweep, trial, zone),
         }
     }

@@ -50,10 +50,37 @@ pub fn find_trial(state: &State, id: u64) -> Option<(&Sweep, &Trial)> {
     if id < TRIAL {
         return None;
     }
+    let mut sweeps = state.sweeps.values().map(AsRef::as_ref);
+    sweeps.find_map(|sweep| Some((sweep, own_trial(sweep, id)?)))
+}
+
+/// The trial of an id, where it is this sweep's.
+pub fn own_trial(sweep: &Sweep, id: u64) -> Option<&Trial> {
     let number = (id & ((1 << NUMBER_BITS) - 1)) as u32;
-    let sweeps = state.sweeps.values().map(AsRef::as_ref);
-    let mut of_part = sweeps.filter(|sweep| trial_id(sweep, number) == id);
-    of_part.find_map(|sweep| Some((sweep, sweep.trial(number)?)))
+    if trial_id(sweep, number) == id { sweep.trial(number) } else { None }
+}
+
+/// Whether the ids here are this sweep's alone, and each that of one trial: parts of two sweeps' ids may be the same.
+pub fn is_distinct(state: &State, sweep: &Sweep) -> bool {
+    let mut sweeps = state.sweeps.values().map(AsRef::as_ref);
+    sweep.trials.len() <= 1 << NUMBER_BITS && !sweeps.any(|other| other.id != sweep.id && part(other) == part(sweep))
+}
+
+/// All sweeps of which that is so.
+pub fn distinct(state: &State) -> impl Iterator<Item = &Sweep> {
+    let sweeps = || state.sweeps.values().map(AsRef::as_ref);
+    let mut counts = std::collections::BTreeMap::<u64, u32>::new();
+    sweeps().for_each(|sweep| *counts.entry(part(sweep)).or_default() += 1);
+    let is_alone = move |sweep: &&Sweep| counts.get(&part(sweep)) == Some(&1);
+    sweeps().filter(|sweep| sweep.trials.len() <= 1 << NUMBER_BITS).filter(is_alone)
+}
+
+/// The refusal of a sweep that is not.
+pub fn is_ambiguous(sweep: &Sweep) -> Status {
+    Status::failed_precondition(format!(
+        "Optuna's ids are too short to tell `{}` ({}) or its trials from others: `heats` can",
+        sweep.name, sweep.id
+    ))
 }
 
 /// The number of the first trial whose id is above `after`.

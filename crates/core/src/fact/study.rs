@@ -144,7 +144,7 @@ pub struct StudyCreated {
 }
 
 /// See [`StudyEvent::Removed`].
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct StudyRemoved {
     /// The study.
     #[prost(uint64, tag = "1")]
@@ -155,6 +155,9 @@ pub struct StudyRemoved {
     /// Likewise of trials.
     #[prost(uint64, tag = "3")]
     pub last_trial: u64,
+    /// The request that asked for it; 0 where it had no number.
+    #[prost(uint64, tag = "100")]
+    pub request: u64,
 }
 
 /// See [`StudyEvent::AttributeSet`].

@@ -101,7 +101,7 @@ impl Submit {
 /// Forgets a sweep that has ended, or a study: whether that is over is not for Heats to say.
 pub fn remove(state: &State, id: SweepId) -> Decision<()> {
     if let Some(study) = state.studies.of_sweep(id) {
-        let (facts, _) = Change::Remove { study: study.number }.decide(state)?;
+        let (facts, _) = Change::Remove { study: study.number, request: 0 }.decide(state)?;
         return Ok((facts, ()));
     }
     let sweep = sweep(state, id)?;

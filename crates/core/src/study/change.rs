@@ -30,6 +30,8 @@ pub const GOALS_MAX: usize = 64;
 /// The most studies.
 pub const STUDIES_MAX: usize = 100_000;
 
+const NO_OWNER: &str = "an attribute is the user's or the system's";
+
 /// A change that a client asks for. One with a `request` other than 0 may be asked for again under the same number, and is
 /// carried out once.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +51,8 @@ pub enum Change {
     Remove {
         /// Which.
         study: u64,
+        /// The request.
+        request: u64,
     },
     /// Set an attribute of a study.
     SetAttribute {
@@ -133,7 +137,7 @@ impl Change {
                     Err(Refusal::StudyInput(format!("a study has 1 to {GOALS_MAX} objectives, not {count}")))
                 }
             }
-            Self::Remove { study: _ } => Ok(()),
+            Self::Remove { study: _, request: _ } => Ok(()),
             Self::SetAttribute { study: _, attribute } | Self::SetTrialAttribute { trial: _, attribute } => {
                 is_attribute(attribute)
             }
@@ -152,19 +156,14 @@ impl Change {
         let studies = &state.studies;
         match self {
             Self::Create { sweep, name, goals, request } => create(state, sweep, name, &goals, request),
-            Self::Remove { study } => {
-                study_of(studies, study)?;
-                let (last_study, last_trial) = (studies.last_study, studies.last_trial);
-                let fact = StudyEvent::Removed(StudyRemoved { study, last_study, last_trial });
-                Ok((vec![fact.into()], Done::Done))
-            }
+            Self::Remove { study, request } => remove(studies, study, request),
             Self::SetAttribute { study, attribute: StudyAttribute { owner, key, value } } => {
                 let known = study_of(studies, study)?;
-                let bytes =
-                    known.attributes.iter().map(|((_, key), (_, value))| key.len() + value.len()).sum::<usize>();
-                let is_new = Owner::try_from(owner).is_ok_and(|of| !known.attributes.contains_key(&(of, key.clone())));
-                let count = known.attributes.len() + usize::from(is_new);
-                has_room(count, bytes + key.len() + value.len(), "the study's attributes")?;
+                let owned = Owner::try_from(owner).map_err(|_| Refusal::StudyInput(NO_OWNER.to_owned()))?;
+                let before = known.attributes.get(&(owned, key.clone())).map(|(_, value)| key.len() + value.len());
+                let count = known.attributes.len() + usize::from(before.is_none());
+                let bytes = known.bytes.saturating_sub(before.unwrap_or_default()) + key.len() + value.len();
+                has_room(count, bytes, "the study's attributes")?;
                 let fact = StudyEvent::AttributeSet(StudyAttributeSet { study, owner, key, value });
                 Ok((vec![fact.into()], Done::Done))
             }
@@ -172,18 +171,23 @@ impl Change {
             Self::SetParam { trial, param } => {
                 let (study, known) = unfinished(studies, trial)?;
                 goes_with(study, &param)?;
-                if known.params.len() >= PARAMS_MAX && !known.params.iter().any(|other| other.name == param.name) {
+                let before = known.params.iter().find(|other| other.name == param.name);
+                if known.params.len() >= PARAMS_MAX && before.is_none() {
                     return Err(Refusal::StudyFull { what: "a trial's parameters", limit: PARAMS_MAX });
                 }
-                has_room(0, known.bytes + param.name.len() + param.distribution.len(), "a trial's texts")?;
+                let before = before.map_or(0, |before| before.name.len() + before.distribution.len());
+                let bytes = known.bytes.saturating_sub(before) + param.name.len() + param.distribution.len();
+                has_room(0, bytes, "a trial's texts")?;
                 Ok((vec![StudyEvent::ParamSet(StudyParamSet { trial, param }).into()], Done::Done))
             }
             Self::SetTrialAttribute { trial, attribute } => {
                 let (_, known) = unfinished(studies, trial)?;
-                let bytes = known.bytes + attribute.key.len() + attribute.value.len();
-                let is_new = Owner::try_from(attribute.owner)
-                    .is_ok_and(|of| !known.attributes.contains_key(&(of, attribute.key.clone())));
-                has_room(known.attributes.len() + usize::from(is_new), bytes, "a trial's attributes")?;
+                let StudyAttribute { owner, key, value } = &attribute;
+                let owned = Owner::try_from(*owner).map_err(|_| Refusal::StudyInput(NO_OWNER.to_owned()))?;
+                let before = known.bytes_of(owned, key);
+                let count = known.attributes.len() + usize::from(!known.attributes.contains_key(&(owned, key.clone())));
+                let bytes = known.bytes.saturating_sub(before) + key.len() + value.len();
+                has_room(count, bytes, "a trial's attributes")?;
                 let fact = StudyEvent::TrialAttributeSet(StudyTrialAttributeSet { trial, attribute });
                 Ok((vec![fact.into()], Done::Done))
             }
@@ -220,11 +224,21 @@ fn create(state: &State, sweep: SweepId, name: String, goals: &[Goal], request: 
     Ok((vec![fact.into()], Done::Made(study)))
 }
 
+fn remove(studies: &Studies, study: u64, request: u64) -> Decision<Done> {
+    if studies.was_removed_by(study, request) {
+        return Ok((Vec::new(), Done::Done));
+    }
+    study_of(studies, study)?;
+    let (last_study, last_trial) = (studies.last_study, studies.last_trial);
+    let fact = StudyEvent::Removed(StudyRemoved { study, last_study, last_trial, request });
+    Ok((vec![fact.into()], Done::Done))
+}
+
 fn create_trial(studies: &Studies, study: u64, template: Option<Template>, request: u64) -> Decision<Done> {
-    if let Some(trial) = studies.requests.get(&request).filter(|_| request != 0) {
+    let known = study_of(studies, study)?;
+    if let Some(trial) = studies.requests.get(&(study, request)).filter(|_| request != 0) {
         return Ok((Vec::new(), Done::Made(*trial)));
     }
-    let known = study_of(studies, study)?;
     let body = template.map(|Template(body)| *body);
     if let Some(body) = &body {
         for param in &body.params {
@@ -313,7 +327,7 @@ fn is_short(what: &'static str, text: &str) -> Result<(), Refusal> {
 fn is_attribute(attribute: &StudyAttribute) -> Result<(), Refusal> {
     let StudyAttribute { owner, key, value } = attribute;
     if Owner::try_from(*owner).is_err() {
-        return Err(Refusal::StudyInput("an attribute is the user's or the system's".to_owned()));
+        return Err(Refusal::StudyInput(NO_OWNER.to_owned()));
     }
     is_name("an attribute's name", key)?;
     is_short("an attribute", value)?;

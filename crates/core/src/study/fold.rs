@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
-use super::{Counts, Place, Studies, Study, StudyTrial};
+use super::{Counts, Place, Studies, Study, StudyTrial, dominates};
 use crate::fact::{
     Goal, Owner, Record, Stage, StudyAttributeSet, StudyCreated, StudyEvent, StudyParamSet, StudyRemoved,
     StudyReported, StudyTrialAttributeSet, StudyTrialBody, StudyTrialCreated, StudyTrialMoved,
@@ -12,6 +12,8 @@ use crate::fact::{
 
 const NO_STUDY: &str = "there is no such study";
 const NO_TRIAL: &str = "there is no such trial";
+/// How many removals are remembered, for requests that are made again because their answer was lost.
+const REMOVED_KEPT: usize = 64;
 
 impl Studies {
     /// Folds one fact in.
@@ -19,11 +21,15 @@ impl Studies {
         let place = Place::of(record);
         match event {
             StudyEvent::Created(fact) => self.created(fact, place),
-            StudyEvent::Removed(fact) => self.removed(fact, record),
+            StudyEvent::Removed(fact) => self.removed(fact, place),
             StudyEvent::AttributeSet(StudyAttributeSet { study, owner, key, value }) => {
                 let study = self.by_number.get_mut(study).map(Arc::make_mut).ok_or(NO_STUDY)?;
                 study.changed_at = study.changed_at.max(place.log_index);
-                study.attributes.insert((owner_of(*owner)?, key.clone()), (place, value.as_str().into()));
+                study.bytes += key.len() + value.len();
+                let text = (place, value.as_str().into());
+                if let Some((_, before)) = study.attributes.insert((owner_of(*owner)?, key.clone()), text) {
+                    study.bytes = study.bytes.saturating_sub(key.len() + before.len());
+                }
                 Ok(())
             }
             StudyEvent::TrialCreated(fact) => self.trial_created(fact, place),
@@ -73,7 +79,9 @@ impl Studies {
             unfinished: OrdSet::new(),
             counts: Counts::default(),
             best: None,
+            front: OrdSet::new(),
             attributes: OrdMap::new(),
+            bytes: 0,
             distributions: OrdMap::new(),
             created: place,
             request: *request,
@@ -86,18 +94,21 @@ impl Studies {
         Ok(())
     }
 
-    fn removed(&mut self, fact: &StudyRemoved, record: &Arc<Record>) -> Result<(), &'static str> {
-        let StudyRemoved { study, last_study, last_trial } = fact;
+    fn removed(&mut self, fact: &StudyRemoved, place: Place) -> Result<(), &'static str> {
+        let StudyRemoved { study, last_study, last_trial, request: _ } = fact;
         self.last_study = self.last_study.max(*last_study);
         self.last_trial = self.last_trial.max(*last_trial);
-        self.removed = Some(Arc::clone(record));
+        self.removed.push_back((place, *fact));
+        if self.removed.len() > REMOVED_KEPT {
+            self.removed.pop_front();
+        }
         // In a snapshot the study is gone already.
         let Some(study) = self.by_number.remove(study) else { return Ok(()) };
         self.by_sweep.remove(&study.sweep);
         self.by_name.remove(&study.name);
         for trial in &study.trials {
             self.trials.remove(&trial.id);
-            self.requests.remove(&trial.request);
+            self.requests.remove(&(study.number, trial.request));
         }
         Ok(())
     }
@@ -126,7 +137,7 @@ impl Studies {
             study.unfinished.insert(*number);
         }
         if *request != 0 {
-            self.requests.insert(*request, *id);
+            self.requests.insert((study.number, *request), *id);
         }
         self.trials.insert(*id, (study.number, *number));
         study.trials.push_back(Arc::new(trial));
@@ -181,7 +192,10 @@ impl Study {
 
     /// A trial is over: it may be the best.
     fn consider(&mut self, trial: &StudyTrial) {
-        let (Stage::Complete, [value]) = (trial.stage, trial.values.as_slice()) else { return };
+        if trial.stage != Stage::Complete {
+            return;
+        }
+        let [value] = trial.values.as_slice() else { return self.consider_for_front(trial) };
         let best = self.best.and_then(|best| Some((best, *self.trials.get(best as usize)?.values.first()?)));
         // Of two equals it is the one with the lower number, in whatever order they ended.
         let is_before = |(number, best): (u32, f64)| {
@@ -191,6 +205,25 @@ impl Study {
         if best.is_none_or(is_before) {
             self.best = Some(trial.number);
         }
+    }
+
+    fn consider_for_front(&mut self, trial: &StudyTrial) {
+        let losses = self.losses(trial);
+        let known = self.front.iter().filter_map(|number| self.trials.get(*number as usize));
+        let mut beaten = Vec::new();
+        for other in known {
+            let others = self.losses(other);
+            if dominates(&others, &losses) {
+                return;
+            }
+            if dominates(&losses, &others) {
+                beaten.push(other.number);
+            }
+        }
+        for number in beaten {
+            self.front.remove(&number);
+        }
+        self.front.insert(trial.number);
     }
 }
 

@@ -3,6 +3,8 @@
 
 /// Deeper lists and maps are refused: Python's own reader ends somewhere beyond.
 const DEPTH_MAX: usize = 100;
+/// Python refuses to read a whole number of more digits.
+const DIGITS_MAX: usize = 4_300;
 
 /// A value, which borrows its texts.
 #[derive(Clone, PartialEq, Debug)]
@@ -203,6 +205,10 @@ impl<'a> Reader<'a> {
         if whole == 0 || (begins_with_zero && whole > 1) {
             return Err(self.error("a number that is none"));
         }
+        let is_whole = !matches!(self.peek(), Some(b'.' | b'e' | b'E'));
+        if is_whole && whole > DIGITS_MAX {
+            return Err(self.error("a whole number of too many digits"));
+        }
         if self.takes(".") && self.digits() == 0 {
             return Err(self.error("a number without a digit after its point"));
         }
@@ -231,14 +237,16 @@ mod tests {
         assert_eq!((list.len(), &list[1], &list[7]), (8, &Json::Number(-2.5e-3), &Json::Null));
         assert!(list[2].is_like(&Json::Number(f64::NAN)));
         assert_eq!(items[1].1.get("c"), Some(&Json::Text(r"\ud800 \u00e9é")));
-        for empty in ["[]", "{}", "\"\"", "0", "-0"] {
-            assert!(Json::read(empty).is_ok(), "{empty}");
+        let (long, longer) = ("9".repeat(DIGITS_MAX), "9".repeat(9_999));
+        for text in ["[]", "{}", "\"\"", "0", "-0", &long, &format!("{longer}.0"), &format!("{longer}e1")] {
+            assert!(Json::read(text).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn what_would_break_a_reader_is_refused() {
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let long = format!("-{}", "9".repeat(DIGITS_MAX + 1));
         let bad = [
             "",
             " ",
@@ -263,6 +271,7 @@ mod tests {
             "nan",
             "'a'",
             &deep,
+            &long,
         ];
         for text in bad {
             assert!(Json::read(text).is_err(), "{text}");

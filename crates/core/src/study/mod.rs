@@ -49,12 +49,12 @@ pub struct Studies {
     by_name: OrdMap<String, u64>,
     /// The study of each trial, and its number there.
     trials: OrdMap<u64, (u64, u32)>,
-    /// The trials that requests with a number made.
-    requests: OrdMap<u64, u64>,
+    /// The trials that requests with a number made, by their study and that number.
+    requests: OrdMap<(u64, u64), u64>,
     last_study: u64,
     last_trial: u64,
-    /// The record of the last study that was removed: it says which numbers are used up.
-    removed: Option<Arc<Record>>,
+    /// The studies that were removed last: they say which numbers are used up, and what need not be removed again.
+    removed: Vector<(Place, StudyRemoved)>,
 }
 
 impl Studies {
@@ -88,7 +88,7 @@ impl Studies {
     pub(crate) fn skip_ids(&self) -> Option<Fact> {
         let (last_study, last_trial) = (self.last_study + SKIPPED, self.last_trial + SKIPPED);
         // No study has the number 0.
-        let fact = StudyRemoved { study: 0, last_study, last_trial };
+        let fact = StudyRemoved { study: 0, last_study, last_trial, request: 0 };
         (self.last_study > 0).then(|| StudyEvent::Removed(fact).into())
     }
 
@@ -99,9 +99,16 @@ impl Studies {
         Some((study, study.trials.get(*number as usize)?))
     }
 
+    /// Whether this request removed this study not long ago: studies' numbers are not used again.
+    fn was_removed_by(&self, study: u64, request: u64) -> bool {
+        let by = |(_, fact): &(Place, StudyRemoved)| (fact.study, fact.request) == (study, request);
+        request != 0 && self.removed.iter().any(by)
+    }
+
     /// Everything that the studies follow from: a trial is one record, whatever became of it.
     pub(crate) fn records(&self) -> impl Iterator<Item = Arc<Record>> {
-        self.by_number.values().flat_map(|study| study.records()).chain(self.removed.clone())
+        let removed = self.removed.iter().map(|(place, fact)| place.record(StudyEvent::Removed(*fact)));
+        self.by_number.values().flat_map(|study| study.records()).chain(removed)
     }
 }
 
@@ -124,7 +131,11 @@ pub struct Study {
     pub counts: Counts,
     /// The number of the trial with the best value, where there is one objective.
     pub best: Option<u32>,
+    /// Where there are several, the numbers of the complete trials that no other dominates.
+    pub front: OrdSet<u32>,
     attributes: OrdMap<(Owner, String), (Place, Arc<str>)>,
+    /// How many bytes its attributes are.
+    bytes: usize,
     /// What each parameter was drawn from first: later distributions have to go with it.
     distributions: OrdMap<String, Arc<str>>,
     created: Place,
@@ -161,6 +172,12 @@ impl Study {
             Some(Goal::Maximize) => -value,
             Some(Goal::Minimize) | None => value,
         }
+    }
+
+    /// A trial's values so that less is better.
+    pub fn losses(&self, trial: &StudyTrial) -> Vec<f64> {
+        let goals = trial.values.iter().zip(&self.goals);
+        goals.map(|(value, goal)| if *goal == Goal::Maximize { -value } else { *value }).collect()
     }
 
     /// The log index of the last fact about it.
@@ -232,7 +249,18 @@ pub struct StudyTrial {
     last: Place,
 }
 
+/// Whether losses are better than others in one place at least, and worse in none.
+pub fn dominates(losses: &[f64], others: &[f64]) -> bool {
+    let mut pairs = losses.iter().zip(others);
+    pairs.all(|(a, b)| a <= b) && losses != others
+}
+
 impl StudyTrial {
+    /// How many bytes its text under this key is; 0 without one.
+    fn bytes_of(&self, owner: Owner, key: &str) -> usize {
+        self.attributes.get(&(owner, key.to_owned())).map_or(0, |value| key.len() + value.len())
+    }
+
     /// Its attributes of one kind, by name, each as JSON.
     pub fn attributes(&self, owner: Owner) -> impl Iterator<Item = (&str, &str)> {
         let of_owner = self.attributes.range((owner, String::new())..).take_while(move |((of, _), _)| *of == owner);

@@ -1,4 +1,4 @@
-//! The facts of studies, as version 20 of the log's format has them.
+//! The facts of studies, as versions 20 and 21 of the log's format have them.
 
 use heats_core::fact::{
     Entry, Fact, Goal, Owner, Stage, StudyAttribute, StudyAttributeSet, StudyCreated, StudyEvent, StudyFact,
@@ -10,6 +10,8 @@ use heats_domain::SweepId;
 use prost::Message;
 
 const V20: &[u8] = include_bytes!("entry-v20.bin");
+/// Removals name their request.
+const V21: &[u8] = include_bytes!("entry-v21.bin");
 
 /// Every kind of event once, with every optional field set somewhere and left out somewhere.
 pub fn studied() -> Vec<Fact> {
@@ -50,7 +52,7 @@ pub fn studied() -> Vec<Fact> {
             values: vec![1.0, 2.0],
             request: 11,
         }),
-        StudyEvent::Removed(StudyRemoved { study: 3, last_study: 4, last_trial: 301 }),
+        StudyEvent::Removed(StudyRemoved { study: 3, last_study: 4, last_trial: 301, request: 0 }),
     ];
     events.into_iter().map(Fact::from).collect()
 }
@@ -64,6 +66,15 @@ fn entry() -> Entry {
 fn the_facts_of_studies_are_read_and_written_as_version_20_did() {
     assert_eq!(entry().encode_to_vec(), V20);
     assert_eq!(Entry::decode(V20).expect("decodes"), entry());
+}
+
+#[test]
+fn a_removal_that_names_its_request_is_read_and_written_as_version_21_did() {
+    let removed = StudyRemoved { study: 3, last_study: 4, last_trial: 301, request: 12 };
+    let facts = vec![Fact::from(StudyEvent::Removed(removed)).into()];
+    let entry = Entry { number: 21, after: 20, facts, ..entry() };
+    assert_eq!(entry.encode_to_vec(), V21);
+    assert_eq!(Entry::decode(V21).expect("decodes"), entry);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use prost::Message;
 #[derive(Clone, Debug)]
 enum Happening {
     Create { name: u8, goals: usize, request: u64 },
-    Remove(u8),
+    Remove { study: u8, request: u64 },
     SetAttribute { study: u8, key: u8, value: u8 },
     CreateTrial { study: u8, template: Option<(Stage, u8)>, request: u64 },
     SetParam { trial: u8, name: u8, kind: u8 },
@@ -37,7 +37,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let id = any::<u8>;
     prop_oneof![
         3 => (0..4u8, 1..3usize, 0..4u64).prop_map(|(name, goals, request)| Happening::Create { name, goals, request }),
-        1 => id().prop_map(Happening::Remove),
+        1 => (id(), 80..90u64).prop_map(|(study, request)| Happening::Remove { study, request }),
         2 => (id(), 0..3u8, 0..9u8).prop_map(|(study, key, value)| Happening::SetAttribute { study, key, value }),
         6 => (id(), proptest::option::weighted(0.3, (stage(), 0..3u8)), 0..40u64)
             .prop_map(|(study, template, request)| Happening::CreateTrial { study, template, request }),
@@ -93,7 +93,7 @@ struct StudyRow {
 #[derive(Default)]
 struct Table {
     studies: BTreeMap<u64, StudyRow>,
-    requests: BTreeMap<u64, u64>,
+    requests: BTreeMap<(u64, u64), u64>,
     last_study: u64,
     last_trial: u64,
 }
@@ -127,10 +127,11 @@ impl Table {
     }
 
     fn create_trial(&mut self, study: u64, template: Option<(Stage, u8)>, request: u64) -> Answer {
-        if let Some(trial) = self.requests.get(&request).filter(|_| request != 0) {
+        let key = (study, request);
+        let Some(study) = self.studies.get_mut(&study) else { return Err("H0060") };
+        if let Some(trial) = self.requests.get(&key).filter(|_| request != 0) {
             return Ok(Done::Made(*trial));
         }
-        let Some(study) = self.studies.get_mut(&study) else { return Err("H0060") };
         let params = template.map(|(_, kind)| (0, kind)).into_iter().collect::<Vec<_>>();
         if params.iter().any(|(name, kind)| study.kinds.get(name).is_some_and(|known| known != kind)) {
             return Err("H0062");
@@ -141,7 +142,7 @@ impl Table {
         let (attributes, reports) = Default::default();
         study.trials.push(TrialRow { id: self.last_trial, stage, params, attributes, reports, moved_by: 0 });
         if request != 0 {
-            self.requests.insert(request, self.last_trial);
+            self.requests.insert(key, self.last_trial);
         }
         Ok(Done::Made(self.last_trial))
     }
@@ -193,12 +194,12 @@ impl Run {
                 let (name, goals) = (format!("study-{name}"), vec![Goal::Maximize; goals]);
                 self.expect(Change::Create { sweep, name, goals, request }, expected);
             }
-            Happening::Remove(pick) => {
+            Happening::Remove { study: pick, request } => {
                 let study = study(pick);
                 let removed = self.table.studies.remove(&study);
                 let gone: Vec<u64> = removed.iter().flat_map(|study| &study.trials).map(|trial| trial.id).collect();
                 self.table.requests.retain(|_, trial| !gone.contains(trial));
-                self.expect(Change::Remove { study }, removed.map(|_| Done::Done).ok_or("H0060"));
+                self.expect(Change::Remove { study, request }, removed.map(|_| Done::Done).ok_or("H0060"));
             }
             Happening::SetAttribute { study: pick, key, value } => {
                 let study = study(pick);
@@ -251,8 +252,10 @@ impl Run {
                 let trial = trial(pick);
                 let goals = self.table.studies.values().find(|row| row.trials.iter().any(|row| row.id == trial));
                 let values = if stage == Stage::Complete { goals.map_or(1, |row| row.goals) } else { 0 };
+                // Some are better than others in one objective, and worse in another.
+                let values = (0..values).map(|goal| f64::from((request >> goal) as u32 % 3)).collect();
                 let expected = self.table.move_trial(trial, stage, request);
-                self.expect(Change::Move { trial, stage, values: vec![0.25; values], request }, expected);
+                self.expect(Change::Move { trial, stage, values, request }, expected);
             }
             Happening::Again => {
                 // Whatever happened since: what it made is still that, unless it is gone or went on.
@@ -292,6 +295,7 @@ impl Run {
         assert_eq!(answer, expected, "the answer to {said}");
         self.last = match (&change, answer) {
             (Change::CreateTrial { request: 1.., .. }, Ok(done @ Done::Made(_)))
+            | (Change::Remove { request: 1.., .. }, Ok(done @ Done::Done))
             | (Change::Move { request: 1.., .. }, Ok(done @ Done::Moved(true))) => Some((change, done)),
             _ => None,
         };

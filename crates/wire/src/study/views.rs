@@ -37,8 +37,7 @@ pub fn sweep(study: &Study) -> v1::Sweep {
             failed: of(Stage::Failed),
             ..Default::default()
         }),
-        front: (study.goals.len() > 1 && !best.is_empty())
-            .then(|| v1::Front { size: front(study).len() as u32, ..Default::default() }),
+        front: (!study.front.is_empty()).then(|| v1::Front { size: study.front.len() as u32, ..Default::default() }),
         best,
         ledger: Some(v1::Ledger::default()),
         ..Default::default()
@@ -90,26 +89,14 @@ pub fn ranked(study: &Study) -> Vec<&StudyTrial> {
     ranked.into_iter().map(|(_, trial)| trial).collect()
 }
 
-/// The complete trials that no other is better than in one objective without being worse in another.
+/// The complete trials that no other dominates, by their values.
 fn front(study: &Study) -> Vec<&StudyTrial> {
-    let losses = |trial: &StudyTrial| -> Vec<f64> {
-        let goals = trial.values.iter().zip(&study.goals);
-        goals.map(|(value, goal)| if *goal == Goal::Maximize { -value } else { *value }).collect()
-    };
-    let complete = study.trials.iter().filter(|trial| trial.stage == Stage::Complete);
-    let mut all: Vec<(Vec<f64>, &StudyTrial)> = complete.map(|trial| (losses(trial), trial.as_ref())).collect();
-    all.sort_by(|(a, one), (b, other)| {
+    let front = study.front.iter().filter_map(|number| study.trials.get(*number as usize));
+    let mut front: Vec<(Vec<f64>, &StudyTrial)> = front.map(|trial| (study.losses(trial), trial.as_ref())).collect();
+    front.sort_by(|(a, one), (b, other)| {
         let order = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
         order.unwrap_or_else(|| one.number.cmp(&other.number))
     });
-    let mut front: Vec<(Vec<f64>, &StudyTrial)> = Vec::new();
-    // Whatever dominates a trial comes before it, or is dominated by what does.
-    for (losses, trial) in all {
-        let dominated = |other: &[f64]| other.iter().zip(&losses).all(|(a, b)| a <= b) && other != losses.as_slice();
-        if !front.iter().any(|(other, _)| dominated(other)) {
-            front.push((losses, trial));
-        }
-    }
     front.into_iter().map(|(_, trial)| trial).collect()
 }
 
