@@ -37,7 +37,7 @@ def test_a_stock_client_whose_coordinator_is_killed_raises_and_goes_on_once_it_i
         trial.report(x, 1)
         return x
 
-    # Optuna 5.0.0 looks for what became of the trial, has no answer to that either, and stumbles over the variable for it.
+    # Optuna 5.0.0 asks what became of the trial, gets no answer to that either, and stumbles over the variable for it.
     with pytest.raises(UnboundLocalError, match="updated_state") as seen:
         study.optimize(objective, n_trials=10, catch=(Exception,))
     assert seen.value.__context__ is not None and _is_unavailable(seen.value.__context__)
