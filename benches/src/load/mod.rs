@@ -108,7 +108,7 @@ impl Load {
     /// # Errors
     /// Where an agent was told something wrong, or the cluster says something else than the agents saw.
     pub(crate) fn sweep(&mut self, folder: &Path, name: &str, trials: u64) -> Result<Outcome> {
-        let (seen, wall) = self.to_its_end(folder, name, trials)?;
+        let (seen, wall) = self.run_to_end(folder, name, trials)?;
         let listed = machine::json(folder, &["trials", name, "-o", "json"])?;
         let listed = listed["trials"].as_array().context("a list of trials")?;
         ensure!(listed.len() as u64 == trials, "{} trials of {trials} are there", listed.len());
@@ -121,7 +121,7 @@ impl Load {
     /// # Errors
     /// As there.
     pub(crate) fn fill(&mut self, folder: &Path, name: &str, trials: u64) -> Result<Duration> {
-        let (seen, wall) = self.to_its_end(folder, name, trials)?;
+        let (seen, wall) = self.run_to_end(folder, name, trials)?;
         let stopped = seen.whole(trials, self.plan.reports)?;
         let shown = machine::json(folder, &["show", name, "-o", "json"])?;
         let count = |state: &str| shown["sweep"]["counts"][state].as_u64().context("a count");
@@ -182,7 +182,7 @@ impl Load {
         Ok(Probed { submits: Latencies::of(submits, wall), leases: Latencies::of(leases, wall) })
     }
 
-    fn to_its_end(&mut self, folder: &Path, name: &str, trials: u64) -> Result<(Seen, Duration)> {
+    fn run_to_end(&mut self, folder: &Path, name: &str, trials: u64) -> Result<(Seen, Duration)> {
         let begun = Instant::now();
         self.submit(folder, name, trials)?;
         let mut watch = three::watch(folder, name)?;
