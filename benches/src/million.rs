@@ -73,7 +73,9 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
 
 /// Submissions while each coordinator takes a snapshot.
 fn snapshot(folder: &Path, load: &mut Load) -> Result<Probed> {
-    let mut taking = machine::command(folder, &["cluster", "snapshot", "-q"])?.spawn().context("cannot start heats")?;
+    let mut taking = machine::command(folder, &["cluster", "snapshot", "-q", "--patience", "10m"])?
+        .spawn()
+        .context("cannot start heats")?;
     let (mut submits, mut leases) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     while taking.try_wait()?.is_none() {

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::Instant;
 
 use heats_core::{ApplyError, Record, State, Turn};
@@ -23,6 +25,10 @@ const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"HEATSNAP";
 const END: u32 = u32::MAX;
 const DIGEST: usize = 32;
+/// Records that are handed from the thread that reads to the one that folds, together...
+const BATCH: usize = 1_024;
+/// ...and how many such batches may wait.
+const AHEAD: usize = 8;
 /// No record comes near this; a length beyond it is damage, not a reason to reserve memory.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
 
@@ -101,7 +107,7 @@ pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
     Ok((header, state))
 }
 
-/// Reads the snapshot to its end, and makes of its records what `make` makes of them, one by one.
+/// Reads the snapshot to its end, and makes of its records what `make` makes of them, in their order.
 pub(crate) fn scan<T>(
     path: &Path,
     make: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Result<T, ApplyError>,
@@ -120,25 +126,21 @@ pub(crate) fn scan<T>(
     }
     let header: SnapshotHeader =
         reader.message()?.ok_or_else(|| StorageError::damaged(path, reader.offset, "it has no header"))?;
-    let mut failed = None;
-    let mut count = 0u64;
-    let mut records = std::iter::from_fn(|| match reader.message::<Record>() {
-        Ok(record) => {
-            count += u64::from(record.is_some());
-            record
-        }
-        Err(error) => {
-            failed = Some(error);
-            None
-        }
-    });
-    let made = make(&mut records);
-    if let Some(error) = failed {
-        return Err(error.into());
+    // What is read and decoded on one thread is folded on this one: each is about half of a restart.
+    let (sender, batches) = mpsc::sync_channel(AHEAD);
+    let (read, made) = thread::scope(|scope| {
+        let reading = thread::Builder::new().name("heats-snapshot".to_owned());
+        let reading = reading
+            .spawn_scoped(scope, move || reader.records(&sender))
+            .map_err(|error| StorageError::io("read", path, error))?;
+        let made = make(&mut batches.into_iter().flatten());
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, StorageError>((read, made))
+    })?;
+    match (read?, made?) {
+        (Some(()), made) => Ok((header, made)),
+        (None, _) => Err(StorageError::damaged(path, 0, "its records were not read to their end").into()),
     }
-    let made = made?;
-    reader.end(count)?;
-    Ok((header, made))
 }
 
 /// The digest at the end of a snapshot, and its length in bytes: which snapshot it is. Not verified.
@@ -190,6 +192,27 @@ impl Reader<'_> {
         }
         let message = M::decode(bytes.as_slice());
         message.map(Some).map_err(|error| StorageError::damaged(self.path, at, error.to_string()))
+    }
+
+    /// Reads to the end, and hands the records on; nothing where nobody wants them any more.
+    fn records(mut self, batches: &SyncSender<Vec<Record>>) -> Result<Option<()>, StorageError> {
+        let mut count = 0;
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            while batch.len() < BATCH
+                && let Some(record) = self.message()?
+            {
+                batch.push(record);
+            }
+            count += batch.len() as u64;
+            let is_last = batch.len() < BATCH;
+            if batches.send(batch).is_err() {
+                return Ok(None);
+            }
+            if is_last {
+                return self.end(count).map(Some);
+            }
+        }
     }
 
     /// What follows the end mark.
