@@ -30,3 +30,4 @@ mod retries;
 mod series;
 mod training;
 mod warm;
+mod warm_starts;

@@ -104,6 +104,9 @@ impl Training {
             environment: environment.summary.clone(),
             environment_name: Some(Digest::of_environment(&environment)),
             found: (!self.environment_is_known).then_some(environment),
+            // Some are warm, and some of the others should be.
+            warm: self.seed.is_multiple_of(3),
+            cold: if self.seed % 3 == 1 { "its imports have started a thread".to_owned() } else { String::new() },
         }
     }
 

@@ -34,6 +34,7 @@ use crate::reach::Reach;
 use crate::slots::Slots;
 use crate::storage::{Kind, StorageError, Stores};
 use crate::supervisor::Origin;
+use crate::warm::{Surroundings, Templates};
 use crate::watcher::Watcher;
 use crate::{handover, inventory, launch, package};
 
@@ -143,6 +144,7 @@ pub struct Agent {
     attached: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
     watching: JoinHandle<()>,
+    tidying: JoinHandle<()>,
     handing_over: JoinHandle<()>,
     closing: watch::Sender<bool>,
     _lock: File,
@@ -187,7 +189,14 @@ impl Agent {
         let tidied = tokio::task::spawn_blocking(move || groups.tidy(&prefix, &kept)).await;
         tidied.map_err(|error| io(paths.attempts())(error.into()))?;
         let gpus = Arc::new(Gpus::look(config.gpus, config.busy_gpus, &inventory.gpus).await);
-        let shims = ForkServer::new(config.shim, launch::common(&python, config.heats_bin.as_deref()));
+        let common = launch::common(&python, config.heats_bin.as_deref());
+        let shims = ForkServer::new(config.shim.clone(), common.clone());
+        let templates = Templates::new(
+            Surroundings { shim: config.shim, env: common },
+            paths.own("templates"),
+            config.on_event.clone(),
+        );
+        let templates = Arc::new(templates.map_err(io(paths.own("templates")))?);
         let code_folder = paths.own("code");
         let reach = Arc::new(Reach::new(security.clone(), &coordinators));
         let codes = Codes::open(code_folder.clone(), reach.clone()).map_err(io(code_folder))?;
@@ -204,6 +213,7 @@ impl Agent {
             python,
             heats_bin: config.heats_bin,
             shims: Arc::new(shims),
+            templates: templates.clone(),
             gpus: gpus.clone(),
             isolation,
             id,
@@ -241,8 +251,9 @@ impl Agent {
         let attached = tokio::spawn(attach.run());
         let handing_over = tokio::spawn(handover::run(context.clone()));
         let watching = tokio::spawn(async move { gpus.watch().await });
+        let tidying = tokio::spawn(async move { templates.keep_tidy().await });
         let renewing = wallet.holds(&security).map(|own| tokio::spawn(wallet.keep(own, coordinators, config.on_event)));
-        Ok(Self { id, context, security, attached, renewing, watching, handing_over, closing, _lock: lock })
+        Ok(Self { id, context, security, attached, renewing, watching, tidying, handing_over, closing, _lock: lock })
     }
 
     /// The agent's id: the same after a restart.
@@ -304,6 +315,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.attached.abort();
         self.watching.abort();
+        self.tidying.abort();
         self.handing_over.abort();
         if let Some(renewing) = &self.renewing {
             renewing.abort();

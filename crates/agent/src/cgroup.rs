@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 /// The group of the agent itself, the name that the unit file gives it, too.
@@ -272,6 +273,14 @@ impl Group {
         let done = f();
         std::fs::write(self.home.join("cgroup.procs"), "0")?;
         Ok(done)
+    }
+
+    /// Takes in a process that has been somewhere else so far.
+    ///
+    /// # Errors
+    /// Where the kernel does not let it in.
+    pub fn admit(&self, process: Pid) -> io::Result<()> {
+        self.write("cgroup.procs", &process.as_raw_nonzero().to_string())
     }
 
     /// Kills all that is in it. A kernel before 5.14 cannot: who calls this kills by other means, too.

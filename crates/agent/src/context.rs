@@ -25,6 +25,7 @@ use crate::reach::Reach;
 use crate::slots::Slots;
 use crate::storage::Stores;
 use crate::supervisor::{self, Origin};
+use crate::warm::Templates;
 use crate::watcher::Watcher;
 
 /// How many attempts that are over keep their folder.
@@ -65,6 +66,8 @@ pub struct Context {
     pub watcher: Watcher,
     /// What trials run in.
     pub environments: Environments,
+    /// What warm ones are forked from.
+    pub templates: Arc<Templates>,
     /// And their code.
     pub codes: Codes,
     /// The way to coordinators beside the stream.

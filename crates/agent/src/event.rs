@@ -30,6 +30,13 @@ pub enum AgentEvent {
         /// Why, and what to do.
         why: String,
     },
+    /// Trials of a script start cold, although their sweep asks for warm starts; told once.
+    RunsCold {
+        /// The script.
+        script: String,
+        /// Why, as a fragment.
+        why: String,
+    },
     /// The disk is full: nothing begins until there is room.
     DiskFull {
         /// The data directory.

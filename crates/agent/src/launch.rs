@@ -18,6 +18,7 @@ use crate::gpus::Gpus;
 use crate::key::Key;
 use crate::paths::Paths;
 use crate::storage::Stores;
+use crate::warm::Recipe;
 
 /// Why an attempt cannot be started: what the coordinator sent cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +201,27 @@ impl Order {
         Ok((record, params))
     }
 
+    /// What the template is made of that it is forked from, where its sweep asks for a warm start. Of code that came along, `tree`
+    /// is where it is.
+    pub fn recipe(
+        &self,
+        launch: &Launch,
+        house: &House<'_>,
+        environment: &Environment,
+        tree: Option<&Path>,
+    ) -> Option<Recipe> {
+        let [program, script, ..] = launch.argv.as_slice() else { return None };
+        self.spec.run.warm.then(|| Recipe {
+            program: program.clone(),
+            script: script.clone(),
+            folder: tree.map_or_else(|| self.code_dir(), Path::to_owned),
+            // It must touch no GPU: none is leased to it.
+            env: self.surroundings(house, environment, &[]),
+            environment: Digest::of_environment(&environment.found),
+            imports: self.spec.run.imports.clone(),
+        })
+    }
+
     /// The same in a container, with all of the machine that the protocol promises, under the same paths.
     fn contained<'a>(
         &self,
@@ -243,35 +265,10 @@ impl Order {
         resume: Option<&Found>,
     ) -> BTreeMap<String, String> {
         let path = |path: &Path| path.display().to_string();
-        let mut env: BTreeMap<String, String> = BTreeMap::new();
+        let mut env = self.surroundings(house, environment, &self.grant.gpus);
         let mut set = |name: &str, value: String| {
             env.insert(name.to_owned(), value);
         };
-        if self.grant.cpus > 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
-            // Else every trial's numeric libraries start a thread per processor of the machine.
-            set("OMP_NUM_THREADS", self.grant.cpus.to_string());
-        }
-        for (name, value) in &environment.variables {
-            set(name, value.clone());
-        }
-        for (name, value) in &self.spec.run.env {
-            set(name, value.clone());
-        }
-        for (name, list) in house.gpus.visible(&self.grant.gpus).into_iter().flatten() {
-            set(name, list);
-        }
-        // A list that nobody changed is the agent's own: see `common`.
-        for (name, folder) in lists(house.python, house.bin) {
-            if let Some(list) = env.get_mut(name) {
-                *list = appended(Some(list), folder);
-            }
-        }
-        let mut set = |name: &str, value: String| {
-            env.insert(name.to_owned(), value);
-        };
-        if let Some(bin) = house.bin {
-            set("HEATS_BIN", path(bin));
-        }
         for (name, value) in self.params.iter() {
             set(&variable(name), value.to_string());
         }
@@ -294,6 +291,37 @@ impl Order {
             set("MASTER_PORT", port.to_string());
             set("WORLD_SIZE", nodes.to_string());
             set("NODE_RANK", rank.to_string());
+        }
+        env
+    }
+
+    /// The variables that all trials of its sweep have, as long as they are granted the same processors and these GPUs.
+    fn surroundings(&self, house: &House<'_>, environment: &Environment, gpus: &[u32]) -> BTreeMap<String, String> {
+        let mut env: BTreeMap<String, String> = BTreeMap::new();
+        let mut set = |name: &str, value: String| {
+            env.insert(name.to_owned(), value);
+        };
+        if self.grant.cpus > 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
+            // Else every trial's numeric libraries start a thread per processor of the machine.
+            set("OMP_NUM_THREADS", self.grant.cpus.to_string());
+        }
+        for (name, value) in &environment.variables {
+            set(name, value.clone());
+        }
+        for (name, value) in &self.spec.run.env {
+            set(name, value.clone());
+        }
+        for (name, list) in house.gpus.visible(gpus).into_iter().flatten() {
+            set(name, list);
+        }
+        // A list that nobody changed is the agent's own: see `common`.
+        for (name, folder) in lists(house.python, house.bin) {
+            if let Some(list) = env.get_mut(name) {
+                *list = appended(Some(list), folder);
+            }
+        }
+        if let Some(bin) = house.bin {
+            env.insert("HEATS_BIN".to_owned(), bin.display().to_string());
         }
         env
     }

@@ -54,6 +54,7 @@ mod slots;
 pub mod solo;
 mod storage;
 mod supervisor;
+mod warm;
 mod watcher;
 
 pub use admission::{AdmitError, JoinToken};

@@ -5,18 +5,22 @@
 //! directory. It deliberately knows no coordinator, no sweep and no time limit: the agent that holds the
 //! attempt, or the next one, does.
 //!
-//! It is forked by [`crate::forkserver`], and handed: file descriptor 0, the locked file `attempt.json` of the directory
-//! (the lock is held exactly as long as this process lives, which is how an agent tells a live attempt from a dead
-//! one), and 1 and 2, the logs that the command inherits: files, not pipes, so that output needs no agent.
+//! It is forked by [`crate::forkserver`], or together with its trial by a template ([`crate::warm`]). It is handed: file
+//! descriptor 0, the locked file `attempt.json` of the directory (the lock is held exactly as long as this process lives,
+//! which is how an agent tells a live attempt from a dead one), and 1 and 2, the logs that the command inherits: files,
+//! not pipes, so that output needs no agent.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use serde::Serialize;
 
 use crate::attempt::{AttemptDir, DirError, End, Launch, Live, Record};
 use crate::cgroup::Group;
@@ -30,32 +34,50 @@ const NO_CONTAINER: i32 = 125;
 /// So many lines of theirs say why.
 const NO_CONTAINER_LINES: usize = 5;
 
-/// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else. `kills_before` is what
-/// [`proc::out_of_memory_kills`] was before.
+/// Where the command's process comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// From the command's program, which is started now.
+    Program {
+        /// What [`proc::out_of_memory_kills`] was before.
+        kills_before: u64,
+    },
+    /// It was forked from a template before this process became a supervisor, is its child, and waits to be told what to run.
+    Forked {
+        /// The process.
+        trial: Pid,
+        /// This end of the pipe that it waits at.
+        pipe: u32,
+    },
+}
+
+/// What a process that was forked from a template is told: one line.
+#[derive(Serialize)]
+struct Told<'a> {
+    argv: &'a [String],
+    cwd: &'a Path,
+    env: &'a BTreeMap<String, String>,
+}
+
+/// Runs the attempt in `dir` to its end. To be called by a process that is there for nothing else.
 ///
 /// # Errors
 /// Where the attempt's end could not be noted, however the command ended.
-pub fn supervise(dir: &AttemptDir, kills_before: u64) -> Result<(), DirError> {
+pub fn supervise(dir: &AttemptDir, source: Source) -> Result<(), DirError> {
     let end = match dir.record() {
-        Ok(Record { launch, group, .. }) => run(dir, &launch, group.as_ref(), kills_before),
+        Ok(Record { launch, group, .. }) => run(dir, &launch, group.as_ref(), source),
         Err(error) => End::not_started(error.to_string()),
     };
     dir.write_end(rustix::stdio::stdin(), &end)
 }
 
-fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u64) -> End {
-    // Fails only where this process leads a group already, that is, when a person started it in a shell.
+fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, source: Source) -> End {
+    // Fails only where this process leads a group already: one that was a template's copy before does.
     let _leads_already = rustix::process::setsid();
     // Orphans of the command become children of this process, so that none escapes by a double fork.
     let _unsupported = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let started = Instant::now();
-    let started_in = match group {
-        Some(group) => group.within(|| start(launch)).unwrap_or_else(|error| {
-            Err(format!("its control group {} cannot be entered: {error}", group.path.display()))
-        }),
-        None => start(launch),
-    };
-    let child = match started_in {
+    let child = match begin(launch, group, source) {
         Ok(child) => child,
         Err(why) => {
             if let Some(group) = group {
@@ -65,12 +87,21 @@ fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u
         }
     };
     let me = std::process::id() as i32;
-    let live = Live { shim: me, child: child.as_raw_nonzero().get() };
+    let live = Live { shim: me, child: child.as_raw_nonzero().get(), warm: matches!(source, Source::Forked { .. }) };
     if let Err(error) = dir.write_live(rustix::stdio::stdin(), &live) {
         // Without the note, no agent could stop the command: better it does not run.
         let _ended = rustix::process::kill_process_group(child, Signal::KILL);
         return End::not_started(error.to_string());
     }
+    let kills_before = match source {
+        Source::Program { kills_before } => kills_before,
+        Source::Forked { pipe, .. } => {
+            let kills_before = if group.is_some() { 0 } else { proc::out_of_memory_kills() };
+            // Fails only where it is gone: how, it is asked next.
+            let _gone = tell(pipe, launch);
+            kills_before
+        }
+    };
     let status = wait_for(child);
     let wall_ms = started.elapsed().as_millis() as u64;
     // Before its processes are killed one by one, of which the runtime may have its own idea.
@@ -100,24 +131,37 @@ fn run(dir: &AttemptDir, launch: &Launch, group: Option<&Group>, kills_before: u
     End { code, signal, not_started: None, wall_ms, cpu_ms, max_rss, out_of_memory, left }
 }
 
-fn start(launch: &Launch) -> Result<Pid, String> {
-    let Some((program, arguments)) = launch.argv.split_first() else { return Err("the command is empty".to_owned()) };
+/// The command's process, in its group. One that was forked does nothing before it is told to.
+fn begin(launch: &Launch, group: Option<&Group>, source: Source) -> Result<Pid, String> {
     std::env::set_current_dir(&launch.cwd)
         .map_err(|error| format!("the working folder `{}` cannot be entered: {error}", launch.cwd.display()))?;
-    let mut command = match find(program, launch) {
-        Some(file) => Command::new(file),
-        None => Command::new(program),
-    };
-    command.arg0(program);
-    // Where the agent itself runs inside a trial, that trial's parameters are none of this one's.
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("HEATS_PARAM_") || name.starts_with("HEATS_RESUME_")) {
-            command.env_remove(name);
+    let refused =
+        |group: &Group, error| format!("its control group {} cannot be entered: {error}", group.path.display());
+    match (source, group) {
+        (Source::Program { .. }, Some(group)) => {
+            group.within(|| start(launch)).map_err(|error| refused(group, error))?
+        }
+        (Source::Program { .. }, None) => start(launch),
+        (Source::Forked { trial, .. }, group) => {
+            group.map_or(Ok(()), |group| group.admit(trial).map_err(|error| refused(group, error)))?;
+            Ok(trial)
         }
     }
+}
+
+/// Lets the trial at the other end of `pipe` begin.
+fn tell(pipe: u32, Launch { argv, cwd, env, cleanup: _ }: &Launch) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(&Told { argv, cwd, env })?;
+    line.push(b'\n');
+    // By its name, as it came with the process.
+    File::options().write(true).open(format!("/proc/self/fd/{pipe}"))?.write_all(&line)
+}
+
+fn start(launch: &Launch) -> Result<Pid, String> {
+    let Some((program, arguments)) = launch.argv.split_first() else { return Err("the command is empty".to_owned()) };
+    let mut command = command(program, &launch.env);
     let spawned = command
         .args(arguments)
-        .envs(&launch.env)
         .stdin(Stdio::null())
         // A group of its own: SIGTERM goes to the command and its children, not to this process.
         .process_group(0)
@@ -128,13 +172,30 @@ fn start(launch: &Launch) -> Result<Pid, String> {
     }
 }
 
+/// The command `program` with the variables `env`, and without those of a trial that the agent itself may run in: its
+/// parameters are nobody else's.
+pub fn command(program: &str, env: &BTreeMap<String, String>) -> Command {
+    let mut command = match find(program, env) {
+        Some(file) => Command::new(file),
+        None => Command::new(program),
+    };
+    command.arg0(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("HEATS_PARAM_") || name.starts_with("HEATS_RESUME_")) {
+            command.env_remove(name);
+        }
+    }
+    command.envs(env);
+    command
+}
+
 /// The file that the name `program` stands for. The system would find it too, by trying to run it in one folder of the
 /// `PATH` after the other: looking is much quicker. `None` is for the system to explain.
-fn find(program: &str, launch: &Launch) -> Option<PathBuf> {
+fn find(program: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
     if program.contains('/') {
         return None;
     }
-    let path = launch.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))?;
+    let path = env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))?;
     let is_program = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(is_program)
 }
@@ -228,7 +289,6 @@ fn usage() -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -251,9 +311,8 @@ mod tests {
         let folders = ["1", "2", "3", "4"].map(|folder| root.path().join(folder));
         let path = std::env::join_paths(folders).expect("joins").into_string().expect("is text");
         let env = BTreeMap::from([("PATH".to_owned(), path)]);
-        let launch = Launch { argv: Vec::new(), cwd: root.path().to_owned(), env, cleanup: Vec::new() };
-        assert_eq!(find("train", &launch), Some(right));
-        assert_eq!(find("no-such-program", &launch), None);
-        assert_eq!(find("./train", &launch), None, "it says itself where it is");
+        assert_eq!(find("train", &env), Some(right));
+        assert_eq!(find("no-such-program", &env), None);
+        assert_eq!(find("./train", &env), None, "it says itself where it is");
     }
 }

@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::door::Door;
 use crate::ending::{self, Evidence};
 use crate::executors::{EXECUTORS, StartError};
-use crate::forkserver::ForkError;
+use crate::forkserver::{ForkError, Forks};
 use crate::gpus::{Loan, Trace};
 use crate::held::{Held, Order};
 use crate::keeper::Keeper;
@@ -32,6 +32,7 @@ use crate::process::Process;
 use crate::resume;
 use crate::rotation::Rotation;
 use crate::slots::Slot;
+use crate::warm::Template;
 use crate::watcher::Changes;
 
 /// An end that a coordinator has not taken over by then is synced, in case the power goes next.
@@ -60,6 +61,16 @@ struct Begun {
     door: Option<Door>,
     slot: Slot,
     loan: Loan,
+    beginning: Beginning,
+}
+
+/// How its process came to be.
+#[derive(Default)]
+struct Beginning {
+    /// Forked from a template.
+    warm: bool,
+    /// Why not, where its sweep asks for that.
+    cold: String,
 }
 
 /// Supervises `held` to its end. Returns when nothing more has to be done about it.
@@ -156,6 +167,7 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     };
     let found = resume.as_ref().ok().and_then(Option::as_ref);
     let (record, params) = order.record(&house, &environment, found).map_err(|error| failed(error.to_string()))?;
+    let recipe = order.recipe(&record.launch, &house, &environment, tree.as_ref().map(|tree| tree.path()));
     let (dir, made) = (held.dir.clone(), record.clone());
     let (isolation, memory) = (context.isolation.clone(), order.grant.memory);
     let prepared = tokio::task::spawn_blocking(move || {
@@ -172,6 +184,14 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     context.journal.started(held.key).await.map_err(|error| failed(error.to_string()))?;
     // The door is open before anybody can knock.
     let door = open_door(held, &record);
+    let template = match &recipe {
+        Some(recipe) => tokio::select! {
+            biased;
+            ending = not_begun(held, &context.disk) => return Err(conclude(held, None, Some(&ending))),
+            template = context.templates.get(recipe) => Some(template),
+        },
+        None => None,
+    };
     // Last: whoever gets processors uses them at once, and the coordinator may have leased this one ahead.
     let slot = tokio::select! {
         biased;
@@ -180,12 +200,9 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
     };
     let loan = context.gpus.lend(&record.gpus).await;
     held.begin();
-    let (dir, shims) = (held.dir.clone(), context.shims.clone());
-    let [executor] = EXECUTORS;
-    tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
-    let started = tokio::task::spawn_blocking(move || executor.start(&shims, &dir)).await;
-    match started.map_err(|error| failed(error.to_string()))? {
-        Ok(process) => Ok(Begun { record, process: Some(process), door, slot, loan }),
+    let (started, beginning) = start(context, held, template).await;
+    match started {
+        Ok(process) => Ok(Begun { record, process: Some(process), door, slot, loan, beginning }),
         Err(StartError::Fork(ForkError::Lost)) => {
             drop(door);
             drop(loan);
@@ -193,6 +210,44 @@ async fn begin(context: &Context, held: &Arc<Held>, run: v1::Run) -> Result<Begu
         }
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+/// Starts the process: from its template, where there is one or a reason why not, or cold.
+async fn start(
+    context: &Context,
+    held: &Held,
+    template: Option<Result<Arc<Template>, String>>,
+) -> (Result<Process, StartError>, Beginning) {
+    let mut cold = String::new();
+    match template {
+        Some(Ok(template)) => match fork(held, template).await {
+            Err(StartError::Fork(ForkError::Lost)) if has_nothing(held).await => {
+                "the template was lost while it forked this trial".clone_into(&mut cold);
+            }
+            started => return (started, Beginning { warm: true, cold }),
+        },
+        Some(Err(why)) => cold = why,
+        None => {}
+    }
+    (fork(held, context.shims.clone()).await, Beginning { warm: false, cold })
+}
+
+async fn fork(held: &Held, forks: Arc<dyn Forks>) -> Result<Process, StartError> {
+    let dir = held.dir.clone();
+    let [executor] = EXECUTORS;
+    tracing::debug!(attempt = %held.key, executor = executor.name(), "starting");
+    let started = tokio::task::spawn_blocking(move || executor.start(forks.as_ref(), &dir)).await;
+    started.unwrap_or_else(|error| Err(ForkError::Refused(std::io::Error::other(error)).into()))
+}
+
+/// Whether nothing runs of an attempt whose start was lost on the way, nor ever will: then it can be started again.
+async fn has_nothing(held: &Held) -> bool {
+    let deadline = Instant::now() + LIVE_WAIT;
+    while is_locked(held) && held.dir.live().is_err() && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    // In this order: whoever held the lock has noted a process before it gave the lock back.
+    !is_locked(held) && held.dir.live().is_err() && held.dir.end().is_none()
 }
 
 /// Returns, with the reason, once the attempt is ordered to end, or has to be given back for want of room on the disk.
@@ -222,12 +277,12 @@ async fn adopt(context: &Context, held: &Arc<Held>, slot: Slot) -> Result<Begun,
     // Free, the lock says that the supervisor is gone: with or without a note of the end.
     while held.dir.end().is_none() && is_locked(held) {
         // The handle is opened before the lock is looked at again: held then, the id was still the supervisor's.
-        if let Ok(Live { shim, .. }) = held.dir.live()
+        if let Ok(Live { shim, child: _, warm }) = held.dir.live()
             && let Ok(process) = Process::open(shim)
             && is_locked(held)
         {
-            let door = open_door(held, &record);
-            return Ok(Begun { record, process: Some(process), door, slot, loan });
+            let (door, beginning) = (open_door(held, &record), Beginning { warm, cold: String::new() });
+            return Ok(Begun { record, process: Some(process), door, slot, loan, beginning });
         }
         if Instant::now() >= deadline {
             tracing::error!(attempt = %held.key, "a supervisor runs and does not say what it supervises");
@@ -235,7 +290,9 @@ async fn adopt(context: &Context, held: &Arc<Held>, slot: Slot) -> Result<Begun,
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Ok(Begun { record, process: None, door: None, slot, loan })
+    let warm = held.dir.live().is_ok_and(|live| live.warm);
+    let beginning = Beginning { warm, cold: String::new() };
+    Ok(Begun { record, process: None, door: None, slot, loan, beginning })
 }
 
 fn is_locked(held: &Held) -> bool {
@@ -245,7 +302,8 @@ fn is_locked(held: &Held) -> bool {
 
 /// Supervises a process until it is gone and all that it wrote is sent.
 async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished, Option<Rotation>) {
-    let Begun { record, process, door, slot, loan } = begun;
+    let Begun { record, process, door, slot, loan, beginning } = begun;
+    let Beginning { warm, cold } = beginning;
     let watch = context.watcher.watch(held.dir.path());
     let made = context.watcher.watch(&record.checkpoints);
     let started = v1::Started {
@@ -253,6 +311,8 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
         environment: record.environment.clone(),
         environment_name: record.environment_name,
         found: record.found.clone(),
+        warm,
+        cold,
     };
     let (ended, is_ended) = watch::channel(false);
     let is_all_there = is_ended.clone();
@@ -416,7 +476,7 @@ async fn sleep_until(when: Option<Instant>) {
 /// Sends SIGTERM to the command's process group, once it is known.
 async fn terminate(held: &Held, process: &Process, changes: &mut Changes) {
     loop {
-        if let Ok(Live { shim, child, .. }) = held.dir.live() {
+        if let Ok(Live { shim, child, warm: _ }) = held.dir.live() {
             // The group's id may be another's once the command is reaped; its session tells.
             if let (Some(stat), Some(group)) = (proc::stat(child), Pid::from_raw(child))
                 && stat.session == shim

@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == host::SHIM) {
         // What trials are supervised by: before anything starts a thread.
-        return heats_agent::forkserver::main();
+        return heats_agent::forkserver::main(std::env::args_os().skip(2));
     }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

@@ -297,7 +297,7 @@ pub fn leased(fact: &Fact) -> Option<Key> {
 
 /// The start of an attempt, whose agent says nothing of its environment.
 pub const fn start(key: Key) -> Start {
-    Start { key, rank: 0, environment: String::new(), name: None, found: None }
+    Start { key, rank: 0, environment: String::new(), name: None, found: None, warm: false, cold: String::new() }
 }
 
 /// A report of `loss`.

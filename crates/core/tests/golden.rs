@@ -8,6 +8,9 @@ mod ganged;
 #[path = "golden/studies.rs"]
 mod studies;
 
+#[path = "golden/warm.rs"]
+mod warm;
+
 use heats_core::fact::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ArtifactDropped,
     ArtifactKept, AttemptEnded, AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored,
@@ -369,6 +372,8 @@ fn facts() -> Vec<Fact> {
             environment_name: None,
             hardware_name: None,
             rank: 0,
+            warm: false,
+            cold: String::new(),
         }),
         Fact::TrialReported(TrialReported { sweep, trial: 4, attempt: 2, step: 9, metrics }),
         Fact::TrialSettled(TrialSettled {
@@ -514,6 +519,8 @@ fn ran_in() -> Vec<Fact> {
             environment_name: Some(name(1)),
             hardware_name: Some(name(2)),
             rank: 0,
+            warm: false,
+            cold: String::new(),
         }),
     ]
 }
@@ -572,6 +579,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V17, ran_in()),
         (V18, told()),
         (V19, artifacts()),
+        (warm::V22, warm::started()),
     ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));

@@ -276,7 +276,8 @@ impl<'a> Sim<'a> {
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.processes.insert(key, process);
         }
-        let start = Start { key, rank: 0, environment: String::new(), name: None, found: None };
+        let (environment, cold) = (String::new(), String::new());
+        let start = Start { key, rank: 0, environment, name: None, found: None, warm: false, cold };
         self.say(id, Op::Start(start));
         self.advance(id, key);
         Ok(())

@@ -51,8 +51,8 @@ impl TryFrom<v1::Started> for Start {
     type Error = ConvertError;
 
     fn try_from(message: v1::Started) -> Result<Self, ConvertError> {
-        let v1::Started { key, environment, environment_name: name, found } = message;
-        Ok(Self { key: required(key, "key")?.try_into()?, rank: 0, environment, name, found })
+        let v1::Started { key, environment, environment_name: name, found, warm, cold } = message;
+        Ok(Self { key: required(key, "key")?.try_into()?, rank: 0, environment, name, found, warm, cold })
     }
 }
 

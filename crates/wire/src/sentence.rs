@@ -58,7 +58,14 @@ pub fn sentence(fact: &Fact) -> String {
         Fact::TrialStarted(f) if f.rank > 0 => {
             format!("rank {} of trial {} started (attempt {})", f.rank, f.trial, f.attempt)
         }
-        Fact::TrialStarted(f) => format!("trial {} started (attempt {})", f.trial, f.attempt),
+        Fact::TrialStarted(f) => {
+            let how = match (f.warm, f.cold.as_str()) {
+                (true, _) => ", warm".to_owned(),
+                (false, "") => String::new(),
+                (false, why) => format!(", cold: {why}"),
+            };
+            format!("trial {} started (attempt {}{how})", f.trial, f.attempt)
+        }
         Fact::TrialReported(f) => format!("trial {} reported at step {}: {}", f.trial, f.step, pairs(&f.metrics)),
         Fact::TrialSettled(f) => match &f.reason {
             Some(reason) => format!("trial {} was {} by {reason}", f.trial, f.state()),
@@ -234,7 +241,7 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialStarted(f) => json!({
             "environment": f.environment, "environment_name": f.environment_name, "hardware_name": f.hardware_name,
-            "rank": f.rank,
+            "rank": f.rank, "warm": f.warm, "cold": f.cold,
         }),
         Fact::TrialReported(f) => {
             let metrics: serde_json::Map<String, Value> =

@@ -236,6 +236,8 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         environment: String::new(),
         environment_name: None,
         hardware_name: None,
+        warm: false,
+        cold: String::new(),
         excused: attempt.end.is_some_and(|end| end.excused),
         variant: attempt.variant,
         members: members(state, attempt),
@@ -252,6 +254,8 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
                     message.environment.clone_from(&fact.environment);
                     message.environment_name = fact.environment_name;
                     message.hardware_name = fact.hardware_name;
+                    message.warm = fact.warm;
+                    message.cold.clone_from(&fact.cold);
                 }
             }
             Some(Fact::AttemptEnded(fact)) if fact.attempt == number => {

@@ -81,6 +81,9 @@ pub struct Live {
     pub shim: i32,
     /// The command, which leads its process group.
     pub child: i32,
+    /// Whether it was forked from a template.
+    #[serde(default)]
+    pub warm: bool,
 }
 
 /// How the command ended.

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    heats_agent::forkserver::main()
+    heats_agent::forkserver::main(std::env::args_os().skip(1))
 }

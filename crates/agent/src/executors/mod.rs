@@ -6,7 +6,7 @@
 mod process;
 
 use crate::attempt::{AttemptDir, DirError};
-use crate::forkserver::{ForkError, ForkServer};
+use crate::forkserver::{ForkError, Forks};
 use crate::process::Process;
 
 /// Why an attempt's shim could not be started.
@@ -46,7 +46,7 @@ pub trait Executor: Send + Sync {
     ///
     /// # Errors
     /// Where nothing was started, or by [`ForkError::Lost`] where only the folder tells.
-    fn start(&self, shims: &ForkServer, dir: &AttemptDir) -> Result<Process, StartError>;
+    fn start(&self, shims: &dyn Forks, dir: &AttemptDir) -> Result<Process, StartError>;
 }
 
 /// Every executor, the default first.

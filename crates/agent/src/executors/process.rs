@@ -4,7 +4,7 @@ use std::fs::TryLockError;
 
 use super::{Executor, StartError};
 use crate::attempt::{AttemptDir, DirError};
-use crate::forkserver::{Files, ForkServer};
+use crate::forkserver::{Files, Forks};
 use crate::process::Process;
 
 /// Has the shim forked as it is.
@@ -16,7 +16,7 @@ impl Executor for PlainProcess {
         "process"
     }
 
-    fn start(&self, shims: &ForkServer, dir: &AttemptDir) -> Result<Process, StartError> {
+    fn start(&self, shims: &dyn Forks, dir: &AttemptDir) -> Result<Process, StartError> {
         // The lock belongs to the open file, so that the shim holds it from its first moment to its last.
         let lock = dir.sheet_file()?;
         lock.try_lock().map_err(|error| match error {
@@ -26,7 +26,7 @@ impl Executor for PlainProcess {
             }
         })?;
         let files = Files { lock, stdout: dir.log_file(dir.stdout())?, stderr: dir.log_file(dir.stderr())? };
-        Ok(shims.start(dir.path(), files)?)
+        Ok(shims.fork(dir.path(), files)?)
     }
 }
 
@@ -35,6 +35,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::forkserver::ForkServer;
 
     #[tokio::test]
     async fn an_attempt_that_runs_already_is_not_started_again() {

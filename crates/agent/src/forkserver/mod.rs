@@ -9,11 +9,29 @@
 //! number, with a handle of the process.
 
 mod client;
+mod line;
 mod server;
 
-pub use client::{Files, ForkError, ForkServer};
+use std::fmt::Debug;
+use std::path::Path;
+
+pub use client::{ForkError, ForkServer};
+pub use line::{Files, Line};
 pub use server::main;
 
+use crate::process::Process;
+
+/// Who forks supervising processes.
+pub trait Forks: Debug + Send + Sync {
+    /// Starts one for the attempt in `folder`. Blocks for as long as a fork takes. To be called within the runtime.
+    ///
+    /// # Errors
+    /// See [`ForkError`].
+    fn fork(&self, folder: &Path, files: Files) -> Result<Process, ForkError>;
+}
+
+/// The first word for a supervisor that was forked elsewhere, beside its trial; see [`main`].
+const ADOPT: &str = "adopt";
 /// Bytes of an answer.
 const ANSWER: usize = size_of::<i32>();
 /// The longest path that the operating system takes.

@@ -16,14 +16,47 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::{ANSWER, PATH_MAX};
-use crate::attempt::AttemptDir;
+use super::{ADOPT, ANSWER, PATH_MAX};
+use crate::attempt::{AttemptDir, DirError};
 use crate::proc::OutOfMemoryKills;
-use crate::shim;
+use crate::shim::{Source, supervise};
 
-/// Serves the agent at the other end of standard input until it is gone. To be called before anything that starts a
-/// thread.
-pub fn main() -> ExitCode {
+/// Does what the arguments `words` of a process say that is there for nothing else. To be called before anything that starts
+/// a thread.
+///
+/// Without any it is the fork server. `adopt TRIAL PIPE FOLDER` are those of a supervisor whose trial was forked already, by
+/// what this process was before, as in [`crate::warm`]: the process `TRIAL` is its child, and waits at the other end of the
+/// file descriptor `PIPE`.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    match words.collect::<Vec<_>>().as_slice() {
+        [] => serve_agent(),
+        [word, trial, pipe, folder] if word == ADOPT => {
+            let trial = trial.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            let pipe = pipe.to_str().and_then(|number| number.parse().ok());
+            let (Some(trial), Some(pipe)) = (trial, pipe) else { return misused() };
+            ended(supervise(&AttemptDir::at(folder.into()), Source::Forked { trial, pipe }))
+        }
+        _ => misused(),
+    }
+}
+
+fn misused() -> ExitCode {
+    eprintln!("heats: what supervises trials is started by the agent, not by people");
+    ExitCode::FAILURE
+}
+
+fn ended(supervised: Result<(), DirError>) -> ExitCode {
+    match supervised {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("heats: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves the agent at the other end of standard input until it is gone.
+fn serve_agent() -> ExitCode {
     if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
         eprintln!("heats: the process that starts trials must have one thread; the agent starts it, not people");
         return ExitCode::FAILURE;
@@ -154,12 +187,10 @@ fn become_shim(dir: &AttemptDir, files: [OwnedFd; 3], kills_before: u64) -> ! {
         .and_then(|()| rustix::stdio::dup2_stdout(&stdout))
         .and_then(|()| rustix::stdio::dup2_stderr(&stderr));
     drop((lock, stdout, stderr));
-    let supervised = match taken {
-        Ok(()) => shim::supervise(dir, kills_before).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(error) = &supervised {
+    if let Err(error) = taken {
         eprintln!("heats: {error}");
+        std::process::exit(1);
     }
-    std::process::exit(i32::from(supervised.is_err()))
+    let ended = ended(supervise(dir, Source::Program { kills_before }));
+    std::process::exit(i32::from(ended != ExitCode::SUCCESS))
 }

@@ -10,3 +10,4 @@ mod lineage;
 mod restarts;
 mod slots;
 mod trials;
+mod warm;

@@ -278,6 +278,11 @@ fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> 
     let gpus = if gpus == "[]" { String::new() } else { format!(", gpus {gpus}") };
     let environment = ran_in.environment_line().unwrap_or_else(|| or(text("environment"), "the agent's own"));
     writeln!(out, "    cpus {}{gpus}, environment {environment}", text("cpus"))?;
+    match text("cold") {
+        _ if attempt.json["warm"] == true => writeln!(out, "    warm: forked from a process that had its imports")?,
+        why if why.is_empty() => {}
+        why => writeln!(out, "    cold, although its sweep asks for warm starts: {why}")?,
+    }
     if let Some(machine) = ran_in.hardware_line() {
         writeln!(out, "    machine {machine}")?;
     }

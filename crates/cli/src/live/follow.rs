@@ -87,6 +87,7 @@ pub fn said_by_agent(event: &AgentEvent) -> Option<String> {
             Some(format!("the environment is ready after {}", words::duration(took.as_millis() as u64)))
         }
         AgentEvent::EnvFailed { why } => Some(format!("the environment could not be made: {why}")),
+        AgentEvent::RunsCold { script, why } => Some(format!("the trials of {script} start cold: {why}")),
         AgentEvent::DiskFull { folder, free, room } => Some(format!(
             "the disk of {} is full, no trial starts: {} are free and {} must be; free some space, and they go on",
             folder.display(),

@@ -135,6 +135,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         environment,
         environment_name,
         hardware_name,
+        warm,
+        cold,
         excused,
         variant,
         members,
@@ -166,6 +168,8 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .with("environment", environment.as_str())
         .with("environment_name", environment_name.map(|name| name.to_string()))
         .with("hardware_name", hardware_name.map(|name| name.to_string()))
+        .with("warm", *warm)
+        .with("cold", Some(cold.as_str()).filter(|why| !why.is_empty()))
         .with("nodes", members.len().max(1))
         .with("meets_at", Some(address.as_str()).filter(|address| !address.is_empty()))
         .with("members", members)

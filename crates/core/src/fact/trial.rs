@@ -121,6 +121,12 @@ pub struct TrialStarted {
     /// Which member's process it was, where the attempt spans machines.
     #[prost(uint32, tag = "60")]
     pub rank: u32,
+    /// Whether it was forked from a template that had the imports of its script.
+    #[prost(bool, tag = "110")]
+    pub warm: bool,
+    /// Why it was not, where its sweep asks for that.
+    #[prost(string, tag = "111")]
+    pub cold: String,
 }
 
 /// See [`Fact::TrialReported`](super::Fact::TrialReported).

@@ -21,6 +21,10 @@ pub struct Start {
     pub name: Option<Digest>,
     /// The environment, where the agent was not told that its sweep names it already.
     pub found: Option<Environment>,
+    /// Whether it was forked from a template that had the imports of its script.
+    pub warm: bool,
+    /// Why it was not, where its sweep asks for that.
+    pub cold: String,
 }
 
 impl Start {
@@ -30,7 +34,7 @@ impl Start {
     /// # Errors
     /// [`crate::Refusal::Stale`] where the trial has gone to another attempt, or the member has ended.
     pub fn decide(self, state: &State) -> Decision<()> {
-        let Self { key, rank, environment, name, found } = self;
+        let Self { key, rank, environment, name, found, warm, cold } = self;
         let (_, trial) = fenced(state, key)?;
         let holder = trial.live().and_then(|(_, live)| live.holders().find(|holder| holder.rank == rank));
         let Some(holder) = holder else {
@@ -69,6 +73,8 @@ impl Start {
             environment_name: Some(environment_name),
             hardware_name: Some(hardware_name),
             rank,
+            warm,
+            cold: clip(cold),
         }));
         Ok((facts, ()))
     }
@@ -93,7 +99,8 @@ mod tests {
     fn start(cluster: &mut Cluster, key: Key, found: &Environment, with_content: bool) {
         let name = Some(Digest::of_environment(found));
         let found = with_content.then(|| found.clone());
-        let start = Start { key, rank: 0, environment: "cpython 3.12".into(), name, found };
+        let line = "cpython 3.12".into();
+        let start = Start { key, rank: 0, environment: line, name, found, warm: false, cold: String::new() };
         cluster.op(Op::Start(start)).expect("is live");
     }
 
@@ -138,7 +145,9 @@ mod tests {
         cluster.attach(1, 2);
         let keys = cluster.dispatch();
         start(&mut cluster, keys[0], &environment("1"), false);
-        let old = Start { key: keys[1], rank: 0, environment: "cpython 3.12".into(), name: None, found: None };
+        let line = "cpython 3.12".into();
+        let (name, found, cold) = (None, None, String::new());
+        let old = Start { key: keys[1], rank: 0, environment: line, name, found, warm: false, cold };
         cluster.op(Op::Start(old)).expect("is live");
         let name = named(&cluster, id, 0).environment_name.expect("has one");
         assert_eq!(named(&cluster, id, 1).environment_name, Some(name));

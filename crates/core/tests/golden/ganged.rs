@@ -55,6 +55,8 @@ pub fn facts() -> Vec<Fact> {
             environment_name: None,
             hardware_name: None,
             rank: 1,
+            warm: false,
+            cold: String::new(),
         }),
         ended(1, Some(Decides::Failed), Some(FailureKind::Exit)),
         ended(0, Some(Decides::Infeasible), None),

@@ -27,7 +27,9 @@ fn environment((version, whole): RanIn) -> Environment {
 pub fn start(key: Key, (version, tells): RanIn) -> Start {
     let whole = environment((version, true));
     let name = Some(Digest::of_environment(&whole));
-    Start { key, rank: 0, environment: line(version), name, found: tells.then_some(whole) }
+    // An attempt is warm or says why not, as its environment has it.
+    let (warm, cold) = (version == 1, line(version));
+    Start { key, rank: 0, environment: line(version), name, found: tells.then_some(whole), warm, cold }
 }
 
 impl Oracle {

@@ -10,10 +10,8 @@ const VERSION: u32 = 1;
 /// What this version does not do.
 pub fn check(context: &Context<'_>) -> Vec<Fault> {
     let spec = context.spec;
-    let later = [
-        (spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`"),
-        (spec.run.warm, "run.warm", "warm starts of scripts are not supported yet", "remove `warm`"),
-    ];
+    let later =
+        [(spec.version != VERSION, "version", "only version 1 of the sweep file is known", "write `version: 1`")];
     later
         .into_iter()
         .filter(|(asked_for, ..)| *asked_for)

@@ -19,6 +19,7 @@ mod resources;
 mod sizes;
 mod space;
 mod types;
+mod warm;
 
 use context::Context;
 pub use names::is_name;
@@ -39,7 +40,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         return oversized;
     }
     let context = Context::new(spec, absent);
-    let rules: [fn(&Context<'_>) -> Vec<Fault>; 14] = [
+    let rules: [fn(&Context<'_>) -> Vec<Fault>; 15] = [
         later::check,
         names::check,
         command::check,
@@ -52,6 +53,7 @@ pub(crate) fn check_partial(spec: &SweepSpec, absent: &[Path]) -> Vec<Fault> {
         from::check,
         objective::check,
         limits::check,
+        warm::check,
         resources::check,
         notify::check,
     ];

@@ -24,9 +24,13 @@ pub struct Run {
     /// The time between SIGTERM and SIGKILL.
     #[serde(default = "stop_grace")]
     pub stop_grace: Span,
-    /// Pay the imports of a Python script once per agent.
+    /// Pay the imports of a Python script once per agent: its trials are forked from a process that has them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub warm: bool,
+    /// The modules that this process imports, such as `sklearn.linear_model`; without any, those that the script itself imports
+    /// at its top level. Modules of its own are imported before only where they are named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<String>,
     /// What an exit code means.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exit_codes: BTreeMap<String, ExitMeaning>,
@@ -43,6 +47,7 @@ impl Default for Run {
             retry: Retry::default(),
             stop_grace: stop_grace(),
             warm: false,
+            imports: Vec::new(),
             exit_codes: BTreeMap::new(),
             env: BTreeMap::new(),
         }
