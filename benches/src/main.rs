@@ -28,6 +28,7 @@ mod snapshot;
 mod spread;
 mod three;
 mod throughput;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 15] = [
+const BENCHES: [Bench; 16] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     (
@@ -58,6 +59,7 @@ const BENCHES: [Bench; 15] = [
     ("million", "memory, restart and latency of a cluster that holds a million finished trials", million::run),
     ("idle", "the share of a core that an idle coordinator with an agent uses", idle::run),
     ("reports", "how many reports of one trial are recorded per second", reports::run),
+    ("warm", "the digits sweep with warm starts, against the same training bare, Optuna and Ray", warm::run),
     ("snapshot", "the latency of commits while a snapshot of 100,000 trials is taken and sent", snapshot::run),
 ];
 
