@@ -11,7 +11,7 @@ use crate::report::{Report, Target};
 use crate::{machine, processes, three};
 
 /// Each with two trials, which report nothing for as long as is measured.
-const PLAN: Plan = Plan { agents: 10_000, places: 2, reports: 1, manner: Manner::Every(Duration::from_secs(86_400)) };
+const PLAN: Plan = Plan { agents: 10_000, places: 2, reports: 9, manner: Manner::Every(Duration::from_secs(86_400)) };
 const ROUNDS: usize = 5;
 const OBSERVED: Duration = Duration::from_secs(10);
 /// For what the leases themselves left to be done.

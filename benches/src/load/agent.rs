@@ -26,12 +26,6 @@ const ELECTION: Duration = Duration::from_secs(20);
 /// How soon the next coordinator is asked.
 const TURN: Duration = Duration::from_millis(20);
 
-/// What a trial reports at a step. The later a trial was made, the better it is, so that hardly any is stopped: all make the
-/// reports that are to be measured, and each is judged.
-pub(super) fn loss(trial: u32, step: u64) -> f64 {
-    1.0 / step as f64 - f64::from(trial)
-}
-
 /// What was said and is not acknowledged.
 enum Word {
     Report(AttemptKey, Instant),
@@ -42,7 +36,9 @@ enum Word {
 
 /// An attempt that runs.
 struct Attempt {
-    said: u64,
+    /// What it reported, step by step. Whatever is reported later is better than all before, so that hardly any trial is stopped:
+    /// all make the reports that are to be measured, and each is judged.
+    said: Vec<f64>,
     judged: u64,
     /// It said that it has ended: stopped or not.
     over: Option<bool>,
@@ -150,7 +146,7 @@ impl Agent {
                 }
                 _due = due.tick(), if pace.is_some() => {
                     for (key, attempt) in &mut self.attempts {
-                        next(*key, attempt, self.plan.reports, &mut self.queue);
+                        next(*key, attempt, self.plan.reports, self.ledger.loss(), &mut self.queue);
                     }
                 }
                 _beat = beat.tick() => {
@@ -201,12 +197,12 @@ impl Agent {
             && let Some(key) = self.next.pop_front()
         {
             running += 1;
-            let mut attempt = Attempt { said: 0, judged: 0, over: None, took: Vec::new() };
+            let mut attempt = Attempt { said: Vec::new(), judged: 0, over: None, took: Vec::new() };
             let started = v1::Started { key: Some(key), ..v1::Started::default() };
             self.queue.push((Message::Started(started), Word::Other));
             if let Manner::Ahead(ahead) = self.plan.manner {
                 for _ in 0..ahead {
-                    next(name(key), &mut attempt, self.plan.reports, &mut self.queue);
+                    next(name(key), &mut attempt, self.plan.reports, self.ledger.loss(), &mut self.queue);
                 }
             }
             self.attempts.insert(name(key), attempt);
@@ -227,7 +223,7 @@ impl Agent {
                     if attempt.judged == self.plan.reports {
                         finish(key, attempt, false, &mut self.queue);
                     } else if matches!(self.plan.manner, Manner::Ahead(_)) {
-                        next(name(key), attempt, self.plan.reports, &mut self.queue);
+                        next(name(key), attempt, self.plan.reports, self.ledger.loss(), &mut self.queue);
                     }
                 }
                 Word::Finished(key) => {
@@ -243,14 +239,21 @@ impl Agent {
 }
 
 /// The attempt's next report, where it has one to make.
-fn next((sweep, trial, number): Name, attempt: &mut Attempt, reports: u64, queue: &mut Vec<(Message, Word)>) {
-    if attempt.over.is_some() || attempt.said == reports {
+fn next(
+    (sweep, trial, number): Name,
+    attempt: &mut Attempt,
+    reports: u64,
+    loss: f64,
+    queue: &mut Vec<(Message, Word)>,
+) {
+    let step = attempt.said.len() as u64 + 1;
+    if attempt.over.is_some() || step > reports {
         return;
     }
-    attempt.said += 1;
+    attempt.said.push(loss);
     let key = AttemptKey { sweep: Some(SweepId { bits: sweep }), trial, attempt: number };
-    let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value: loss(trial, attempt.said) }] };
-    let report = v1::Report { key: Some(key), step: attempt.said, metrics: Some(metrics) };
+    let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value: loss }] };
+    let report = v1::Report { key: Some(key), step, metrics: Some(metrics) };
     queue.push((Message::Report(report), Word::Report(key, Instant::now())));
 }
 

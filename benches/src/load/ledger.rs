@@ -10,12 +10,12 @@ use heats_wire::v1::AttemptKey;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::agent::loss;
 use crate::latency::Latencies;
 
 /// What is known of the sweep that runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
+    begun: Instant,
     seen: Mutex<Seen>,
     /// The last lease.
     leased: watch::Sender<Option<(SweepId, Instant)>>,
@@ -40,8 +40,8 @@ struct Life {
 /// How a trial's attempt ended.
 #[derive(Debug)]
 pub(super) struct End {
-    /// The last step that it reported.
-    pub(super) said: u64,
+    /// What it reported, step by step.
+    pub(super) said: Vec<f64>,
     /// The last step that was judged before it was stopped, or ended.
     pub(super) judged: u64,
     pub(super) stopped: bool,
@@ -50,6 +50,15 @@ pub(super) struct End {
 }
 
 impl Ledger {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), seen: Mutex::default(), leased: watch::Sender::default() }
+    }
+
+    /// A loss that is smaller than all before.
+    pub(super) fn loss(&self) -> f64 {
+        -self.begun.elapsed().as_secs_f64()
+    }
+
     /// An agent was told to run an attempt.
     ///
     /// # Errors
@@ -108,7 +117,8 @@ impl Seen {
         let mut stopped = 0;
         for ((_, number), life) in &self.trials {
             let end = life.end.as_ref().with_context(|| format!("trial {number} runs"))?;
-            ensure!(end.stopped || end.said == reports, "trial {number} ended by itself after {} reports", end.said);
+            let said = end.said.len() as u64;
+            ensure!(end.stopped || said == reports, "trial {number} ended by itself after {said} reports");
             stopped += u64::from(end.stopped);
         }
         Ok(stopped)
@@ -129,10 +139,11 @@ impl Seen {
                 end.as_ref().with_context(|| format!("trial {number} runs"))?;
             let (state, last) = (trial["state"].as_str().unwrap_or_default(), trial["last_step"].as_u64().unwrap_or(0));
             ensure!(state == if *stopped { "stopped" } else { "completed" }, "trial {number} is {state}: {end:?}");
-            ensure!(*stopped || *said == reports, "trial {number} ended by itself after {said} reports");
-            ensure!((*judged..=*said).contains(&last), "trial {number} is at {last}: {end:?}");
-            let value = trial["value"].as_f64().unwrap_or(f64::NAN);
-            ensure!(value == loss(number, last), "trial {number} has {value} at {last}, not {}", loss(number, last));
+            let made = said.len() as u64;
+            ensure!(*stopped || made == reports, "trial {number} ended by itself after {made} reports");
+            ensure!((*judged..=made).contains(&last), "trial {number} is at {last}: {end:?}");
+            let told = last.checked_sub(1).and_then(|place| said.get(place as usize)).copied();
+            ensure!(trial["value"].as_f64() == told, "trial {number} has {} at {last}, not {told:?}", trial["value"]);
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Load {
     /// Where one is not welcome.
     pub(crate) fn start(plan: Plan, addresses: &[String]) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::new());
         let mut agents = JoinSet::new();
         runtime.block_on(async {
             let dialling = (0..plan.agents).map(|number| Agent::attach(number, plan, addresses, ledger.clone()));
