@@ -14,6 +14,7 @@ mod host;
 mod machine;
 mod net;
 mod operator;
+mod program;
 mod runs;
 mod services;
 mod trace;

@@ -12,6 +12,7 @@ use heats_wire::v1;
 
 use crate::chance::Dice;
 use crate::operator::Order;
+use crate::program::Demand;
 
 /// Who sends and receives. A coordinator's second life does not receive what was meant for its first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,6 +20,7 @@ pub enum Place {
     Node { id: u64, life: u32 },
     Agent(usize),
     Client(usize),
+    Program,
     Operator,
 }
 
@@ -27,7 +29,7 @@ impl Place {
     const fn machine(self) -> Self {
         match self {
             Self::Node { id, .. } => Self::Node { id, life: 0 },
-            other @ (Self::Agent(_) | Self::Client(_) | Self::Operator) => other,
+            other @ (Self::Agent(_) | Self::Client(_) | Self::Program | Self::Operator) => other,
         }
     }
 }
@@ -90,6 +92,7 @@ pub enum Request {
         sweep: u64,
         trials: u32,
     },
+    Study(Demand),
     Operate(Order),
 }
 
@@ -115,6 +118,10 @@ pub enum Reply {
     Done {
         log_index: u64,
     },
+    /// The id of a study or of a trial of one.
+    Made(i64),
+    /// Whether the trial stands where it was to because of this.
+    Moved(bool),
     /// Who belongs to the cluster now, and who of them votes.
     Members(Vec<(u64, bool)>),
     Obeyed,

@@ -3,15 +3,19 @@
 use heats_coordinator::Node;
 use heats_domain::TrialState;
 use heats_testkit::Seen;
+use heats_wire::optuna as pb;
+use heats_wire::optuna::storage_service_server::StorageService;
 use heats_wire::v1;
 use heats_wire::v1::change_request::Step;
 use heats_wire::v1::cluster_server::Cluster;
 use heats_wire::v1::sweeps_server::Sweeps;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::coordinator::{address, node_at};
 use crate::net::{Reply, Request};
 use crate::operator::Order;
+use crate::program::Demand;
 
 /// The leader that a status names.
 pub fn leader_of(status: &Status) -> Option<u64> {
@@ -65,8 +69,43 @@ async fn serve(node: &Node, request: Request) -> Result<Reply, Status> {
                 .await
                 .map(|reply| Reply::Done { log_index: reply.into_inner().log_index })
         }
+        Request::Study(demand) => study(node, demand).await,
         Request::Operate(order) => operate(node, order).await,
     }
+}
+
+async fn study(node: &Node, demand: Demand) -> Result<Reply, Status> {
+    let studies = node.studies();
+    match demand {
+        Demand::Study { request } => {
+            let message = pb::CreateNewStudyRequest { directions: vec![0], study_name: "study".to_owned() };
+            let made = studies.create_new_study(numbered(request, message)).await?;
+            Ok(Reply::Made(made.into_inner().study_id))
+        }
+        Demand::Trial { study: study_id, request } => {
+            let message = pb::CreateNewTrialRequest { study_id, template_trial: None, template_trial_is_none: true };
+            let made = studies.create_new_trial(numbered(request, message)).await?;
+            Ok(Reply::Made(made.into_inner().trial_id))
+        }
+        Demand::Report { trial: trial_id, step, value: intermediate_value } => {
+            let message = pb::SetTrialIntermediateValueRequest { trial_id, step, intermediate_value };
+            studies.set_trial_intermediate_value(tonic::Request::new(message)).await?;
+            Ok(Reply::Obeyed)
+        }
+        Demand::End { trial: trial_id, value, request } => {
+            let state = pb::TrialState::Complete.into();
+            let message = pb::SetTrialStateValuesRequest { trial_id, state, values: vec![value] };
+            let moved = studies.set_trial_state_values(numbered(request, message)).await?;
+            Ok(Reply::Moved(moved.into_inner().trial_updated))
+        }
+    }
+}
+
+/// A call that may be made again under the same number.
+fn numbered<T>(number: u64, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert_bin("heats-request-bin", MetadataValue::from_bytes(&number.to_be_bytes()));
+    request
 }
 
 fn seen(trial: &v1::TrialSummary) -> Seen {

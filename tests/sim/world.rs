@@ -15,6 +15,7 @@ use crate::faults::Faults;
 use crate::machine::{Life, Machine};
 use crate::net::{Net, Parcel, Place};
 use crate::operator::{Act, Operator};
+use crate::program::Program;
 use crate::trace::Trace;
 
 /// How far the time goes at once.
@@ -31,6 +32,7 @@ pub struct World {
     pub machines: Vec<Machine>,
     pub agents: Vec<Agent>,
     clients: Vec<Client>,
+    program: Program,
     operator: Operator,
     pub witness: Witness,
     replicas: Replicas,
@@ -77,6 +79,8 @@ impl World {
             machines: Vec::new(),
             agents: Vec::new(),
             clients: Vec::new(),
+            // Its chance is apart, so that seeds stay what they were to the others.
+            program: Program::new(Dice::new(!seed), net.clone()),
             witness: Witness::default(),
             replicas: Replicas::default(),
             trace: Trace::begin(),
@@ -138,6 +142,7 @@ impl World {
         for client in &mut self.clients {
             client.step(self.now, settle);
         }
+        self.program.step(self.now);
         let act = self.operator.step(self.now, settle, &mut self.witness);
         act.into_iter().for_each(|act| self.carry_out(act));
         if self.now >= self.looked + LOOK_EVERY {
@@ -152,6 +157,7 @@ impl World {
             match to {
                 Place::Agent(number) => self.agents[number].receive(self.now, parcel, &mut self.witness),
                 Place::Client(number) => self.clients[number].receive(self.now, &parcel, &mut self.witness),
+                Place::Program => self.program.receive(self.now, &parcel),
                 Place::Operator => {
                     let act = self.operator.receive(self.now, &parcel, &mut self.witness);
                     act.into_iter().for_each(|act| self.carry_out(act));
@@ -213,6 +219,7 @@ impl World {
     fn is_settled(&self) -> bool {
         if !self.operator.is_done()
             || !self.clients.iter().all(Client::is_done)
+            || !self.program.is_done()
             || self.agents.iter().any(|agent| agent.running().next().is_some())
         {
             return false;
@@ -236,6 +243,7 @@ impl World {
         let leader = self.machines.iter().filter_map(Machine::up).find(|up| up.leads());
         let state = leader.and_then(Coordinator::state).expect("it is open");
         check::at_the_end(&state, &self.witness, &ordered);
+        self.program.check(&state);
         let calls: Vec<_> = self.clients.iter().flat_map(|client| client.calls.iter().copied()).collect();
         check::in_order(&calls);
         ordered.pausing.iter().for_each(|sweep| self.witness.history.pauses(*sweep));

@@ -44,6 +44,7 @@ pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
 pub use notices::Webhooks;
+pub use optuna::StorageService;
 pub use peers::Peers;
 pub use rpc::cluster::ClusterService;
 pub use rpc::raft::RaftService;

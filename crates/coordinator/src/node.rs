@@ -16,6 +16,7 @@ use crate::config::CoordinatorConfig;
 use crate::decider::{Decider, Patience};
 use crate::edge::clock::Clock;
 use crate::leases::Leases;
+use crate::optuna::StorageService;
 use crate::relays::Relays;
 use crate::rpc;
 use crate::rpc::cluster::ClusterService;
@@ -87,6 +88,11 @@ impl Node {
     /// The users' calls.
     pub fn sweeps(&self) -> SweepsService {
         SweepsService::new(self.clone())
+    }
+
+    /// The calls of programs that speak Optuna's protocol, for a node that leads.
+    pub fn studies(&self) -> StorageService {
+        StorageService::new(self.clone())
     }
 
     /// The operators' calls.

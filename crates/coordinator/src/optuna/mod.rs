@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::node::Node;
 pub use relay::Relay;
-use service::StorageService;
+pub use service::StorageService;
 
 /// The largest request that is read, in bytes.
 const REQUEST_MAX: usize = 4 << 20;
