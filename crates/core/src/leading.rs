@@ -7,38 +7,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint, Metrics, Params, SweepId, TokenId, TrialState};
+use heats_domain::{AgentId, SweepId, TokenId, TrialState};
 use heats_search::{Promotion, Stopper};
 
 use crate::dispatch;
-use crate::fact::{Entry, Fact, FactCell, QuotaScope, QuotaSet, Record, TrialPlaced};
+use crate::fact::{Entry, Fact, FactCell, Record, TrialPlaced};
 use crate::history;
 use crate::ops::Decision;
-use crate::ops::agent_drain::{self, Drain};
-use crate::ops::agents::{Attach, Attached, expire};
-use crate::ops::attempts::{self, Finish, Key};
-use crate::ops::control::{self, Edit, Verb};
+use crate::ops::agent_drain;
+use crate::ops::agents::{Attached, expire};
+use crate::ops::attempts;
+use crate::ops::control;
 use crate::ops::drain;
 use crate::ops::fork::Stranded;
-use crate::ops::logs::KeepLogs;
 use crate::ops::notices;
 use crate::ops::quarantine::{self, News};
-use crate::ops::start::Start;
-use crate::ops::submit::{self, Submit, Submitted};
-use crate::ops::tokens::{self, Create, Join};
+use crate::ops::submit::{self, Submitted};
+use crate::ops::tokens;
 use crate::ops::{artifacts, checkpoints};
 use crate::ops::{quotas, restore};
 use crate::placement::{Places, Usage, preempt};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::{ApplyError, Lease, State, Turn};
+use crate::study::Done;
 use crate::study::stale::Patience;
-use crate::study::{Change, Done};
 use crate::sweep::Sweep;
 use crate::trial::Attempt;
 
 mod giving;
+mod op;
 mod watching;
+
+pub use op::Op;
 
 /// Why a turn could not be taken: the leader must step down and the node stop.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -46,108 +47,6 @@ pub enum TurnError {
     /// What was decided contradicts the state that it was decided on.
     #[error("a decision contradicts the state: {0}")]
     Contradiction(#[from] ApplyError),
-}
-
-/// A request to the leader.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Op {
-    /// Make a sweep.
-    Submit(Box<Submit>),
-    /// Forget a sweep that has ended.
-    Remove(SweepId),
-    /// Pause, resume, stop or cancel a sweep.
-    Control(SweepId, Verb),
-    /// Cancel one trial.
-    CancelTrial(SweepId, u32),
-    /// Change a sweep's limits.
-    Edit(SweepId, Edit),
-    /// Put a point at the end of a sweep's queue.
-    Enqueue(SweepId, Params),
-    /// Have failed trials tried again; none named means all.
-    Retry(SweepId, Vec<u32>),
-    /// An agent attaches.
-    Attach(Attach),
-    /// An attempt's process was started, or that of one member of it.
-    Start(Start),
-    /// An attempt reports at a step.
-    Report(Key, u64, Metrics),
-    /// An attempt is over.
-    Finish(Finish),
-    /// An attempt's checkpoint is complete and durable.
-    SaveCheckpoint(Checkpoint),
-    /// An attempt's artifact is complete and durable.
-    KeepArtifact(Checkpoint),
-    /// An agent has removed a checkpoint or an artifact from its storage.
-    EraseCheckpoint(Checkpoint),
-    /// Logs of attempts that are over are on a majority of coordinators.
-    KeepLogs(KeepLogs),
-    /// A webhook of a sweep has taken a notice.
-    NoticeDelivered {
-        /// The sweep.
-        sweep: SweepId,
-        /// Which of its webhooks.
-        hook: u32,
-        /// The notice.
-        place: u32,
-    },
-    /// Send nothing more to a webhook.
-    GiveUpHook {
-        /// The sweep.
-        sweep: SweepId,
-        /// Which of its webhooks.
-        hook: u32,
-        /// Why, for people.
-        why: String,
-    },
-    /// A reader has dealt with a notice.
-    ReadNotice {
-        /// The sweep.
-        sweep: SweepId,
-        /// The reader's name.
-        reader: String,
-        /// The notice.
-        place: u32,
-    },
-    /// Make a token.
-    CreateToken(Create),
-    /// Revoke the token of this id or name.
-    RevokeToken(String),
-    /// Let an agent join.
-    Join(Join),
-    /// Say how much a project or a user may have.
-    SetQuota(QuotaSet),
-    /// Take that back.
-    RemoveQuota(QuotaScope, String),
-    /// Lease an agent nothing more.
-    Drain(Drain),
-    /// Lease to a drained agent again.
-    Undrain(AgentId),
-    /// Trust a quarantined agent again.
-    Release {
-        /// Whom.
-        agent: AgentId,
-        /// Who asks, for people.
-        by: String,
-    },
-    /// The state is from a backup, and begins a new cluster of this lineage.
-    Restore(u64),
-    /// A client of Optuna changes a study.
-    Study(Change),
-    /// An agent was silent for this many milliseconds, longer than a lease lasts.
-    Expire(AgentId, u64),
-}
-
-impl Op {
-    /// What an agent said of an attempt, as said by its member of this rank; `None` where that changes nothing, for only rank 0's
-    /// word counts.
-    pub fn by_rank(self, rank: u32) -> Option<Self> {
-        match self {
-            said if rank == 0 => Some(said),
-            Self::Start(start) => Some(Self::Start(Start { rank, ..start })),
-            Self::Finish(finish) => Some(Self::Finish(Finish { rank, ..finish })),
-            _ => None,
-        }
-    }
 }
 
 /// What a request is answered with once the entry is applied.
