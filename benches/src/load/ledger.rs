@@ -95,6 +95,11 @@ impl Ledger {
         self.leased.subscribe()
     }
 
+    /// Whether nothing runs that the agents know of.
+    pub(super) fn all_ended(&self) -> bool {
+        self.lock().trials.values().all(|life| life.end.is_some())
+    }
+
     /// What was seen of a sweep that has ended after `wall`.
     pub(super) fn take(&self, wall: Duration) -> Seen {
         let mut seen = std::mem::take(&mut *self.lock());

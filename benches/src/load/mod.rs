@@ -200,6 +200,8 @@ impl Load {
         let ended = ended.map_err(|error: anyhow::Error| error.context(format!("sweep {name}")))?;
         ensure!(ended.success(), "the sweep ended with {ended}");
         let wall = begun.elapsed();
+        // The cluster knows of the last ends before their agents hear that it does.
+        three::until("the last ends to be acknowledged", || Ok(self.ledger.all_ended().then_some(())))?;
         Ok((self.ledger.take(wall), wall))
     }
 
