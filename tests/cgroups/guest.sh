@@ -58,17 +58,30 @@ half)
 tree) setsid sh -c 'trap "" TERM; while :; do sleep 1; done' & sleep 1 ;;
 esac
 S
+cat >grows.yaml <<'S'
+version: 1
+name: grows
+command: [sh, trial.sh, "${what}"]
+space: { what: { choice: [hungry] } }
+search: { algorithm: grid }
+resources: [{ memory: 64MiB }, { memory: 512MiB }]
+run: { retries: 0, retry: { out_of_memory: next_variant } }
+S
 
 holds "hwdetect says what trials are held to" \
   says "control groups with memory, cpu, pids" heats agent hwdetect
 heats run sweep.yaml --data data >run.log 2>&1
+heats run grows.yaml --data data >>run.log 2>&1
 # A coordinator that is up again, to be asked.
 heats dev --data data >dev.log 2>&1 &
 until heats ls >/dev/null 2>&1; do sleep 1; done
-state() { heats show "limits/$1" -o json | tr -d ' \n' | sed 's/.*"trial":{//'; }
+of() { heats show "$1" -o json | tr -d ' \n' | sed 's/.*"trial":{//'; }
+state() { of "limits/$1"; }
 holds "a trial within its memory completes" says '"state":"completed"' state 0
 holds "one beyond it has run out of memory" says '"out_of_memory"' state 1
 holds "also where only a child of the script did" says '"out_of_memory"' state 2
+holds "one that may grow completes on the next variant" says '"state":"completed"' of grows/0
+holds "after the first was too small for it" says '"failure":"out_of_memory"' of grows/0
 holds "one that leaves processes behind completes" says '"state":"completed"' state 3
 holds "a trial sees its own limits" says "memory 67108864, processes 16384, weight 200" heats logs limits/0
 holds "nothing that a trial left behind runs" sh -c '! ps | grep -v grep | grep -q "while :"'

@@ -1,4 +1,4 @@
-//! Runs tests that mount file systems or make networks: each in a process with mounts or a network of its own, which are gone
+//! Runs tests that mount file systems, make networks or limit memory: each in a process with mounts or a network of its own, which are gone
 //! with its last process, however that ends. Where the machine does not allow it, the tests are listed as ignored, so that runners count
 //! them as not run; none of them passes without having run.
 //!
@@ -9,6 +9,16 @@ use std::process::{Command, ExitCode};
 
 /// Set in the process that has something of its own.
 const INSIDE: &str = "TESTKIT_APART";
+
+/// Makes a control group with a limit of memory and removes it again, in version 2 or else in version 1.
+const MEMORY: &str = r#"
+group=/sys/fs/cgroup/heats-probe-$$
+if mkdir "$group" 2>/dev/null; then
+  [ ! -e "$group/memory.max" ] || { rmdir "$group"; exit 0; }
+  rmdir "$group"
+fi
+mount -t cgroup -o memory memory /tmp && mkdir "/tmp/heats-probe-$$" && rmdir "/tmp/heats-probe-$$"
+"#;
 
 /// A test and its name, a sentence.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +36,16 @@ pub enum Own {
     Mounts,
     /// A network, on which nobody else is.
     Network,
+    /// Groups of processes that the kernel holds to an amount of memory.
+    Memory,
 }
 
 impl Own {
     /// The option of `unshare`.
     const fn option(self) -> &'static str {
         match self {
-            Self::Mounts => "--mount",
+            // Groups of version 1 have to be mounted first.
+            Self::Mounts | Self::Memory => "--mount",
             Self::Network => "--net",
         }
     }
@@ -43,6 +56,7 @@ impl Own {
             // Mounted over a folder that is there, for itself alone.
             Self::Mounts => &["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/tmp"],
             Self::Network => &["unshare", "--net", "ip", "link", "add", "probe", "type", "bridge"],
+            Self::Memory => &["sh", "-c", MEMORY],
         }
     }
 
@@ -50,6 +64,7 @@ impl Own {
         match self {
             Self::Mounts => "no file system may be mounted here",
             Self::Network => "no network may be made here",
+            Self::Memory => "no control group with a limit of memory may be made here",
         }
     }
 }

@@ -147,6 +147,8 @@ impl Workspace {
             .env("NO_COLOR", "1")
             // Tests are the same on a machine that has some.
             .env("HEATS_GPUS", "none")
+            // Agents leave a number of threads alone that is set already, and give none by what was granted.
+            .env_remove("OMP_NUM_THREADS")
             // The user's own contexts are none of a test's business.
             .env("XDG_CONFIG_HOME", self.file("config"))
             .env(MARK, &self.mark)
