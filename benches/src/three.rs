@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::{machine, processes};
 
+/// Where this is set, what the processes log is seen.
+const LOGS: &str = "HEATS_BENCH_LOGS";
 /// Nothing takes longer on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -98,7 +100,9 @@ pub(crate) fn submit(folder: &Path, file: &str) -> Result<()> {
 
 fn process(folder: &Path, args: &[&str]) -> Result<Process> {
     let mut command = machine::command(folder, args)?;
-    Ok(Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start heats")?))
+    // Whoever wonders why one failed sees what all of them say.
+    let stderr = if std::env::var_os(LOGS).is_some() { Stdio::inherit() } else { Stdio::null() };
+    Ok(Process(command.stdout(Stdio::null()).stderr(stderr).spawn().context("cannot start heats")?))
 }
 
 /// What `look` finds.

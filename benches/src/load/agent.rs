@@ -43,6 +43,14 @@ struct Attempt {
     /// It said that it has ended: stopped or not.
     over: Option<bool>,
     took: Vec<Duration>,
+    /// When it makes its next report, where it goes by time.
+    due: Instant,
+}
+
+impl Attempt {
+    fn due(&self) -> Option<Instant> {
+        self.over.is_none().then_some(self.due)
+    }
 }
 
 /// A key that can be looked up.
@@ -134,18 +142,19 @@ impl Agent {
             Manner::Ahead(_) => None,
             Manner::Every(pace) => Some(pace),
         };
-        let mut due = tokio::time::interval(pace.unwrap_or(self.beat));
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = tokio::time::interval(self.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = pace.and_then(|_| self.attempts.values().filter_map(Attempt::due).min());
             tokio::select! {
                 message = self.from_leader.message() => {
                     let message = message.context("the stream of an agent")?.context("the leader has hung up")?;
                     self.obey(message)?;
                 }
-                _due = due.tick(), if pace.is_some() => {
-                    for (key, attempt) in &mut self.attempts {
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    let (now, pace) = (Instant::now(), pace.unwrap_or_default());
+                    for (key, attempt) in self.attempts.iter_mut().filter(|(_, attempt)| attempt.due <= now) {
+                        attempt.due += pace;
                         next(*key, attempt, self.plan.reports, self.ledger.loss(), &mut self.queue);
                     }
                 }
@@ -197,7 +206,8 @@ impl Agent {
             && let Some(key) = self.next.pop_front()
         {
             running += 1;
-            let mut attempt = Attempt { said: Vec::new(), judged: 0, over: None, took: Vec::new() };
+            let due = Instant::now() + self.plan.manner.first_after(key.trial);
+            let mut attempt = Attempt { said: Vec::new(), judged: 0, over: None, took: Vec::new(), due };
             let started = v1::Started { key: Some(key), ..v1::Started::default() };
             self.queue.push((Message::Started(started), Word::Other));
             if let Manner::Ahead(ahead) = self.plan.manner {
@@ -228,7 +238,7 @@ impl Agent {
                 }
                 Word::Finished(key) => {
                     let attempt = self.attempts.remove(&name(key)).context("an attempt that ended twice")?;
-                    let Attempt { said, judged, over, took } = attempt;
+                    let Attempt { said, judged, over, took, due: _ } = attempt;
                     self.ledger.ended(key, End { said, judged, stopped: over == Some(true), took })?;
                 }
                 Word::Other => {}

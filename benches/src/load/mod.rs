@@ -48,8 +48,19 @@ pub(crate) struct Plan {
 pub(crate) enum Manner {
     /// As soon as all but so many of its reports have been judged. With 1 it waits for each verdict.
     Ahead(u64),
-    /// After this time, whatever was judged.
+    /// After this time, whatever was judged; trials that began together do not report together.
     Every(Duration),
+}
+
+impl Manner {
+    /// How long after its beginning a trial makes its first report.
+    fn first_after(self, trial: u32) -> Duration {
+        match self {
+            Self::Ahead(_) => Duration::ZERO,
+            // By the golden ratio: trials with numbers near to each other are far apart, and all are spread evenly.
+            Self::Every(pace) => pace.mul_f64((f64::from(trial) * 0.618_033_988_749_895).fract()),
+        }
+    }
 }
 
 /// What came of it.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use heats_core::{Entry, Leading, Op, Refusal, Reply, TurnError};
 use heats_domain::AgentId;
 use heats_replica::{Leadership, Replica};
@@ -236,8 +237,13 @@ impl Task {
         }
         let (mut suggesters, mut thoughts) = Suggesters::new();
         let (turns, in_flight) = mpsc::channel(IN_FLIGHT);
-        let replica = self.replica.clone();
-        let mut settler = tokio::spawn(settle(move || replica.state(), self.streams.clone(), self.reign, in_flight));
+        let (replica, asked) = (self.replica.clone(), self.replica.clone());
+        let leads = move || {
+            let replica = asked.clone();
+            async move { replica.confirm_leadership().await.is_ok() }.boxed()
+        };
+        let settled = settle(move || replica.state(), leads, self.streams.clone(), self.reign, in_flight);
+        let mut settler = tokio::spawn(settled);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use heats_core::{Entry, Refusal, Reply, State};
 use heats_replica::{ProposeError, Proposed};
 use tokio::sync::mpsc;
@@ -26,9 +27,12 @@ pub struct Turn {
 }
 
 /// Waits for the entries in their order, answers those who asked, and tells the agents, each by the `state` that is applied
-/// by then. Ends at the first entry that was not recorded.
+/// by then. Ends at the first entry that was not recorded. An answer that records nothing, such as a refusal, rests on this
+/// node's state alone: it is given once a majority has confirmed that this node `leads`, for one that does not know yet that
+/// another does would refuse what was made there.
 pub async fn settle(
     state: impl Fn() -> Arc<State> + Send,
+    leads: impl Fn() -> BoxFuture<'static, bool> + Send,
     streams: Streams,
     reign: u64,
     mut turns: mpsc::Receiver<Turn>,
@@ -52,6 +56,10 @@ pub async fn settle(
                     return;
                 }
             }
+        } else if !leads().await {
+            // Nothing that was decided depends on it.
+            not_leader(waiting, None);
+            continue;
         }
         if let Some(entry) = &entry {
             streams.route(&state(), entry);
@@ -71,9 +79,15 @@ fn not_leader(waiting: Vec<(Result<Reply, Refusal>, Answered)>, leader: Option<S
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;
+
+    /// What a majority says of this node.
+    fn leading(leads: bool) -> impl Fn() -> BoxFuture<'static, bool> {
+        move || std::future::ready(leads).boxed()
+    }
 
     type Told = oneshot::Receiver<Result<Answer, AskError>>;
 
@@ -96,7 +110,7 @@ mod tests {
             waiting.push(told);
         }
         drop(sender);
-        settle(|| Arc::new(State::default()), Streams::default(), 1, turns).await;
+        settle(|| Arc::new(State::default()), leading(true), Streams::default(), 1, turns).await;
         let mut answers = Vec::new();
         for told in waiting {
             answers.push(told.await.ok().map(|answer| answer.map(|answer| answer.log_index)));
@@ -122,10 +136,31 @@ mod tests {
             assert!(sender.send(turn).await.is_ok(), "there is room");
         }
         drop(sender);
-        settle(|| Arc::new(State::default()), Streams::default(), 1, turns).await;
+        settle(|| Arc::new(State::default()), leading(true), Streams::default(), 1, turns).await;
         let index =
             |told: Result<Result<Answer, AskError>, _>| told.ok().and_then(Result::ok).map(|answer| answer.log_index);
         assert_eq!((index(first.await), index(second.await)), (Some(5), Some(7)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_by_nobody_who_leads_no_more() {
+        let refusal = Refusal::NoSuchSweep("a".to_owned());
+        for (leads, expected) in
+            [(true, AskError::Refused(refusal.clone())), (false, AskError::NotLeader { leader: None })]
+        {
+            let (sender, turns) = mpsc::channel(2);
+            let (answered, told) = oneshot::channel();
+            let refused = Turn { entry: None, outcome: None, seen: 4, waiting: vec![(Err(refusal.clone()), answered)] };
+            // What is recorded after it is answered all the same.
+            let (recorded, next) = turn(Ok(Proposed { index: 5, recorded: true }));
+            for turn in [refused, recorded] {
+                assert!(sender.send(turn).await.is_ok(), "there is room");
+            }
+            drop(sender);
+            settle(|| Arc::new(State::default()), leading(leads), Streams::default(), 1, turns).await;
+            assert_eq!(told.await.expect("is answered"), Err(expected));
+            assert_eq!(next.await.expect("is answered").map(|answer| answer.log_index), Ok(5));
+        }
     }
 
     #[tokio::test]

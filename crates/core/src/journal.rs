@@ -21,25 +21,60 @@ const LEVEL: i32 = 1;
 #[derive(Clone, Debug)]
 pub struct Journal {
     first: Arc<Record>,
+    last: Arc<Record>,
     /// Whole pages, oldest first.
     packed: Vector<Arc<Page>>,
-    /// What came after them; never empty, and less than two pages.
+    /// What came after them: less than two pages.
     recent: Vector<Arc<Record>>,
+}
+
+/// What a snapshot is a list of.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// One record.
+    Record(Arc<Record>),
+    /// Records that are packed together.
+    Page(Arc<Page>),
+}
+
+/// Records that follow each other in a snapshot, unpacked.
+#[derive(Debug)]
+pub struct Run {
+    /// The records.
+    pub records: Vec<Record>,
+    /// What they were packed in, where they were.
+    pub page: Option<Arc<Page>>,
 }
 
 impl Journal {
     /// A journal that begins with this record.
     pub(crate) fn new(first: Arc<Record>) -> Self {
-        Self { recent: Vector::unit(Arc::clone(&first)), packed: Vector::new(), first }
+        Self { recent: Vector::unit(Arc::clone(&first)), packed: Vector::new(), last: Arc::clone(&first), first }
     }
 
     pub(crate) fn push(&mut self, record: Arc<Record>) {
+        self.last = Arc::clone(&record);
         self.recent.push_back(record);
         if self.recent.len() == 2 * PAGE {
             let later = self.recent.split_off(PAGE);
             let page = std::mem::replace(&mut self.recent, later);
             self.packed.push_back(Arc::new(Page::pack(&page)));
         }
+    }
+
+    /// Takes the page in whose records were pushed last, so that they need not be packed again. One that another version made
+    /// as long as pages are not here is of no use.
+    pub(crate) fn adopt(&mut self, page: Arc<Page>) {
+        if page.count as usize == PAGE && self.recent.len() == PAGE {
+            self.recent.clear();
+            self.packed.push_back(page);
+        }
+    }
+
+    /// Everything, whole pages as they are.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let recent = self.recent.iter().cloned().map(Piece::Record);
+        self.packed.iter().cloned().map(Piece::Page).chain(recent)
     }
 
     /// How many records it has; there is always one.
@@ -54,8 +89,8 @@ impl Journal {
     }
 
     /// The last record.
-    pub fn last(&self) -> &Arc<Record> {
-        self.recent.last().unwrap_or(&self.first)
+    pub const fn last(&self) -> &Arc<Record> {
+        &self.last
     }
 
     /// The record at `place`, counted from 0. An old one is unpacked, which takes some ten microseconds.
@@ -98,15 +133,45 @@ impl Journal {
     }
 }
 
-/// [`PAGE`] records.
-#[derive(Debug)]
-struct Page {
+/// Records that are packed together.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Page {
     /// The log index of its first record.
+    #[prost(uint64, tag = "1")]
     first_index: u64,
+    /// How many records it holds.
+    #[prost(uint32, tag = "2")]
+    count: u32,
     /// The length in bytes of what is packed.
-    length: usize,
+    #[prost(uint32, tag = "3")]
+    length: u32,
     /// The records, each after its length, compressed.
-    packed: Box<[u8]>,
+    #[prost(bytes = "vec", tag = "4")]
+    packed: Vec<u8>,
+}
+
+/// More than any page's records are long together, in bytes: a page that says more is damaged.
+const LENGTH_MAX: u32 = 1 << 30;
+
+impl Piece {
+    /// How many records it holds, by what it says itself.
+    pub fn count(&self) -> u32 {
+        match self {
+            Self::Record(_) => 1,
+            Self::Page(page) => page.count,
+        }
+    }
+
+    /// Its records. A page is one from outside: it may be damaged.
+    ///
+    /// # Errors
+    /// It does not hold what it says.
+    pub fn unpack(self) -> io::Result<Run> {
+        match self {
+            Self::Record(record) => Ok(Run { records: vec![Arc::unwrap_or_clone(record)], page: None }),
+            Self::Page(page) => Ok(Run { records: Tools::with(|tools| tools.read(&page))?, page: Some(page) }),
+        }
+    }
 }
 
 /// How many pages a thread keeps unpacked. Whoever looks at one trial after the other finds most of them on few pages.
@@ -132,13 +197,26 @@ impl Tools {
         Ok(Self { compressor, decompressor, bytes: Vec::new(), unpacked: VecDeque::new() })
     }
 
-    /// Fails where there is no memory, or where memory is not what it was: nothing can go on then.
-    fn with<T>(work: impl FnOnce(&mut Self) -> io::Result<T>) -> T {
-        let done = TOOLS.with_borrow_mut(|tools| match tools {
+    fn with<T>(work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        TOOLS.with_borrow_mut(|tools| match tools {
             Some(tools) => work(tools),
             None => work(tools.insert(Self::new()?)),
-        });
-        done.expect("a page that was packed in this process can be unpacked in it")
+        })
+    }
+
+    /// All records of a page that is read once.
+    fn read(&mut self, page: &Page) -> io::Result<Vec<Record>> {
+        if page.length > LENGTH_MAX || page.count > page.length {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a page has an impossible length"));
+        }
+        self.bytes.resize(page.length as usize, 0);
+        let length = self.decompressor.decompress_to_buffer(&page.packed, &mut self.bytes[..])?;
+        let mut rest = self.bytes.get(..length).unwrap_or_default();
+        let records = decoded(&mut rest, page.count)?;
+        match rest.is_empty() && length == page.length as usize {
+            true => Ok(records),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "a page is not as long as it says")),
+        }
     }
 
     /// The records of a page, each after its length.
@@ -149,7 +227,7 @@ impl Tools {
             None => {
                 let oldest = (self.unpacked.len() == UNPACKED).then(|| self.unpacked.pop_front()).flatten();
                 let mut bytes = oldest.map(|(_, bytes)| bytes).unwrap_or_default();
-                bytes.resize(page.length, 0);
+                bytes.resize(page.length as usize, 0);
                 self.decompressor.decompress_to_buffer(&page.packed, &mut bytes[..])?;
                 (Arc::clone(page), bytes)
             }
@@ -159,37 +237,45 @@ impl Tools {
     }
 }
 
+/// Memory is what it was, or nothing can go on.
+const INTACT: &str = "a page that was packed or read in this process can be unpacked in it";
+
 impl Page {
     fn pack(records: &Vector<Arc<Record>>) -> Self {
-        Tools::with(|tools| {
+        let packed = Tools::with(|tools| {
             tools.bytes.clear();
             for record in records {
                 // A vector of bytes grows as it must.
                 record.encode_length_delimited(&mut tools.bytes).map_err(io::Error::other)?;
             }
-            let packed = tools.compressor.compress(&tools.bytes)?.into_boxed_slice();
+            let mut packed = tools.compressor.compress(&tools.bytes)?;
+            packed.shrink_to_fit();
             let first_index = records.front().map_or(0, |record| record.log_index);
-            Ok(Self { first_index, length: tools.bytes.len(), packed })
-        })
+            Ok(Self { first_index, count: records.len() as u32, length: tools.bytes.len() as u32, packed })
+        });
+        packed.expect("there is memory to pack a page")
     }
 
     fn record(self: &Arc<Self>, place: usize) -> Record {
-        Tools::with(|tools| {
+        let record = Tools::with(|tools| {
             let mut bytes = tools.unpacked(self)?;
             for _ in 0..place {
                 let length = prost::decode_length_delimiter(&mut bytes)?;
                 bytes = bytes.get(length..).unwrap_or_default();
             }
             Ok(Record::decode_length_delimited(bytes)?)
-        })
+        });
+        record.expect(INTACT)
     }
 
     fn records(self: &Arc<Self>) -> Vec<Record> {
-        Tools::with(|tools| {
-            let mut bytes = tools.unpacked(self)?;
-            (0..PAGE).map(|_| Ok(Record::decode_length_delimited(&mut bytes)?)).collect()
-        })
+        Tools::with(|tools| decoded(&mut tools.unpacked(self)?, self.count)).expect(INTACT)
     }
+}
+
+/// So many records, each after its length.
+fn decoded(bytes: &mut &[u8], count: u32) -> io::Result<Vec<Record>> {
+    (0..count).map(|_| Ok(Record::decode_length_delimited(&mut *bytes)?)).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod prior;
 pub mod provenance;
 pub mod refusal;
 pub mod retention;
+pub mod series;
 pub mod state;
 pub mod statistics;
 pub mod study;
@@ -34,7 +35,7 @@ pub mod trial;
 
 pub use confirm::Confirmation;
 pub use fact::{Ending, Entry, Fact, FactCell, Record, TokenRole};
-pub use journal::Journal;
+pub use journal::{Journal, Page, Piece, Run};
 pub use leading::{Leading, Op, Reply, TurnError};
 pub use prior::{Prior, PriorTrial};
 pub use refusal::Refusal;

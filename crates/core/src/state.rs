@@ -17,6 +17,7 @@ use crate::fact::{
     AgentAttached, AgentDrained, AgentQuarantined, AgentReleased, Entry, Fact, Record, SweepSubmitted, TokenCreated,
     TokenRole,
 };
+use crate::journal::{Journal, Piece, Run};
 use crate::logs::Shelf;
 use crate::provenance::Surroundings;
 use crate::study::{Studies, Study};
@@ -423,17 +424,31 @@ impl State {
 
     /// Everything that the state follows from, in an order that depends on nothing but its content:
     /// what trials ran in, then sweeps with their journals, then agents, their drains and their quarantines, then quotas, then
-    /// tokens, then the last restore, then drops of checkpoints whose sweep is gone, then studies. A snapshot is this list.
+    /// tokens, then the last restore, then drops of checkpoints whose sweep is gone, then studies.
     ///
     /// Agents come after sweeps: while one journal after the other is replayed, leases overlap that never did, and
     /// there is no inventory yet that they could exceed.
     pub fn records(&self) -> impl Iterator<Item = Arc<Record>> {
-        let journals = self.sweeps.values().flat_map(|sweep| sweep.journal.iter());
+        self.listed(|journal| journal.iter(), |record| record)
+    }
+
+    /// As [`State::records`], with what journals have packed as it is. A snapshot is this list.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.listed(Journal::pieces, Piece::Record)
+    }
+
+    fn listed<'a, T: 'a, J: Iterator<Item = T> + 'a>(
+        &'a self,
+        journal: impl Fn(&'a Journal) -> J + 'a,
+        one: impl Fn(Arc<Record>) -> T + Copy + 'a,
+    ) -> impl Iterator<Item = T> + 'a {
+        let journals = self.sweeps.values().flat_map(move |sweep| journal(&sweep.journal));
         let tokens = self.tokens.values().flat_map(|token| token.records()).chain(self.joined.values());
         let others = self.agents.values();
         let others = others.chain(self.drains.values()).chain(self.quarantines.values()).chain(self.quotas.values());
         let others = others.chain(tokens).chain(&self.restored).chain(self.orphaned_drops());
-        self.surroundings.records().cloned().chain(journals).chain(others.cloned()).chain(self.studies.records())
+        let others = others.cloned().chain(self.studies.records());
+        self.surroundings.records().cloned().map(one).chain(journals).chain(others.map(one))
     }
 
     /// The state that these records make, as it was after the entry at `applied`, when `turn` was the last that had recorded
@@ -446,9 +461,26 @@ impl State {
         turn: Turn,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<Self, ApplyError> {
+        let runs = records.into_iter().map(|record| Run { records: vec![record], page: None });
+        Self::from_runs(applied, turn, runs)
+    }
+
+    /// As [`State::from_records`], of what [`State::pieces`] had unpacked.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub fn from_runs(applied: u64, turn: Turn, runs: impl IntoIterator<Item = Run>) -> Result<Self, ApplyError> {
         let mut state = Self { turn, ..Self::default() };
-        for record in records {
-            state.record(Arc::new(record))?;
+        for Run { records, page } in runs {
+            let sweep = records.first().and_then(|record| record.cell.fact.as_ref()?.sweep());
+            for record in records {
+                state.record(Arc::new(record))?;
+            }
+            if let Some(page) = page
+                && let Some(sweep) = sweep.and_then(|sweep| state.sweeps.get_mut(&sweep))
+            {
+                Arc::make_mut(sweep).journal.adopt(page);
+            }
         }
         state.applied = applied;
         Ok(state)

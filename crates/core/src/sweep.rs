@@ -79,6 +79,8 @@ pub struct Sweep {
     pub logs: Logs,
     /// What it has used.
     pub ledger: Ledger,
+    /// How far its trials went.
+    pub(crate) strides: Strides,
     /// How many trials each rule stopped, by rung (0 for rules without rungs).
     pub stopped_by: OrdMap<(String, u64), u32>,
     /// What its trials ran in.
@@ -194,6 +196,56 @@ pub struct Savings {
     pub ms_saved: u64,
 }
 
+/// How far the trials of a sweep went, in steps: what [`Savings`] follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Strides {
+    /// Reports of all trials.
+    pub(crate) reports: u64,
+    /// The step that the longest trial reached.
+    pub(crate) longest: u64,
+    /// The trials that were stopped after their first report, and how far they got.
+    pub(crate) stopped: Sum,
+    /// The trials that ran to their end, and how far they got.
+    pub(crate) whole: Sum,
+    /// Wall time of the last processes of those, in milliseconds.
+    pub(crate) whole_ms: u128,
+}
+
+impl Strides {
+    /// A trial got to `step`.
+    pub(crate) fn reach(&mut self, step: u64) {
+        self.longest = self.longest.max(step);
+    }
+
+    /// A trial has come to its end in `state`.
+    pub(crate) fn end(&mut self, trial: &Trial, state: TrialState) {
+        let Some(last) = trial.last_step else { return };
+        match state {
+            TrialState::Stopped => self.stopped.add(last),
+            TrialState::Completed => {
+                self.whole.add(last);
+                let end = trial.attempts.last().and_then(|attempt| attempt.end);
+                self.whole_ms += end.map_or(0, |end| u128::from(end.ran_ms));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Trials, and their steps. Steps are whatever scripts say they are: times in nanoseconds must not overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) trials: u32,
+    pub(crate) steps: u128,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, step: u64) {
+        self.trials += 1;
+        self.steps += u128::from(step);
+    }
+}
+
 /// A value of an objective as a loss: smaller is better, and what is no finite number is `+inf`, so
 /// that it ranks worst. A loss that overflowed to `-inf` is a defect of the script, not a record.
 pub fn loss(objective: &Objective, value: f64) -> f64 {
@@ -233,6 +285,7 @@ impl Sweep {
             notices: Notices::new(spec.notify.len()),
             logs: Logs::default(),
             ledger: Ledger::default(),
+            strides: Strides::default(),
             stopped_by: OrdMap::new(),
             named: Named::default(),
             tallies: OrdMap::new(),
@@ -276,7 +329,7 @@ impl Sweep {
 
     /// The report at `place` of a trial's series, and when it was recorded.
     pub fn report(&self, trial: &Trial, place: usize) -> Option<(TrialReported, u64)> {
-        let record = self.journal.get(*trial.series.get(place)? as usize)?;
+        let record = self.journal.get(trial.series.get(place)? as usize)?;
         match record.cell.fact.as_ref()? {
             Fact::TrialReported(fact) => Some((fact.clone(), record.at_ms)),
             _ => None,
@@ -415,28 +468,15 @@ impl Sweep {
     /// the step that the longest trial reached, at the pace of the trials that ran to their end. Its own pace
     /// would count its start once per step; without a completed trial the time is not estimated.
     pub fn savings(&self) -> Savings {
-        let longest = self.trials.iter().filter_map(|t| t.last_step).max().unwrap_or(0);
-        let mut savings = Savings::default();
-        let (mut whole_ms, mut whole_steps) = (0u128, 0u128);
-        // Steps are whatever scripts say they are: a time in nanoseconds must not overflow a sum.
-        for trial in &self.trials {
-            savings.steps += u64::from(trial.reports());
-            match (trial.state, trial.last_step) {
-                // What a member of a population does not run, the one runs that replaces it.
-                (TrialState::Stopped, Some(last)) if self.members.is_none() => {
-                    savings.steps_saved = savings.steps_saved.saturating_add(longest.saturating_sub(last));
-                }
-                (TrialState::Completed, Some(last)) => {
-                    let end = trial.attempts.last().and_then(|a| a.end);
-                    whole_ms += end.map_or(0, |end| u128::from(end.ran_ms));
-                    whole_steps += u128::from(last);
-                }
-                (_, _) => {}
-            }
-        }
-        let ms_saved = (u128::from(savings.steps_saved) * whole_ms).checked_div(whole_steps).unwrap_or(0);
-        savings.ms_saved = u64::try_from(ms_saved).unwrap_or(u64::MAX);
-        savings
+        let Strides { reports, longest, stopped, whole, whole_ms } = self.strides;
+        // What a member of a population does not run, the one runs that replaces it.
+        let not_run = match self.members {
+            None => (u128::from(longest) * u128::from(stopped.trials)).saturating_sub(stopped.steps),
+            Some(_) => 0,
+        };
+        let steps_saved = u64::try_from(not_run).unwrap_or(u64::MAX);
+        let ms_saved = (u128::from(steps_saved) * whole_ms).checked_div(whole.steps).unwrap_or(0);
+        Savings { steps: reports, steps_saved, ms_saved: u64::try_from(ms_saved).unwrap_or(u64::MAX) }
     }
 }
 

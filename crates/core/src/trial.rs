@@ -9,6 +9,7 @@ use imbl::Vector;
 use crate::checkpoints::Saved;
 use crate::fact::Forked;
 use crate::gang::Gang;
+use crate::series::Series;
 
 /// A trial.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,7 +28,7 @@ pub struct Trial {
     pub records: Vector<u32>,
     /// The places of its reports, in order; steps only grow along them. Apart from the others, because there
     /// may be a million of them, and whoever looks for one of the others should not walk over them.
-    pub series: Vector<u32>,
+    pub series: Series,
     /// Its attempts so far; attempt `n` is at `n - 1`, and only the last can be live. Shared, since a trial is copied with each
     /// of its reports.
     pub attempts: Vec<Arc<Attempt>>,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heats_core::ops::restore::begin_anew;
-use heats_core::{ApplyError, Fact, Record, TurnError};
+use heats_core::{ApplyError, Fact, Run, TurnError};
 use openraft::BasicNode;
 
 use crate::codec;
@@ -161,9 +161,9 @@ impl BackupError {
 /// # Errors
 /// It does not read.
 pub fn examine(path: &Path) -> Result<Summary, BackupError> {
-    let count = |records: &mut dyn Iterator<Item = Record>| {
+    let count = |runs: &mut dyn Iterator<Item = Run>| {
         let mut summary = Summary::default();
-        for fact in records.filter_map(|record| record.cell.fact) {
+        for fact in runs.flat_map(|run| run.records).filter_map(|record| record.cell.fact) {
             match fact {
                 Fact::SweepSubmitted(fact) => {
                     summary.sweeps += 1;

@@ -19,7 +19,8 @@ pub struct ReplicaConfig {
     pub election_ms_max: u64,
     /// A snapshot is made once the log has grown by this many entries since the last one...
     pub snapshot_every: u64,
-    /// ...or once their payload reaches this many bytes, which also bounds what the log keeps in memory.
+    /// ...or once their payload reaches this many bytes, which also bounds what the log keeps in memory. A snapshot that is
+    /// longer than twice that is renewed as much more rarely: what snapshots cost follows what changed, not what there is.
     pub snapshot_bytes: u64,
     /// How many entries that a snapshot covers stay in the log, for followers that are a little behind.
     pub log_keep: u64,

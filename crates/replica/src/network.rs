@@ -181,9 +181,10 @@ impl RaftNetworkV2<Types> for Peer {
             entries: entries.into_iter().take(fits).collect(),
             committed: rpc.leader_commit.as_ref().map(codec::log_id),
         });
-        // A heartbeat is late after that; entries are not, they may have a slow link or a slow disk before them.
-        let limit = if rpc.entries.is_empty() { option.soft_ttl() } else { option.soft_ttl().max(ENTRIES) };
-        match self.ask(ask, limit).await? {
+        // The engine gives a heartbeat up itself as soon as the next one is due. Entries may have a slow link, a slow disk or a busy
+        // machine before them, and so may the word behind them that they are committed: where that is given up too early, the engine
+        // sends nothing more for a while to a peer that works.
+        match self.ask(ask, option.soft_ttl().max(ENTRIES)).await? {
             Answer::Append(answer) => {
                 let appended = answer.appended.ok_or(Malformed::Lacks("outcome"));
                 Ok(match appended.map_err(|error| Unreachable::new(&error))? {

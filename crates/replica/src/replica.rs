@@ -29,7 +29,7 @@ use crate::receiver::Receiver;
 use crate::rounds::Rounds;
 use crate::snapshot::{Loaded, SnapshotStore};
 use crate::types::{Answer, Payload, Types};
-use crate::watcher::Watcher;
+use crate::watcher::{Due, Watcher};
 
 /// How long a node that is shut down waits for its catalogue, which can be made anew.
 const CATALOGUE_CLOSE: Duration = Duration::from_secs(5);
@@ -172,8 +172,7 @@ impl Replica {
             applied: applied.clone(),
             leadership: leadership_tx,
             failure,
-            grown,
-            snapshot_bytes: config.snapshot_bytes,
+            due: Due { grown, store: store.clone(), bytes: config.snapshot_bytes, entries: config.snapshot_every },
             patience: Duration::from_millis(config.election_ms_max * 2),
         };
         tokio::spawn(watcher.run());
@@ -503,7 +502,8 @@ fn engine_config(config: &ReplicaConfig) -> Result<Config, OpenError> {
         // A process that starts again leads in a new term, if it does: what a term's leader knew is in the
         // memory of one process, and the term's first entry shows when the state is complete.
         enable_leader_restore: Some(false),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        // The watcher asks for them.
+        snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: config.log_keep,
         // A follower that is further behind than the log reaches gets the snapshot anyway.
         replication_lag_threshold: config.snapshot_every.saturating_mul(2).max(5_000),

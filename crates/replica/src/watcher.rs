@@ -12,7 +12,32 @@ use tokio::sync::watch;
 use crate::error::Failure;
 use crate::machine::{Applied, Machine, fail};
 use crate::replica::Leadership;
-use crate::types::Types;
+use crate::snapshot::SnapshotStore;
+use crate::types::{LogId, Types};
+
+/// When the next snapshot is to be made.
+pub(crate) struct Due {
+    /// How many bytes of payload were applied since the last one was begun.
+    pub(crate) grown: Arc<AtomicU64>,
+    /// The last one.
+    pub(crate) store: SnapshotStore,
+    /// See [`crate::ReplicaConfig`].
+    pub(crate) bytes: u64,
+    /// Likewise.
+    pub(crate) entries: u64,
+}
+
+impl Due {
+    /// Whether the log has grown by so much since the last snapshot that the next one is worth what it costs.
+    fn is_due(&self, now: &RaftMetrics<Types>) -> bool {
+        let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index);
+        let entries = index(&now.last_applied).saturating_sub(index(&now.snapshot));
+        let length = self.store.length();
+        let longer = (length / self.bytes.saturating_mul(2).max(1)).max(1);
+        self.grown.load(Ordering::Relaxed) >= self.bytes.max(length / 2)
+            || entries >= self.entries.saturating_mul(longer)
+    }
+}
 
 /// See the module.
 pub(crate) struct Watcher {
@@ -21,9 +46,7 @@ pub(crate) struct Watcher {
     pub(crate) applied: watch::Receiver<Applied>,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) failure: watch::Sender<Option<Failure>>,
-    /// How many bytes of payload were applied since the last snapshot, and how many ask for one.
-    pub(crate) grown: Arc<AtomicU64>,
-    pub(crate) snapshot_bytes: u64,
+    pub(crate) due: Due,
     /// How long a leader may hear nothing from a majority and still be called one.
     pub(crate) patience: Duration,
 }
@@ -32,7 +55,9 @@ impl Watcher {
     /// Runs until the engine stops.
     pub(crate) async fn run(mut self) {
         let mut metrics = self.raft.metrics();
-        let mut asked = false;
+        // Which snapshot was the last when another was asked for. One that is being made is not begun anew by that: it is asked
+        // for again when that is done.
+        let mut asked = None;
         loop {
             let now = metrics.borrow_watched().clone();
             if let Err(fatal) = &now.running_state {
@@ -47,11 +72,12 @@ impl Watcher {
             self.announce(news);
             self.raft.runtime_config().tick(!leads_alone(&now, self.node));
 
-            let due = self.grown.load(Ordering::Relaxed) >= self.snapshot_bytes;
-            if due && !asked && self.raft.trigger().snapshot().await.is_err() {
-                continue;
+            if self.due.is_due(&now) && asked.as_ref() != Some(&now.snapshot) {
+                if self.raft.trigger().snapshot().await.is_err() {
+                    continue;
+                }
+                asked = Some(now.snapshot);
             }
-            asked = due;
 
             let in_doubt = self.in_doubt_after(&now);
             let applied = self.applied.changed();

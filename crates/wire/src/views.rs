@@ -15,7 +15,7 @@ use crate::{notice, v1};
 /// How many trials of a front a sweep's summary has.
 const BEST_MAX: usize = 10;
 
-/// A sweep's summary. `savings` walks over the trials; leave it out where the summary is made often.
+/// A sweep's summary.
 pub fn sweep(sweep: &Sweep) -> v1::Sweep {
     let (submitted, submitted_ms) = sweep.submitted().map_or((None, 0), |(fact, at_ms)| (Some(fact), at_ms));
     let (status, why, ended_ms) = match &sweep.status {

@@ -15,7 +15,6 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::relay::REQUEST_KEY;
 use super::subject::{self, Subject, Subjected};
-use crate::decider::AskError;
 use crate::edge::entropy;
 use crate::edge::zone::Zone;
 use crate::node::Node;
@@ -39,16 +38,7 @@ impl StorageService {
 
     async fn change(&self, change: Change) -> Result<Done, Status> {
         change.check().map_err(|refusal| refused(&refusal))?;
-        let answer = match self.node.decider.ask(Op::Study(change)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // A refusal is recorded nowhere. One who does not know yet that another leads would refuse what was made there.
-                if matches!(error, AskError::Refused(_)) {
-                    Reading::Fresh.state(&self.node).await?;
-                }
-                return Err(unanswered(&error));
-            }
-        };
+        let answer = self.node.decider.ask(Op::Study(change)).await.map_err(|error| unanswered(&error))?;
         match answer.reply {
             Reply::Study(done) => Ok(done),
             Reply::Done

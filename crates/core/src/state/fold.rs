@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use heats_domain::spec::NotifyOn;
 use heats_domain::{FailureKind, TrialState};
-use imbl::Vector;
 
 use crate::fact::{
     AttemptEnded, Ending, Fact, Forked, MemberEnded, Record, SweepEdited, SweepEnded, TrialCreated, TrialLeased,
@@ -12,6 +11,7 @@ use crate::fact::{
 };
 use crate::gang::Gang;
 use crate::health::{Failed, is_own};
+use crate::series::Series;
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
 
@@ -119,6 +119,9 @@ impl Sweep {
         if fact.enqueued {
             self.queue.pop_front().ok_or("no point is enqueued")?;
         }
+        if let Some(Forked { from, .. }) = &fact.forked {
+            self.strides.reach(from.step);
+        }
         let ordinal = self.proposed;
         match fact.confirms {
             Some(leader) => {
@@ -136,7 +139,7 @@ impl Sweep {
             forked: fact.forked.clone().map(Arc::new),
             state: TrialState::Waiting,
             records: std::iter::once(self.last_record()).collect(),
-            series: Vector::new(),
+            series: Series::default(),
             attempts: Vec::new(),
             retries_used: 0,
             last_step: fact.forked.as_ref().map(|forked| forked.from.step),
@@ -203,9 +206,11 @@ impl Sweep {
         if !attempt.worked {
             Arc::make_mut(attempt).worked = true;
         }
-        trial.series.push_back(place);
+        trial.series.push(place);
         trial.last_step = Some(fact.step);
         trial.last_value = value.or(trial.last_value);
+        self.strides.reports += 1;
+        self.strides.reach(fact.step);
         if let Some(value) = value {
             let first = |sweep: &Self| sweep.ranking.get_min().copied();
             let before = first(self);
@@ -324,6 +329,7 @@ impl Sweep {
         let index = self.last_index();
         let trial = self.touch(fact.trial)?;
         let goes_on = !trial.state.is_at_rest();
+        let is_complete = trial.state == TrialState::Completed && trial.last_step.is_some();
         let attempt = Arc::make_mut(live_attempt(trial, fact.attempt)?);
         if attempt.gang.is_some() && attempt.holders().next().is_some() {
             return Err("a member of the attempt has not ended");
@@ -339,6 +345,9 @@ impl Sweep {
         if let (Some(agent), Some(kind)) = (agent, failure.filter(|kind| is_own(*kind))) {
             let failed = Failed { trial: fact.trial, attempt: fact.attempt, kind, ran_ms, index };
             self.tallies.entry(agent).or_default().note_failed(failed, had_worked);
+        }
+        if is_complete {
+            self.strides.whole_ms += u128::from(fact.ran_ms);
         }
         self.live.remove(&fact.trial);
         self.ledger.attempt_ms += fact.ran_ms;
@@ -382,6 +391,9 @@ impl Sweep {
             return Err("the trial is terminal");
         }
         trial.state = state;
+        if state != before {
+            self.strides.end(&self.trials[number as usize], state);
+        }
         self.counts.leave(before);
         self.counts.enter(state);
         self.forgiven = self.forgiven.min(self.counts.of(TrialState::Failed));

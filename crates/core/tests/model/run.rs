@@ -12,6 +12,7 @@ use heats_core::ops::control::{Edit, Verb};
 use heats_core::ops::logs::KeepLogs;
 use heats_core::ops::start::Start;
 use heats_core::ops::tokens::{Create, Join};
+use heats_core::sweep::Savings;
 use heats_core::testing::{self, SweepBuilder};
 use heats_core::token::secret_hash;
 use heats_core::{Entry, Leading, Op, Reply, State, Status, Sweep, TokenRole};
@@ -359,9 +360,10 @@ impl Run {
 
     /// A snapshot of the state makes the state again.
     fn restore(&self) {
-        let records = self.applied.records().map(|record| record.as_ref().clone());
-        let restored = State::from_records(self.applied.applied, self.applied.turn, records).expect("restores");
+        let runs = self.applied.pieces().map(|piece| piece.unpack().expect("unpacks"));
+        let restored = State::from_runs(self.applied.applied, self.applied.turn, runs).expect("restores");
         assert_eq!(restored.hash(), self.applied.hash());
+        assert_eq!(restored.pieces().count(), self.applied.pieces().count(), "what is packed stays so");
         compare(&self.oracle, &restored, "the snapshot");
         compare_all(&restored, &self.applied);
     }
@@ -550,6 +552,26 @@ fn compare_trials(sweep: &Sweep, expected: &oracle::Sweep, after: &str) {
 }
 
 /// Everything that is derived from the journals is the same in both.
+/// What early stopping saved, found by walking over the trials; as the sweep says it.
+fn saved(sweep: &Sweep) -> Savings {
+    let trials = || sweep.trials.iter();
+    let longest = trials().filter_map(|trial| trial.last_step).max().unwrap_or(0);
+    let last_of = |state| trials().filter(move |trial| trial.state == state).filter_map(|trial| trial.last_step);
+    let not_run: u128 = last_of(TrialState::Stopped).map(|last| u128::from(longest - last)).sum();
+    let steps_saved = if sweep.members.is_some() { 0 } else { u64::try_from(not_run).unwrap_or(u64::MAX) };
+    let whole = trials().filter(|trial| trial.state == TrialState::Completed && trial.last_step.is_some());
+    let whole_ms: u128 = whole.filter_map(|trial| trial.attempts.last()?.end).map(|end| u128::from(end.ran_ms)).sum();
+    let whole_steps: u128 = last_of(TrialState::Completed).map(u128::from).sum();
+    let ms_saved = (u128::from(steps_saved) * whole_ms).checked_div(whole_steps).unwrap_or(0);
+    let savings = Savings {
+        steps: trials().map(|trial| u64::from(trial.reports())).sum(),
+        steps_saved,
+        ms_saved: u64::try_from(ms_saved).unwrap_or(u64::MAX),
+    };
+    assert_eq!(sweep.savings(), savings);
+    savings
+}
+
 fn compare_all(a: &State, b: &State) {
     let describe = |state: &State| {
         let sweeps: Vec<_> = state
@@ -558,7 +580,7 @@ fn compare_all(a: &State, b: &State) {
             .map(|s| {
                 (
                     (&s.trials, &s.status, &s.counts, &s.ranking, &s.ledger, &s.stopped_by, &s.queue),
-                    (s.forgiven, &s.fresh, &s.tallies),
+                    (s.forgiven, &s.fresh, &s.tallies, saved(s)),
                 )
             })
             .map(|all| format!("{all:?}"))

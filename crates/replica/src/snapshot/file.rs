@@ -1,18 +1,20 @@
-//! The file: `magic, format, header, records, end, count, digest`.
+//! The file: `magic, format, header, pieces, end, count, digest`.
 //!
-//! Header and records are protobuf, each behind its length and its crc32; after the last record comes a
-//! length of all ones, the number of records, and the blake3 digest of everything before it. A file is
-//! written aside, synced and renamed, so that one which does not read is damage, not a crash.
+//! Header and pieces are protobuf, each behind its length and its crc32. A piece begins with a byte that says what it is: a
+//! record, or a page of records as a journal has packed it, which costs neither packing nor unpacking here; in format 1 all were
+//! records, and had no such byte. After the last one comes a length of all ones, the number of records, and the blake3 digest
+//! of everything before it. A file is written aside, synced and renamed, so that one which does not read is damage, not a crash.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Instant;
 
-use heats_core::{ApplyError, Record, State, Turn};
+use heats_core::{ApplyError, Page, Piece, Record, Run, State, Turn};
 use prost::Message;
 
 use crate::disk::{self, Disk};
@@ -21,16 +23,21 @@ use crate::ground::{Ground, PIECE, Work};
 use crate::pb::SnapshotHeader;
 
 /// The newest format that this version reads, and the one that it writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// In which everything was a record.
+const FORMAT_OF_RECORDS: u32 = 1;
 const MAGIC: [u8; 8] = *b"HEATSNAP";
 const END: u32 = u32::MAX;
+/// What a piece is.
+const RECORD: u8 = 0;
+const PAGE: u8 = 1;
 const DIGEST: usize = 32;
 /// Records that are handed from the thread that reads to the one that folds, together...
 const BATCH: usize = 1_024;
 /// ...and how many such batches may wait.
 const AHEAD: usize = 8;
-/// No record comes near this; a length beyond it is damage, not a reason to reserve memory.
-const RECORD_BYTES_MAX: u32 = 256 << 20;
+/// No piece comes near this; a length beyond it is damage, not a reason to reserve memory.
+const PIECE_BYTES_MAX: u32 = 256 << 20;
 
 /// Writes the snapshot to `path`, durable with its name.
 pub(crate) fn write(ground: &Ground, path: &Path, header: &SnapshotHeader, state: &State) -> Result<(), StorageError> {
@@ -42,11 +49,14 @@ pub(crate) fn write(ground: &Ground, path: &Path, header: &SnapshotHeader, state
         out.add(&MAGIC)?;
         out.add(&FORMAT.to_le_bytes())?;
         let mut bytes = Vec::new();
-        out.message(&mut bytes, header)?;
+        out.message(&mut bytes, None, header)?;
         let mut count = 0u64;
-        for record in state.records() {
-            out.message(&mut bytes, record.as_ref())?;
-            count += 1;
+        for piece in state.pieces() {
+            match &piece {
+                Piece::Record(record) => out.message(&mut bytes, Some(RECORD), record.as_ref())?,
+                Piece::Page(page) => out.message(&mut bytes, Some(PAGE), page.as_ref())?,
+            }
+            count += u64::from(piece.count());
         }
         out.add(&END.to_le_bytes())?;
         out.add(&count.to_le_bytes())?;
@@ -69,8 +79,9 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn message(&mut self, bytes: &mut Vec<u8>, message: &impl Message) -> Result<(), StorageError> {
+    fn message(&mut self, bytes: &mut Vec<u8>, kind: Option<u8>, message: &impl Message) -> Result<(), StorageError> {
         bytes.clear();
+        bytes.extend(kind);
         message.encode_raw(bytes);
         self.add(&(bytes.len() as u32).to_le_bytes())?;
         self.add(&crc32fast::hash(bytes).to_le_bytes())?;
@@ -100,7 +111,7 @@ impl Output<'_> {
 
 /// Reads the snapshot and makes its state.
 pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
-    let (header, mut state) = scan(path, |records| State::from_records(0, Turn::default(), records))?;
+    let (header, mut state) = scan(path, |runs| State::from_runs(0, Turn::default(), runs))?;
     state.applied = header.last.map_or(0, |last| last.index);
     state.turn = Turn { term: header.turn_term, number: header.turn_number };
     state.at_ms = state.at_ms.max(header.at_ms);
@@ -110,28 +121,30 @@ pub(crate) fn read(path: &Path) -> Result<(SnapshotHeader, State), OpenError> {
 /// Reads the snapshot to its end, and makes of its records what `make` makes of them, in their order.
 pub(crate) fn scan<T>(
     path: &Path,
-    make: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Result<T, ApplyError>,
+    make: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Result<T, ApplyError>,
 ) -> Result<(SnapshotHeader, T), OpenError> {
     let file = File::open(path).map_err(|e| StorageError::io("open", path, e))?;
     let input = Hashing { inner: BufReader::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };
-    let mut reader = Reader { path, input, offset: 0 };
+    let mut reader = Reader { path, input, format: FORMAT, offset: 0 };
     let mut head = [0; MAGIC.len() + 4];
     reader.take(&mut head)?;
     if head[..8] != MAGIC {
         return Err(StorageError::damaged(path, 0, "it is not a snapshot").into());
     }
     match reader.number(&head[8..]) {
-        FORMAT => {}
+        known @ (FORMAT | FORMAT_OF_RECORDS) => reader.format = known,
         found => return Err(StorageError::Format { path: path.to_owned(), found, known: FORMAT }.into()),
     }
-    let header: SnapshotHeader =
-        reader.message()?.ok_or_else(|| StorageError::damaged(path, reader.offset, "it has no header"))?;
+    let header = match reader.bytes()? {
+        Some((at, bytes)) => decoded(path, at, &bytes)?,
+        None => return Err(StorageError::damaged(path, reader.offset, "it has no header").into()),
+    };
     // What is read and decoded on one thread is folded on this one: each is about half of a restart.
     let (sender, batches) = mpsc::sync_channel(AHEAD);
     let (read, made) = thread::scope(|scope| {
         let reading = thread::Builder::new().name("heats-snapshot".to_owned());
         let reading = reading
-            .spawn_scoped(scope, move || reader.records(&sender))
+            .spawn_scoped(scope, move || reader.runs(&sender))
             .map_err(|error| StorageError::io("read", path, error))?;
         let made = make(&mut batches.into_iter().flatten());
         let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -151,9 +164,14 @@ pub(crate) fn digest_of(file: &File) -> io::Result<([u8; DIGEST], u64)> {
     Ok((digest, length))
 }
 
+fn decoded<M: Message + Default>(path: &Path, at: u64, bytes: &[u8]) -> Result<M, StorageError> {
+    M::decode(bytes).map_err(|error| StorageError::damaged(path, at, error.to_string()))
+}
+
 struct Reader<'a> {
     path: &'a Path,
     input: Hashing<BufReader<File>>,
+    format: u32,
     offset: u64,
 }
 
@@ -171,8 +189,8 @@ impl Reader<'_> {
         bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
     }
 
-    /// The next message; none where the end mark comes.
-    fn message<M: Message + Default>(&mut self) -> Result<Option<M>, StorageError> {
+    /// The next message, and where it is; none where the end mark comes.
+    fn bytes(&mut self) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
         let at = self.offset;
         let mut word = [0; 4];
         self.take(&mut word)?;
@@ -180,32 +198,50 @@ impl Reader<'_> {
         if length == END {
             return Ok(None);
         }
-        if length > RECORD_BYTES_MAX {
-            return Err(StorageError::damaged(self.path, at, "a record has an impossible length"));
+        if length > PIECE_BYTES_MAX {
+            return Err(StorageError::damaged(self.path, at, "a piece has an impossible length"));
         }
         self.take(&mut word)?;
         let crc = self.number(&word);
         let mut bytes = vec![0; length as usize];
         self.take(&mut bytes)?;
         if crc32fast::hash(&bytes) != crc {
-            return Err(StorageError::damaged(self.path, at, "a record's checksum does not match"));
+            return Err(StorageError::damaged(self.path, at, "a piece's checksum does not match"));
         }
-        let message = M::decode(bytes.as_slice());
-        message.map(Some).map_err(|error| StorageError::damaged(self.path, at, error.to_string()))
+        Ok(Some((at, bytes)))
     }
 
-    /// Reads to the end, and hands the records on; nothing where nobody wants them any more.
-    fn records(mut self, batches: &SyncSender<Vec<Record>>) -> Result<Option<()>, StorageError> {
+    /// The next piece, unpacked; none where the end mark comes.
+    fn run(&mut self) -> Result<Option<Run>, StorageError> {
+        let Some((at, bytes)) = self.bytes()? else { return Ok(None) };
+        let (kind, bytes) = match bytes.split_first() {
+            _ if self.format == FORMAT_OF_RECORDS => (RECORD, bytes.as_slice()),
+            Some((kind, bytes)) => (*kind, bytes),
+            None => return Err(StorageError::damaged(self.path, at, "a piece is empty")),
+        };
+        let piece = match kind {
+            RECORD => Piece::Record(Arc::new(decoded::<Record>(self.path, at, bytes)?)),
+            PAGE => Piece::Page(Arc::new(decoded::<Page>(self.path, at, bytes)?)),
+            _ => return Err(StorageError::damaged(self.path, at, "a piece is neither a record nor a page")),
+        };
+        let run = piece.unpack().map_err(|error| StorageError::damaged(self.path, at, error.to_string()))?;
+        Ok(Some(run))
+    }
+
+    /// Reads to the end, and hands on what is read; nothing where nobody wants it any more.
+    fn runs(mut self, batches: &SyncSender<Vec<Run>>) -> Result<Option<()>, StorageError> {
         let mut count = 0;
         loop {
-            let mut batch = Vec::with_capacity(BATCH);
-            while batch.len() < BATCH
-                && let Some(record) = self.message()?
-            {
-                batch.push(record);
-            }
-            count += batch.len() as u64;
-            let is_last = batch.len() < BATCH;
+            let (mut batch, mut records) = (Vec::new(), 0);
+            let is_last = loop {
+                if records >= BATCH {
+                    break false;
+                }
+                let Some(run) = self.run()? else { break true };
+                records += run.records.len();
+                batch.push(run);
+            };
+            count += records as u64;
             if batches.send(batch).is_err() {
                 return Ok(None);
             }

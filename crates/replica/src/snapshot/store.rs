@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ pub(crate) struct SnapshotStore {
     dir: PathBuf,
     ground: Ground,
     current: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
+    /// The length of the newest snapshot, in bytes.
+    length: Arc<AtomicU64>,
 }
 
 impl SnapshotStore {
@@ -60,6 +63,7 @@ impl SnapshotStore {
             });
             match read {
                 Ok((meta, state, file)) => {
+                    store.measure(&file, &path)?;
                     let file = SnapshotFile { file: Arc::new(file), path, read: None };
                     *store.lock() = Some((meta.clone(), file));
                     return Ok((store, Some(Loaded { meta, state }), bad));
@@ -72,12 +76,23 @@ impl SnapshotStore {
 
     /// A directory without any.
     pub(crate) fn empty(dir: &Path, ground: Ground) -> Self {
-        Self { dir: dir.to_owned(), ground, current: Arc::default() }
+        Self { dir: dir.to_owned(), ground, current: Arc::default(), length: Arc::default() }
     }
 
     /// The newest snapshot.
     pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
         self.lock().clone()
+    }
+
+    /// How long the newest snapshot is, in bytes; 0 where there is none.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    fn measure(&self, file: &File, path: &Path) -> Result<(), StorageError> {
+        let length = file.metadata().map_err(|e| StorageError::io("read", path, e))?.len();
+        self.length.store(length, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes a snapshot of `state` and makes it the current one.
@@ -143,6 +158,7 @@ impl SnapshotStore {
                 // A peer's snapshot overtook this one while it was built.
                 return Ok(file);
             }
+            self.measure(&file.file, path)?;
             *current = Some((meta.clone(), file.clone()));
         }
         // Not under the lock, which the state machine takes as well: to remove a large file takes time. One that is newer by

@@ -111,7 +111,7 @@ async fn what_is_not_a_whole_backup_is_refused_by_name_and_leaves_nothing_behind
     }
     let mut newer = whole.clone();
     newer[8] = 9;
-    assert!(refused(&newer).to_string().contains("of format 9, this version reads up to 1"));
+    assert!(refused(&newer).to_string().contains("of format 9, this version reads up to 2"));
     assert!(refused(&[whole.as_slice(), b"x"].concat()).to_string().contains("something follows its end"));
 
     std::fs::create_dir(&new).unwrap();

@@ -9,4 +9,5 @@ mod golden;
 mod kill;
 mod members;
 mod net;
+mod renewal;
 mod single;
