@@ -309,6 +309,48 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_are_read_again_are_not_packed_again() {
+        let mut journal = Journal::new(record(0));
+        (1..4 * PAGE + 3).for_each(|place| journal.push(record(place)));
+        let (mut again, mut pages) = (None::<Journal>, 0);
+        for piece in journal.pieces() {
+            let Run { records, page } = piece.unpack().expect("it was packed here");
+            for record in records.into_iter().map(Arc::new) {
+                match &mut again {
+                    Some(again) => again.push(record),
+                    None => again = Some(Journal::new(record)),
+                }
+            }
+            if let (Some(again), Some(page)) = (&mut again, page) {
+                again.adopt(Arc::clone(&page));
+                pages += 1;
+                assert!(again.packed.last().is_some_and(|last| Arc::ptr_eq(last, &page)));
+            }
+        }
+        let again = again.expect("there are records");
+        assert!(pages == journal.packed.len() && pages > 1, "{pages} pages");
+        assert!(again.iter().eq(journal.iter()) && again.packed.len() == pages);
+    }
+
+    #[test]
+    fn a_page_that_is_not_what_it_says_is_refused() {
+        let records: Vector<Arc<Record>> = (0..PAGE).map(record).collect();
+        let whole = Page::pack(&records);
+        let refused = |spoil: fn(&mut Page)| {
+            let mut page = whole.clone();
+            spoil(&mut page);
+            Piece::Page(Arc::new(page)).unpack().is_err()
+        };
+        assert!(!refused(|_| {}));
+        assert!(refused(|page| page.count += 1));
+        assert!(refused(|page| page.count -= 1));
+        assert!(refused(|page| page.length += 1));
+        assert!(refused(|page| page.length = u32::MAX));
+        assert!(refused(|page| page.length = 0));
+        assert!(refused(|page| page.packed.truncate(9)));
+    }
+
+    #[test]
     fn a_log_index_is_found_wherever_its_entry_lies() {
         let mut journal = Journal::new(record(0));
         let count = 4 * PAGE + 5;
