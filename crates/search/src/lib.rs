@@ -5,6 +5,7 @@
 //! agents, leases, attempts or time, and neither is ever stored: a new leader folds the history again.
 
 pub mod around;
+pub mod blocks;
 pub mod check;
 pub mod cma;
 #[cfg(any(test, feature = "test-util"))]

@@ -1,16 +1,11 @@
 //! A sorted multiset of losses with ranks and quantiles, so that a verdict never scans every trial.
-//!
-//! Blocks of bounded length: an insertion moves one block, a rank looks at one block and at the other blocks' lengths.
 
-/// The longest that a block may grow before it is cut in two.
-const BLOCK_MAX: usize = 512;
+use crate::blocks::Blocks;
 
 /// Losses in ascending order. Holds infinities, never NaN.
 #[derive(Clone, Debug, Default)]
 pub struct Ranked {
-    /// Never an empty block; every value of a block is at most the first of the next.
-    blocks: Vec<Vec<f64>>,
-    len: usize,
+    losses: Blocks<f64>,
 }
 
 /// A loss as it may be ranked: NaN is `+inf`, and there is one zero only.
@@ -18,52 +13,37 @@ pub fn tidy(loss: f64) -> f64 {
     if loss.is_nan() { f64::INFINITY } else { loss + 0.0 }
 }
 
+/// A number that orders as the loss `x` does.
+pub fn order(x: f64) -> u64 {
+    let bits = x.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
 impl Ranked {
     /// How many losses there are.
-    pub fn len(&self) -> usize {
-        self.len
+    pub const fn len(&self) -> usize {
+        self.losses.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    pub const fn is_empty(&self) -> bool {
+        self.losses.is_empty()
     }
 
     /// Adds `loss`, beside those that equal it.
     pub fn insert(&mut self, loss: f64) {
-        let loss = tidy(loss);
-        self.len += 1;
-        let at = self.blocks.partition_point(|block| block.last().is_some_and(|last| *last < loss));
-        let at = at.min(self.blocks.len().saturating_sub(1));
-        let Some(block) = self.blocks.get_mut(at) else {
-            self.blocks.push(vec![loss]);
-            return;
-        };
-        let place = block.partition_point(|x| *x < loss);
-        block.insert(place, loss);
-        if block.len() > BLOCK_MAX {
-            let upper = block.split_off(BLOCK_MAX / 2);
-            self.blocks.insert(at + 1, upper);
-        }
+        self.losses.insert(self.below(loss), tidy(loss));
     }
 
     /// How many losses are strictly smaller than `loss`.
     pub fn below(&self, loss: f64) -> usize {
         let loss = tidy(loss);
-        let at = self.blocks.partition_point(|block| block.last().is_some_and(|last| *last < loss));
-        let whole: usize = self.blocks[..at].iter().map(Vec::len).sum();
-        whole + self.blocks.get(at).map_or(0, |block| block.partition_point(|x| *x < loss))
+        self.losses.place(|other| *other < loss)
     }
 
     /// The `k`-th smallest loss, from 0.
-    pub fn nth(&self, mut k: usize) -> Option<f64> {
-        for block in &self.blocks {
-            match block.get(k) {
-                Some(loss) => return Some(*loss),
-                None => k -= block.len(),
-            }
-        }
-        None
+    pub fn nth(&self, k: usize) -> Option<f64> {
+        self.losses.get(k).copied()
     }
 
     /// The value at `position` between 0 and `len - 1`, interpolated linearly between the two next to it
@@ -88,7 +68,7 @@ impl Ranked {
 
     /// The median; the mean of the middle two for an even number.
     pub fn median(&self) -> Option<f64> {
-        if self.is_empty() { None } else { self.at((self.len - 1) as f64 / 2.0) }
+        if self.is_empty() { None } else { self.at((self.len() - 1) as f64 / 2.0) }
     }
 }
 
@@ -111,12 +91,17 @@ mod tests {
         }
         plain.sort_by(f64::total_cmp);
         assert_eq!(ranked.len(), plain.len());
-        assert!(ranked.blocks.len() > 5, "the blocks were cut");
         for k in 0..plain.len() {
             assert_eq!(ranked.nth(k), Some(plain[k]), "at {k}");
             assert_eq!(ranked.below(plain[k]), plain.iter().filter(|x| **x < plain[k]).count());
         }
         assert_eq!(ranked.nth(plain.len()), None);
+    }
+
+    #[test]
+    fn losses_order_as_numbers_do() {
+        let ascending = [f64::NEG_INFINITY, -2.0, -1e-300, 0.0, 1e-300, 3.0, f64::INFINITY];
+        assert!(ascending.windows(2).all(|pair| order(pair[0]) < order(pair[1])));
     }
 
     #[test]

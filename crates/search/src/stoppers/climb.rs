@@ -7,11 +7,12 @@
 //! On purpose different from there: a trial that may go on in the moment in which it comes to a rung does so without holding,
 //! which saves an end and a start of its process; and a report may jump over rungs, which stay empty for that trial.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use heats_domain::{Direction, StopReason};
 
-use crate::ranked::tidy;
+use crate::blocks::Blocks;
+use crate::ranked::{order, tidy};
 use crate::{Event, Judged, Promotion, Verdict};
 
 /// The ladder, and where every trial stands on it.
@@ -25,10 +26,8 @@ pub struct Climb {
     rungs: Vec<Rung>,
     /// Nobody goes on from this rung, counted from 0, or a higher one.
     ceiling: usize,
-    /// For each trial that is under way, how many rungs it has come to or jumped over.
-    passed: BTreeMap<u32, usize>,
-    /// Trials that hold, at the last rung that they came to.
-    holding: BTreeSet<u32>,
+    /// Where each trial that is under way came last.
+    seats: BTreeMap<u32, Seat>,
 }
 
 /// One rung, and who came to it.
@@ -36,15 +35,43 @@ pub struct Climb {
 pub struct Rung {
     /// Its step.
     pub at: u64,
-    /// Losses and trials, the best first, and of those that are alike the one that came first.
-    pub standing: Vec<(f64, u32)>,
-    gone_on: BTreeSet<u32>,
+    /// The best first, and of those that are alike the one that came first.
+    pub standing: Blocks<Stand>,
+    /// Those who hold here, in the order of the standing.
+    holding: BTreeMap<(u64, u32), u32>,
+}
+
+/// A trial at a rung.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Stand {
+    /// Its loss there.
+    pub loss: f64,
+    /// Its number.
+    pub trial: u32,
+    /// How many came there before it.
+    arrival: u32,
+}
+
+impl Stand {
+    /// What the standing is ordered by.
+    fn key(self) -> (u64, u32) {
+        (order(self.loss), self.arrival)
+    }
+}
+
+/// The last rung that a trial came to, counted from 0: those below it are behind it.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    rung: usize,
+    stand: Stand,
+    /// It goes on from there, or has.
+    is_through: bool,
 }
 
 impl Rung {
     /// Where `loss` would come in the standing, from 0.
     fn place(&self, loss: f64) -> usize {
-        self.standing.partition_point(|(other, _)| *other <= loss)
+        self.standing.place(|other| other.loss <= loss)
     }
 }
 
@@ -56,18 +83,9 @@ fn open(trials: usize, eta: f64) -> usize {
 impl Climb {
     /// As the rule of this name, with rungs at `steps`, ascending, below `max`.
     pub fn new(rule: &'static str, direction: Direction, eta: f64, steps: &[u64], max: Option<u64>) -> Self {
-        let rung = |at: &u64| Rung { at: *at, standing: Vec::new(), gone_on: BTreeSet::new() };
+        let rung = |at: &u64| Rung { at: *at, standing: Blocks::default(), holding: BTreeMap::new() };
         let rungs: Vec<Rung> = steps.iter().map(rung).collect();
-        Self {
-            rule,
-            direction,
-            eta,
-            max,
-            ceiling: rungs.len(),
-            rungs,
-            passed: BTreeMap::new(),
-            holding: BTreeSet::new(),
-        }
+        Self { rule, direction, eta, max, ceiling: rungs.len(), rungs, seats: BTreeMap::new() }
     }
 
     /// Nobody goes on from the rung `ceiling`, from 0, or a higher one.
@@ -90,7 +108,7 @@ impl Climb {
         if self.max.is_some_and(|max| step >= max) {
             return None;
         }
-        let next = self.passed.get(&trial).copied().unwrap_or(0);
+        let next = self.seats.get(&trial).map_or(0, |seat| seat.rung + 1);
         let reached = self.rungs.partition_point(|rung| rung.at <= step);
         reached.checked_sub(1).filter(|rung| *rung >= next)
     }
@@ -108,28 +126,28 @@ impl Climb {
             Event::Reported { trial, step, loss, rest: _ } => {
                 if let Some(rung) = self.reached(trial, step) {
                     let loss = tidy(loss);
-                    let goes_on = self.goes_on(rung, loss);
+                    let is_through = self.goes_on(rung, loss);
                     let at = &mut self.rungs[rung];
-                    at.standing.insert(at.place(loss), (loss, trial));
-                    if goes_on {
-                        at.gone_on.insert(trial);
-                    }
-                    self.passed.insert(trial, rung + 1);
+                    let stand = Stand { loss, trial, arrival: at.standing.len() as u32 };
+                    at.standing.insert(at.place(loss), stand);
+                    self.seats.insert(trial, Seat { rung, stand, is_through });
                 }
             }
             Event::Paused { trial, .. } => {
-                self.holding.insert(trial);
+                if let Some(Seat { rung, stand, .. }) = self.seats.get(&trial).filter(|seat| !seat.is_through) {
+                    self.rungs[*rung].holding.insert(stand.key(), trial);
+                }
             }
             Event::Resumed { trial } => {
-                self.holding.remove(&trial);
-                let last = self.passed.get(&trial).and_then(|passed| passed.checked_sub(1));
-                if let Some(rung) = last.and_then(|last| self.rungs.get_mut(last)) {
-                    rung.gone_on.insert(trial);
+                if let Some(Seat { rung, stand, is_through }) = self.seats.get_mut(&trial) {
+                    *is_through = true;
+                    self.rungs[*rung].holding.remove(&stand.key());
                 }
             }
             Event::Ended { trial, .. } => {
-                self.holding.remove(&trial);
-                self.passed.remove(&trial);
+                if let Some(Seat { rung, stand, .. }) = self.seats.remove(&trial) {
+                    self.rungs[rung].holding.remove(&stand.key());
+                }
             }
         }
     }
@@ -141,7 +159,7 @@ impl Climb {
         if self.goes_on(rung, loss) {
             return Verdict::Continue;
         }
-        let Rung { at, standing, .. } = &self.rungs[rung];
+        let Rung { at, standing, holding: _ } = &self.rungs[rung];
         let (rank, peers) = (self.rungs[rung].place(loss), standing.len() + 1);
         // The worst loss with which it would have been among those that may go on.
         let cutoff = open(peers, self.eta).checked_sub(1).and_then(|last| standing.get(last));
@@ -152,7 +170,7 @@ impl Climb {
             rung: Some(*at),
             rank: Some(rank as u64 + 1),
             peers: Some(peers as u64),
-            cutoff: cutoff.map(|(loss, _)| self.direction.value(*loss)),
+            cutoff: cutoff.map(|stand| self.direction.value(stand.loss)),
             winner: None,
         })
     }
@@ -161,17 +179,17 @@ impl Climb {
     pub fn promotion(&self) -> Option<Promotion> {
         self.rungs.iter().take(self.ceiling).rev().find_map(|rung| {
             let open = open(rung.standing.len(), self.eta);
-            let mut first = rung.standing.iter().take(open).enumerate();
-            let (place, (loss, trial)) =
-                first.find(|(_, (_, trial))| self.holding.contains(trial) && !rung.gone_on.contains(trial))?;
+            let (key, trial) = rung.holding.first_key_value()?;
+            let place = rung.standing.place(|other| other.key() < *key);
+            let loss = rung.standing.get(place).filter(|_| place < open)?.loss;
             let reason = StopReason {
                 rule: self.rule.to_owned(),
                 step: rung.at,
-                value: self.direction.value(*loss),
+                value: self.direction.value(loss),
                 rung: Some(rung.at),
                 rank: Some(place as u64 + 1),
                 peers: Some(rung.standing.len() as u64),
-                cutoff: rung.standing.get(open - 1).map(|(loss, _)| self.direction.value(*loss)),
+                cutoff: rung.standing.get(open - 1).map(|stand| self.direction.value(stand.loss)),
                 winner: None,
             };
             Some(Promotion { trial: *trial, reason })

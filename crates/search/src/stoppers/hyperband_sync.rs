@@ -10,7 +10,7 @@
 //! trial that failed counts among the `n`, and nobody takes its place; a report may jump over rungs, and counts at the rung
 //! where its trial is awaited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::spec::PlugParams;
 use heats_domain::{Direction, StopReason};
@@ -68,8 +68,7 @@ pub fn plan(params: &PlugParams) -> Result<Plan, Vec<Complaint>> {
 }
 
 fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
-    let plan = plan(params)?;
-    Ok(Box::new(Sync { plan, direction: setting.direction, brackets: Vec::new(), places: BTreeMap::new() }))
+    Ok(Box::new(Sync::new(plan(params)?, setting.direction)))
 }
 
 struct Sync {
@@ -77,6 +76,8 @@ struct Sync {
     direction: Direction,
     /// In the order in which they were begun.
     brackets: Vec<Bracket>,
+    /// Those of which somebody may still go on.
+    open: BTreeSet<usize>,
     /// The bracket of each trial.
     places: BTreeMap<u32, usize>,
 }
@@ -122,6 +123,16 @@ impl Bracket {
         standing
     }
 
+    /// Whether nobody goes on any more who is not on the way already: there is no rung of `rungs` left, or nobody to come to it.
+    fn is_spent(&self, rungs: usize) -> bool {
+        let is_through = |climber: &Climber| match climber {
+            Climber::Due(_) => false,
+            Climber::Climbing | Climber::Came(_) => self.rung >= rungs,
+            Climber::Gone => true,
+        };
+        self.is_closed && self.climbers.values().all(is_through)
+    }
+
     /// How many go on to the next rung.
     fn open(&self, eta: f64) -> usize {
         ((self.climbers.len() as f64 / eta) as usize).max(1)
@@ -129,6 +140,10 @@ impl Bracket {
 }
 
 impl Sync {
+    const fn new(plan: Plan, direction: Direction) -> Self {
+        Self { plan, direction, brackets: Vec::new(), open: BTreeSet::new(), places: BTreeMap::new() }
+    }
+
     /// The bracket that a new trial enters.
     fn enter(&mut self, trial: u32) {
         if self.places.contains_key(&trial) {
@@ -140,6 +155,7 @@ impl Sync {
             self.brackets.push(Bracket { size, is_closed: false, rung: kind, climbers: BTreeMap::new() });
         }
         let place = self.brackets.len() - 1;
+        self.open.insert(place);
         let bracket = &mut self.brackets[place];
         bracket.climbers.insert(trial, Climber::Climbing);
         bracket.is_closed = bracket.climbers.len() >= bracket.size;
@@ -189,6 +205,14 @@ impl Sync {
         (1..).zip(&standing[..open]).map(winner).collect()
     }
 
+    /// The trial's bracket is looked at no more, once it is spent.
+    fn close(&mut self, trial: u32) {
+        let Some(place) = self.places.get(&trial) else { return };
+        if self.brackets.get(*place).is_some_and(|bracket| bracket.is_spent(self.plan.steps.len())) {
+            self.open.remove(place);
+        }
+    }
+
     /// The first of those who go on takes its bracket to the next rung.
     fn climb(&mut self, trial: u32) {
         let Some(place) = self.places.get(&trial).copied() else { return };
@@ -206,7 +230,10 @@ impl Sync {
 impl Stopper for Sync {
     fn observe(&mut self, event: &Event<'_>) {
         match *event {
-            Event::Created { trial, .. } => self.enter(trial),
+            Event::Created { trial, .. } => {
+                self.enter(trial);
+                self.close(trial);
+            }
             Event::Reported { trial, step, loss, rest: _ } => {
                 let comes = self.comes_to(trial, step).is_some();
                 if let Some(climber) = self.climber(trial).filter(|_| comes) {
@@ -214,15 +241,19 @@ impl Stopper for Sync {
                 }
             }
             Event::Forked { .. } | Event::Paused { .. } | Event::Spared { .. } | Event::Limited { .. } => {}
-            Event::Resumed { trial } => match self.climber(trial) {
-                Some(Climber::Came(_)) => self.climb(trial),
-                Some(climber @ Climber::Due(_)) => *climber = Climber::Climbing,
-                Some(Climber::Climbing | Climber::Gone) | None => {}
-            },
+            Event::Resumed { trial } => {
+                match self.climber(trial) {
+                    Some(Climber::Came(_)) => self.climb(trial),
+                    Some(climber @ Climber::Due(_)) => *climber = Climber::Climbing,
+                    Some(Climber::Climbing | Climber::Gone) | None => {}
+                }
+                self.close(trial);
+            }
             Event::Ended { trial, .. } => {
                 if let Some(climber) = self.climber(trial) {
                     *climber = Climber::Gone;
                 }
+                self.close(trial);
             }
         }
     }
@@ -256,7 +287,7 @@ impl Stopper for Sync {
             let best_due = due.min_by_key(|promotion| promotion.reason.rank);
             best_due.or_else(|| self.winners(bracket).into_iter().next().filter(|_| bracket.is_complete(more)))
         };
-        self.brackets.iter().find_map(next)
+        self.open.iter().filter_map(|place| self.brackets.get(*place)).find_map(next)
     }
 }
 
@@ -355,5 +386,30 @@ mod tests {
         create(rule.as_mut(), 6..7);
         assert!(!comes(rule.as_mut(), 6, 2), "it is of the next bracket");
         assert!(comes(rule.as_mut(), 6, 3));
+    }
+
+    #[test]
+    fn brackets_of_which_nobody_can_go_on_are_looked_at_no_more() {
+        let params = serde_json::from_value(serde_json::json!({"min": 1, "max": 9, "eta": 3})).expect("a map");
+        let mut rule = Sync::new(plan(&params).expect("is sound"), Direction::Minimize);
+        // 9, 5 and 3 trials make a round of brackets; the last do not hold at all.
+        for trial in 0..17 * 20 {
+            create(&mut rule, trial..trial + 1);
+            for step in 1..=9 {
+                if comes(&mut rule, trial, step) {
+                    break;
+                }
+            }
+            while let Some(promotion) = rule.promotion(true) {
+                rule.observe(&Event::Resumed { trial: promotion.trial });
+                for step in promotion.reason.step + 1..=9 {
+                    if comes(&mut rule, promotion.trial, step) {
+                        break;
+                    }
+                }
+            }
+        }
+        assert_eq!(rule.brackets.len(), 60);
+        assert!(rule.open.len() <= 1, "{:?} of 60", rule.open);
     }
 }

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Entry;
-use super::climb::Climb;
+use super::climb::{Climb, Stand};
 use super::ladder::{self, Plan};
 use crate::plug::{self, Built, Complaint};
 use crate::ranked::{Ranked, tidy};
@@ -117,16 +117,16 @@ impl Stopper for Pasha {
 }
 
 impl Pasha {
-    /// The losses and trials at the highest open rung; nothing where that is the end of whole trials.
-    fn highest(&self) -> &[(f64, u32)] {
-        self.climb.rungs().get(self.climb.ceiling()).map_or(&[], |rung| &rung.standing)
+    /// Who is at the highest open rung; nobody where that is the end of whole trials.
+    fn highest(&self) -> impl Iterator<Item = &Stand> {
+        self.climb.rungs().get(self.climb.ceiling()).into_iter().flat_map(|rung| rung.standing.iter())
     }
 
     /// Takes in how far `trial` is from those at the highest open rung that it differs from by noise.
     fn measure(&mut self, trial: u32) {
-        let Some(own) = self.highest().iter().find(|(_, other)| *other == trial).map(|(loss, _)| *loss) else { return };
-        let crossing = self.highest().iter().filter(|(_, other)| *other != trial && self.cross_and_back(trial, *other));
-        let distances: Vec<f64> = crossing.map(|(loss, _)| (loss - own).abs()).filter(|d| d.is_finite()).collect();
+        let Some(own) = self.highest().find(|other| other.trial == trial).map(|own| own.loss) else { return };
+        let crossing = self.highest().filter(|other| other.trial != trial && self.cross_and_back(trial, other.trial));
+        let distances: Vec<f64> = crossing.map(|other| (other.loss - own).abs()).filter(|d| d.is_finite()).collect();
         distances.into_iter().for_each(|distance| self.noise.insert(distance));
     }
 
@@ -144,8 +144,8 @@ impl Pasha {
         let Some(below) = self.climb.ceiling().checked_sub(1).and_then(|below| self.climb.rungs().get(below)) else {
             return true;
         };
-        let before: BTreeMap<u32, f64> = below.standing.iter().map(|(loss, trial)| (*trial, *loss)).collect();
-        let now: Vec<f64> = self.highest().iter().filter_map(|(_, trial)| before.get(trial).copied()).collect();
+        let before: BTreeMap<u32, f64> = below.standing.iter().map(|stand| (stand.trial, stand.loss)).collect();
+        let now: Vec<f64> = self.highest().filter_map(|stand| before.get(&stand.trial).copied()).collect();
         let mut then = now.clone();
         then.sort_by(f64::total_cmp);
         let last = self.noise.len().saturating_sub(1) as f64;
