@@ -318,8 +318,9 @@ impl Sweep {
     /// The proposed trial that searchers and stoppers know by this number.
     pub fn of_ordinal(&self, ordinal: u32) -> Option<&Trial> {
         // No trial comes before its ordinal, and few after it.
-        let trials = self.trials.iter().skip(ordinal as usize).map(Arc::as_ref);
-        trials.into_iter().find(|trial| trial.confirms.is_none() && trial.ordinal == ordinal)
+        let from = (ordinal as usize).min(self.trials.len());
+        let mut trials = self.trials.focus().narrow(from..).into_iter().map(Arc::as_ref);
+        trials.find(|trial| trial.confirms.is_none() && trial.ordinal == ordinal)
     }
 
     /// The facts about a trial, in order, but for its reports.

@@ -154,9 +154,11 @@ impl Sweeps for SweepsService {
         } else if best_first {
             sweep.leaderboard().take(limit).collect()
         } else {
-            let end = (from as usize).saturating_add(limit);
-            next = (end < sweep.trials.len()).then_some(end as u32);
-            sweep.trials.iter().skip(from as usize).take(limit).map(Arc::as_ref).collect()
+            let count = sweep.trials.len();
+            let from = (from as usize).min(count);
+            let end = from.saturating_add(limit).min(count);
+            next = (end < count).then_some(end as u32);
+            sweep.trials.focus().narrow(from..end).into_iter().map(Arc::as_ref).collect()
         };
         let trials = trials.into_iter().map(|trial| views::summary(sweep, trial)).collect();
         Ok(Response::new(v1::TrialsResponse { log_index: state.applied, trials, next }))
