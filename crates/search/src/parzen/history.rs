@@ -1,13 +1,16 @@
-//! What is known of a sweep's trials, kept in the orders that an estimator reads: by creation, by merit,
-//! and along each axis by place. An event costs a binary search and a move per axis; nothing is sorted again.
+//! What is known of a sweep's trials, as an estimator reads it: places along each axis by creation, trials by merit, and who
+//! speaks for those that are not good. What an event or a question costs does not grow with the number of trials, but that
+//! of several objectives, whose fronts are found anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_domain::{Parameter, Params};
 
 use super::axis::{Axis, Kind};
+use super::crowd::{Crowd, Members, RECENT, Role};
 use super::normal::ln_mass;
 use crate::front;
+use crate::ranked::order;
 use crate::standing::{Class, Last, Level};
 use crate::{Event, Outcome, Prior};
 
@@ -19,6 +22,10 @@ pub const SIGMA_FLOOR: f64 = 0.01;
 pub struct History {
     tracks: Vec<Track>,
     trials: Vec<Course>,
+    /// Who speaks for all of them.
+    crowd: Crowd,
+    /// Whether they report several losses each.
+    several: bool,
     /// By number, those of the sweep itself.
     slots: BTreeMap<u32, usize>,
     /// Those that ended; each earlier sweep's by themselves.
@@ -35,8 +42,6 @@ pub struct Track {
     pub axis: Axis,
     /// By slot; NaN for a trial that has no value here.
     pub places: Vec<f64>,
-    /// Place and slot of every trial that may teach something, ascending. Empty for a choice.
-    pub ascending: Vec<(f64, u32)>,
     /// By slot, `ln` of the mass that a kernel of [`SIGMA_FLOOR`] has inside of the interval.
     pub floor_mass: Vec<f64>,
 }
@@ -67,20 +72,19 @@ struct Standing {
     slot: u32,
 }
 
-/// Which estimator a trial belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// Neither.
-    Out,
-    /// The estimator of good configurations.
-    Below,
-    /// That of the others.
-    Above,
+/// Which trials belong to which estimator.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sides {
+    /// To that of good configurations.
+    pub below: Members,
+    /// To that of the others.
+    pub above: Members,
 }
 
 impl History {
-    /// No trials yet, along the axes of `parameters`.
-    pub fn new<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> Self {
+    /// No trials yet, along the axes of `parameters`. Of the trials that have ended, beside the newest [`RECENT`] of all, at most
+    /// `older_max` speak for all of them.
+    pub fn new<'a>(parameters: impl IntoIterator<Item = &'a Parameter>, older_max: usize) -> Self {
         let tracks = parameters
             .into_iter()
             .filter_map(|parameter| {
@@ -88,12 +92,19 @@ impl History {
                     name: parameter.name.clone(),
                     axis: Axis::new(&parameter.domain)?,
                     places: Vec::new(),
-                    ascending: Vec::new(),
                     floor_mass: Vec::new(),
                 })
             })
             .collect();
-        Self { tracks, trials: Vec::new(), slots: BTreeMap::new(), standings: BTreeSet::new(), earlier: Vec::new() }
+        Self {
+            tracks,
+            trials: Vec::new(),
+            crowd: Crowd::new(older_max),
+            several: false,
+            slots: BTreeMap::new(),
+            standings: BTreeSet::new(),
+            earlier: Vec::new(),
+        }
     }
 
     /// Takes in what an earlier sweep found out. To be called before the sweep's own trials come.
@@ -116,6 +127,7 @@ impl History {
             Event::Reported { trial, step, loss, ref rest } => {
                 if let Some(past) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) {
                     past.last.report(step, loss, rest);
+                    self.several |= !rest.is_empty();
                 }
             }
             Event::Paused { trial, loss } => self.end(trial, Outcome::Stopped(loss)),
@@ -135,8 +147,23 @@ impl History {
         self.trials.push(Course { trial: Some(trial), status: Status::Running, last: Last::default(), standing: None });
         for track in &mut self.tracks {
             let place = params.get(&track.name).and_then(|value| track.axis.place(value));
-            track.add(slot as u32, place);
+            track.add(place);
         }
+        self.crowd.enter();
+        if let Some(older) = slot.checked_sub(RECENT) {
+            self.set_role(older);
+        }
+    }
+
+    /// The trial's part in the crowd, by what became of it and how many came after it.
+    fn set_role(&mut self, slot: usize) {
+        let is_older = slot + RECENT < self.trials.len();
+        let role = match self.trials[slot].status {
+            Status::Forgotten => Role::Silent,
+            Status::Known if is_older => Role::Older,
+            Status::Known | Status::Running => Role::Itself,
+        };
+        self.crowd.set(slot as u32, role);
     }
 
     fn end(&mut self, trial: u32, outcome: Outcome) {
@@ -147,7 +174,7 @@ impl History {
         }
         let Some((level, losses)) = past.last.standing(outcome) else {
             past.status = Status::Forgotten;
-            self.tracks.iter_mut().for_each(|track| track.remove(slot as u32));
+            self.set_role(slot);
             return;
         };
         past.status = Status::Known;
@@ -155,14 +182,17 @@ impl History {
         let standing = Standing { level, loss_order, slot: slot as u32 };
         past.standing = Some(standing);
         self.standings.insert(standing);
+        self.set_role(slot);
     }
 
     /// What it had come to counts again when it ends.
     fn resume(&mut self, trial: u32) {
-        let Some(past) = self.slots.get(&trial).and_then(|slot| self.trials.get_mut(*slot)) else { return };
+        let Some(slot) = self.slots.get(&trial).copied() else { return };
+        let past = &mut self.trials[slot];
         if let Some(standing) = past.standing.take() {
             past.status = Status::Running;
             self.standings.remove(&standing);
+            self.set_role(slot);
         }
     }
 
@@ -172,43 +202,39 @@ impl History {
     }
 
     /// Whether trials report several losses each.
-    pub fn has_several(&self) -> bool {
-        self.trials.iter().any(|past| !past.last.losses.is_empty())
+    pub const fn has_several(&self) -> bool {
+        self.several
     }
 
-    /// The side of each slot when the best of each sweep are set apart, `below` of so many. `asking` is on neither side, nor are
+    /// The two sides when the best of each sweep are set apart, `below` of so many. `asking` is on neither side, nor are
     /// running trials unless `liar`. One without a number, or infeasible, is never among the best. With several objectives the
     /// best are those on the first fronts.
-    pub fn split(&self, below: impl Fn(usize) -> usize, liar: bool, asking: u32) -> Vec<Side> {
-        let mut sides: Vec<Side> = self
-            .trials
-            .iter()
-            .map(|past| match past.status {
-                _ if past.trial == Some(asking) => Side::Out,
-                Status::Known => Side::Above,
-                Status::Running if liar => Side::Above,
-                Status::Running | Status::Forgotten => Side::Out,
-            })
-            .collect();
-        for standings in self.earlier.iter().chain([&self.standings]) {
-            for slot in self.best(standings, below(standings.len())) {
-                let side = &mut sides[slot];
-                if *side == Side::Above {
-                    *side = Side::Below;
-                }
-            }
-        }
-        sides
+    pub fn split(&self, below: impl Fn(usize) -> usize, liar: bool, asking: u32) -> Sides {
+        let asking = self.slots.get(&asking).map(|slot| *slot as u32);
+        let sweeps = self.earlier.iter().chain([&self.standings]);
+        let mut out: BTreeSet<u32> = sweeps.flat_map(|sweep| self.best(sweep, below(sweep.len()))).collect();
+        asking.iter().for_each(|asking| {
+            out.remove(asking);
+        });
+        let below = Members::each(out.iter().copied());
+        out.extend(asking);
+        let is_silent = |slot: u32| !liar && self.trials[slot as usize].status == Status::Running;
+        Sides { below, above: self.crowd.members(&out, is_silent) }
     }
 
     /// The slots of a sweep's best trials, `count` of them where so many have a number.
-    fn best(&self, standings: &BTreeSet<Standing>, count: usize) -> Vec<usize> {
+    fn best(&self, standings: &BTreeSet<Standing>, count: usize) -> Vec<u32> {
         let teaches = |standing: &&Standing| matches!(standing.level.class, Class::Completed | Class::Stopped);
-        let ranked: Vec<&Standing> = standings.iter().take_while(teaches).collect();
+        let ranked = standings.iter().take_while(teaches);
+        if !self.several {
+            return ranked.take(count).map(|standing| standing.slot).collect();
+        }
+        let ranked: Vec<&Standing> = ranked.collect();
         let mut best = Vec::new();
         for level in ranked.chunk_by(|a, b| a.level == b.level) {
-            let slots: Vec<usize> = level.iter().map(|standing| standing.slot as usize).collect();
-            let points: Vec<&[f64]> = slots.iter().map(|slot| self.trials[*slot].last.losses.as_slice()).collect();
+            let slots: Vec<u32> = level.iter().map(|standing| standing.slot).collect();
+            let points: Vec<&[f64]> =
+                slots.iter().map(|slot| self.trials[*slot as usize].last.losses.as_slice()).collect();
             let left = count - best.len();
             // Of one objective, they are in order.
             let chosen =
@@ -240,31 +266,17 @@ fn front_first(points: &[&[f64]], count: usize) -> Vec<usize> {
 }
 
 impl Track {
-    fn add(&mut self, slot: u32, place: Option<f64>) {
+    /// The place of the next slot's trial, where it has one.
+    fn add(&mut self, place: Option<f64>) {
         self.places.push(place.unwrap_or(f64::NAN));
-        let (Some(place), false) = (place, matches!(self.axis.kind, Kind::Choice(_))) else {
-            self.floor_mass.push(0.0);
-            return;
+        let floor_mass = match (place, self.axis.kind) {
+            (None, _) | (_, Kind::Choice(_)) => 0.0,
+            (Some(place), Kind::Continuous | Kind::Even(_) | Kind::Log { .. }) => {
+                ln_mass(-place / SIGMA_FLOOR, (1.0 - place) / SIGMA_FLOOR)
+            }
         };
-        self.floor_mass.push(ln_mass(-place / SIGMA_FLOOR, (1.0 - place) / SIGMA_FLOOR));
-        // Slots ascend, so that a newcomer comes after those at the same place.
-        let at = self.ascending.partition_point(|(other, _)| *other <= place);
-        self.ascending.insert(at, (place, slot));
+        self.floor_mass.push(floor_mass);
     }
-
-    fn remove(&mut self, slot: u32) {
-        let Some(place) = self.places.get(slot as usize).copied() else { return };
-        let from = self.ascending.partition_point(|(other, _)| *other < place);
-        if let Some(offset) = self.ascending[from..].iter().position(|(_, other)| *other == slot) {
-            self.ascending.remove(from + offset);
-        }
-    }
-}
-
-/// A number that orders as `x` does.
-fn order(x: f64) -> u64 {
-    let bits = x.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
 #[cfg(test)]
@@ -278,7 +290,7 @@ mod tests {
             domain: Domain::Float { low: 0.0, high: 1.0, log: false, step: None },
             when: None,
         };
-        let mut history = History::new([&x]);
+        let mut history = History::new([&x], 1_024);
         for (trial, (step, outcome)) in outcomes.iter().enumerate() {
             let trial = trial as u32;
             let params: Params = [("x", Value::Float(0.5))].into_iter().collect();
@@ -310,15 +322,28 @@ mod tests {
         assert_eq!(history.known(), 8);
         let order: Vec<u32> = history.standings.iter().map(|s| s.slot).collect();
         assert_eq!(order, [6, 4, 2, 0, 1, 9, 5, 3]);
-        use Side::{Above, Below, Out};
-        assert_eq!(
-            history.split(|_| 3, true, 99),
-            [Above, Above, Below, Above, Below, Above, Below, Out, Above, Above]
-        );
-        assert_eq!(history.split(|_| 0, false, 0)[..2], [Out, Above], "the asking trial teaches nothing");
-        assert_eq!(history.split(|_| 0, false, 99)[8], Out, "without the liar a running trial teaches nothing");
-        let all = history.split(|_| 8, true, 99);
-        assert_eq!((all[5], all[3]), (Above, Above), "no number and infeasible are never among the best");
+        let slots = |below, liar, asking| {
+            let Sides { below, above } = history.split(|_| below, liar, asking);
+            (below.slots, above.slots)
+        };
+        assert_eq!(slots(3, true, 99), (vec![2, 4, 6], vec![0, 1, 3, 5, 8, 9]));
+        assert_eq!(slots(0, false, 0).1, [1, 2, 3, 4, 5, 6, 9], "the asking trial teaches nothing, nor a running one");
+        assert_eq!(slots(3, true, 4).0, [2, 6], "the asking trial is on neither side");
+        assert_eq!(slots(8, true, 99).1, [3, 5, 8], "no number and infeasible are never among the best");
+    }
+
+    #[test]
+    fn of_many_trials_the_newest_and_those_that_run_count_each_and_a_sample_for_the_rest() {
+        let outcome = |trial: u32| (trial != 7).then(|| Outcome::Completed(f64::from(trial + 1)));
+        let outcomes: Vec<_> = (0..4_000).map(|trial| (None, outcome(trial))).collect();
+        let history = history(&outcomes);
+        let Sides { below, above } = history.split(|_| 5, true, 9_999);
+        assert_eq!(below, Members::each(0..5));
+        assert!((1_024..=1_024 + 513).contains(&above.slots.len()), "{}", above.slots.len());
+        assert!((above.stands_for.iter().sum::<f64>() - 3_995.0).abs() < 1e-6);
+        let weight = |slot: u32| above.slots.binary_search(&slot).ok().map(|place| above.stands_for[place]);
+        assert_eq!((weight(7), weight(3_488)), (Some(1.0), Some(1.0)), "it runs, and the first of the newest");
+        assert!((8..3_488).filter_map(weight).all(|count| count > 3.0), "those that are older");
     }
 
     #[test]
@@ -332,14 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_trial_leaves_its_place() {
+    fn a_failed_trial_teaches_nothing() {
         let history = history(&[(None, Some(Outcome::Failed)), (None, None)]);
-        assert_eq!(history.tracks()[0].ascending, [(0.5, 1)]);
-    }
-
-    #[test]
-    fn losses_order_as_numbers_do() {
-        let ascending = [f64::NEG_INFINITY, -2.0, -1e-300, 0.0, 1e-300, 3.0, f64::INFINITY];
-        assert!(ascending.windows(2).all(|pair| order(pair[0]) < order(pair[1])));
+        assert_eq!(history.split(|_| 0, true, 99).above, Members::each([1]));
     }
 }

@@ -4,12 +4,21 @@
 //! to a neighbour (the outer ones have one neighbour only), held between the range over `min(100, n + 2)`
 //! and the range; a value of a step or a whole number has the mass of its cell; a choice has its observed
 //! value raised over a uniform base. Older observations weigh less once there are 25.
+//!
+//! One that stands for several others has the weight of all of them, and wherever the number of observations counts, theirs does.
+//! Its narrowest normals are wider, so that together they fill the volume of as many kernels, and it is no higher a peak than one.
+//! Otherwise the places of those that it stands for would look as if nothing had been tried there.
 
 use rand::{Rng, RngExt};
 
 use super::axis::{Axis, Kind};
-use super::history::{SIGMA_FLOOR, Side, Track};
+use super::crowd::Members;
+use super::history::{SIGMA_FLOOR, Track};
 use super::normal::{LN_SQRT_TAU, ln_mass, truncated};
+
+/// Along fewer axes than five, kernels that stand for several are wider by the fifth root: along one axis the best width of a kernel
+/// follows the number of observations so (Scott, "Multivariate Density Estimation", 1992), and a sample leaves no holes there.
+const FIFTH: usize = 5;
 
 /// A point of the cube: a place on each of the mixture's axes.
 pub type Place = Vec<f64>;
@@ -40,31 +49,43 @@ enum Shape {
         share: f64,
     },
     /// By kernel.
-    Line { mu: Vec<f64>, sigma: Vec<f64> },
+    Line { mu: Vec<f64>, sigma: Vec<f64>, per_sigma: Vec<f64> },
     /// Kernels that are alike are kept once: there are few places.
     Cells { kind: Vec<u32>, mu: Vec<f64>, sigma: Vec<f64>, ln_inside: Vec<f64> },
 }
 
-/// The weights of `n` observations, oldest first: the newest 25 count fully, older ones ever less.
-fn weights(n: usize) -> Vec<f64> {
-    const FULL: usize = 25;
-    let ramp = n.saturating_sub(FULL);
-    let step = if ramp > 1 { (1.0 - 1.0 / n as f64) / (ramp - 1) as f64 } else { 0.0 };
-    (0..n).map(|i| if i < ramp { 1.0 / n as f64 + i as f64 * step } else { 1.0 }).collect()
+/// The weight of the observation that `older` of `n` are older than: the newest 25 count fully, the others ever less.
+fn weight(older: f64, n: f64) -> f64 {
+    const FULL: f64 = 25.0;
+    let ramp = n - FULL;
+    if older >= ramp {
+        return 1.0;
+    }
+    let step = if ramp > 1.0 { (1.0 - 1.0 / n) / (ramp - 1.0) } else { 0.0 };
+    1.0 / n + older * step
+}
+
+/// The weights of observations, the oldest first; each has what those that it stands for have together.
+fn weights(stands_for: &[f64], n: f64) -> Vec<f64> {
+    let mut older = 0.0;
+    let of = |count: &f64| {
+        // Of those that it stands for, it is the one in the middle.
+        let weight = count * weight(older + (count - 1.0) / 2.0, n);
+        older += count;
+        weight
+    };
+    stands_for.iter().map(of).collect()
 }
 
 impl<'a> Mixture<'a> {
-    /// The mixture of the trials on `side` that have a place on every one of `tracks`.
-    pub fn new(tracks: &[&'a Track], sides: &[Side], side: Side, prior_weight: f64) -> Self {
-        let members: Vec<u32> = (0..sides.len() as u32)
-            .filter(|slot| {
-                let slot = *slot as usize;
-                sides[slot] == side && tracks.iter().all(|track| !track.places[slot].is_nan())
-            })
-            .collect();
-        let n = members.len();
-        let mut weights = weights(n);
-        weights.push(if n == 0 { 1.0 } else { prior_weight });
+    /// The mixture of those `members` that have a place on every one of `tracks`.
+    pub fn new(tracks: &[&'a Track], members: &Members, prior_weight: f64) -> Self {
+        let is_placed = |slot: u32| tracks.iter().all(|track| !track.places[slot as usize].is_nan());
+        let placed = members.slots.iter().zip(&members.stands_for).filter(|(slot, _)| is_placed(**slot));
+        let (slots, stands_for): (Vec<u32>, Vec<f64>) = placed.unzip();
+        let n = stands_for.iter().sum::<f64>().round();
+        let mut weights = weights(&stands_for, n);
+        weights.push(if n == 0.0 { 1.0 } else { prior_weight });
         let total: f64 = weights.iter().sum();
         let mut base: Vec<f64> = weights.iter().map(|weight| (weight / total).ln()).collect();
         let cumulative = weights
@@ -74,14 +95,13 @@ impl<'a> Mixture<'a> {
                 Some(*sum)
             })
             .collect();
-        let mut index = vec![u32::MAX; sides.len()];
-        members.iter().zip(0..).for_each(|(slot, member)| index[*slot as usize] = member);
+        let lines = tracks.iter().filter(|track| !matches!(track.axis.kind, Kind::Choice(_))).count();
+        let root = 1.0 / lines.max(FIFTH) as f64;
+        let wider: Vec<f64> = stands_for.iter().map(|count| count.powf(root)).collect();
+        let whole = Whole { slots: &slots, wider: &wider, n, prior_weight };
         let axes = tracks
             .iter()
-            .map(|track| Kernels {
-                axis: &track.axis,
-                shape: Shape::new(track, &members, &index, prior_weight, &mut base),
-            })
+            .map(|track| Kernels { axis: &track.axis, shape: Shape::new(track, &whole, &mut base) })
             .collect();
         Self { cumulative, base, axes }
     }
@@ -101,7 +121,7 @@ impl<'a> Mixture<'a> {
                         _ => rng.random_range(0..*count) as f64,
                     }
                 }
-                Shape::Line { mu, sigma } => truncated(mu[kernel], sigma[kernel], rng),
+                Shape::Line { mu, sigma, per_sigma: _ } => truncated(mu[kernel], sigma[kernel], rng),
                 Shape::Cells { kind, mu, sigma, .. } => {
                     let kind = kind[kernel] as usize;
                     axis.snap(truncated(mu[kind], sigma[kind], rng))
@@ -127,45 +147,52 @@ impl<'a> Mixture<'a> {
     }
 }
 
+/// What the kernels along an axis need to know of all of the mixture's.
+struct Whole<'a> {
+    /// Whose they are, the oldest first.
+    slots: &'a [u32],
+    /// How many times as wide the narrowest of each is.
+    wider: &'a [f64],
+    /// How many observations they stand for.
+    n: f64,
+    prior_weight: f64,
+}
+
 impl Shape {
-    /// The kernels of `members` along `track`; what no point changes goes into `base`.
-    fn new(track: &Track, members: &[u32], index: &[u32], prior_weight: f64, base: &mut [f64]) -> Self {
-        let n = members.len();
+    /// The kernels along `track`; what no point changes goes into `base`.
+    fn new(track: &Track, whole: &Whole<'_>, base: &mut [f64]) -> Self {
+        let &Whole { slots, wider, n, prior_weight } = whole;
+        let prior = slots.len();
         if let Kind::Choice(count) = track.axis.kind {
-            let share = prior_weight / (n + 1) as f64;
+            let share = prior_weight / (n + 1.0);
             let whole = 1.0 + share * count as f64;
-            base[..n].iter_mut().for_each(|term| *term += (share / whole).ln());
-            base[n] -= (count as f64).ln();
-            let observed = members.iter().map(|slot| track.places[*slot as usize] as u32).collect();
+            base[..prior].iter_mut().for_each(|term| *term += (share / whole).ln());
+            base[prior] -= (count as f64).ln();
+            let observed = slots.iter().map(|slot| track.places[*slot as usize] as u32).collect();
             return Self::Choice { observed, count, share };
         }
-        let floor = 1.0 / ((n + 2) as f64).min(1.0 / SIGMA_FLOOR);
-        let mut mu = vec![0.5; n + 1];
-        let mut sigma = vec![1.0; n + 1];
-        let mut ln_inside = vec![ln_mass(-0.5, 0.5); n + 1];
-        let mut ascending = track
-            .ascending
-            .iter()
-            .filter_map(|(place, slot)| Some((*place, *slot, index[*slot as usize])).filter(|m| m.2 != u32::MAX))
-            .peekable();
-        let mut before: Option<f64> = None;
-        let mut in_order = Vec::with_capacity(n);
-        while let Some((place, slot, member)) = ascending.next() {
-            let gap = match (before, ascending.peek()) {
+        let floor = 1.0 / (n + 2.0).min(1.0 / SIGMA_FLOOR);
+        let mut mu = vec![0.5; prior + 1];
+        let mut sigma = vec![1.0; prior + 1];
+        let mut ln_inside = vec![ln_mass(-0.5, 0.5); prior + 1];
+        let in_order = in_order(track, slots);
+        for (at, &member) in in_order.iter().enumerate() {
+            let place_of = |member: usize| track.places[slots[member] as usize];
+            let place = place_of(member);
+            let before = at.checked_sub(1).map(|before| in_order[before]);
+            let after = in_order.get(at + 1);
+            let gap = match (before, after) {
                 // The outer ones ignore the ends of the range, but a single one has nothing else.
                 (None, None) => place.max(1.0 - place),
-                (None, Some((after, ..))) => after - place,
-                (Some(before), None) => place - before,
-                (Some(before), Some((after, ..))) => (place - before).max(after - place),
+                (None, Some(after)) => place_of(*after) - place,
+                (Some(before), None) => place - place_of(before),
+                (Some(before), Some(after)) => (place - place_of(before)).max(place_of(*after) - place),
             };
-            before = Some(place);
-            let width = gap.clamp(floor, 1.0);
-            let member = member as usize;
+            let width = gap.max(floor * wider[member]).min(1.0);
             mu[member] = place;
             sigma[member] = width;
-            in_order.push(member);
-            ln_inside[member] = match in_order.len().checked_sub(2).map(|i| in_order[i]) {
-                _ if width == SIGMA_FLOOR => track.floor_mass[slot as usize],
+            ln_inside[member] = match before {
+                _ if width == SIGMA_FLOOR => track.floor_mass[slots[member] as usize],
                 Some(last) if mu[last] == place && sigma[last] == width => ln_inside[last],
                 Some(_) | None => ln_mass(-place / width, (1.0 - place) / width),
             };
@@ -175,13 +202,13 @@ impl Shape {
                 for (term, (sigma, inside)) in base.iter_mut().zip(sigma.iter().zip(&ln_inside)) {
                     *term -= sigma.ln() + LN_SQRT_TAU + inside;
                 }
-                Self::Line { mu, sigma }
+                let per_sigma = sigma.iter().map(|sigma| 1.0 / sigma).collect();
+                Self::Line { mu, sigma, per_sigma }
             }
             Kind::Even(_) | Kind::Log { .. } => {
-                in_order.push(n);
-                let mut kind = vec![0; n + 1];
+                let mut kind = vec![0; prior + 1];
                 let mut alike = (Vec::new(), Vec::new(), Vec::new());
-                for member in in_order {
+                for member in in_order.into_iter().chain([prior]) {
                     let this = (mu[member], sigma[member]);
                     if alike.0.last().copied().zip(alike.1.last().copied()) != Some(this) {
                         alike.0.push(this.0);
@@ -196,21 +223,29 @@ impl Shape {
     }
 }
 
+/// The places of `slots` in that list, by where they are along `track`; of those at one place, the older first.
+fn in_order(track: &Track, slots: &[u32]) -> Vec<usize> {
+    // One number for both, for that is what sorts fastest: a place is not negative, and orders as its bits do.
+    let key = |(member, slot): (usize, &u32)| u128::from(track.places[*slot as usize].to_bits()) << 64 | member as u128;
+    let mut keys: Vec<u128> = slots.iter().enumerate().map(key).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|key| key as u64 as usize).collect()
+}
+
 impl Kernels<'_> {
     /// Adds each kernel's logarithm at `x` to `terms`. `rows` remembers what was computed for other points.
     fn add_to(&self, terms: &mut [f64], x: f64, rows: &mut Vec<(u64, Vec<f64>)>) {
         match &self.shape {
             Shape::Choice { observed, share, .. } => {
-                let raise = ((1.0 + share) / share).ln();
+                let (raise, x) = (((1.0 + share) / share).ln(), x as u32);
                 for (term, choice) in terms.iter_mut().zip(observed) {
-                    if f64::from(*choice) == x {
-                        *term += raise;
-                    }
+                    // Added to each, for nobody could guess to which: a branch would be taken wrongly more often than not.
+                    *term += if *choice == x { raise } else { 0.0 };
                 }
             }
-            Shape::Line { mu, sigma } => {
-                for (term, (mu, sigma)) in terms.iter_mut().zip(mu.iter().zip(sigma)) {
-                    let z = (x - mu) / sigma;
+            Shape::Line { mu, sigma: _, per_sigma } => {
+                for (term, (mu, per_sigma)) in terms.iter_mut().zip(mu.iter().zip(per_sigma)) {
+                    let z = (x - mu) * per_sigma;
                     *term -= 0.5 * z * z;
                 }
             }
@@ -280,7 +315,7 @@ mod tests {
     }
 
     fn history(n: u32) -> History {
-        let mut history = History::new(&parameters());
+        let mut history = History::new(&parameters(), usize::MAX);
         for trial in 0..n {
             let i = f64::from(trial);
             let numbers = [
@@ -319,8 +354,8 @@ mod tests {
         let check = |n: u32, names: &[&str], expected: [f64; 3]| {
             let history = history(n);
             let tracks: Vec<&Track> = history.tracks().iter().filter(|t| names.contains(&t.name.as_str())).collect();
-            let sides = history.split(|_| 0, true, u32::MAX);
-            let densities = Mixture::new(&tracks, &sides, Side::Above, 1.0).ln_density(&points(&tracks));
+            let members = history.split(|_| 0, true, u32::MAX).above;
+            let densities = Mixture::new(&tracks, &members, 1.0).ln_density(&points(&tracks));
             for (density, expected) in densities.iter().zip(expected) {
                 assert!((density - expected).abs() < 1e-8, "{n} {names:?}: {densities:?}, not {expected}");
             }
@@ -355,8 +390,8 @@ mod tests {
         let history = history(7);
         let tracks: Vec<&Track> =
             history.tracks().iter().filter(|t| ["drop", "c"].contains(&t.name.as_str())).collect();
-        let sides = history.split(|_| 0, true, u32::MAX);
-        let mixture = Mixture::new(&tracks, &sides, Side::Above, 1.0);
+        let members = history.split(|_| 0, true, u32::MAX).above;
+        let mixture = Mixture::new(&tracks, &members, 1.0);
         let mut rng = stream(2, 0, Purpose::Configuration);
         let draws: Vec<Place> = (0..20_000).map(|_| mixture.sample(&mut rng)).collect();
         let mut whole = 0.0;
@@ -374,11 +409,20 @@ mod tests {
 
     #[test]
     fn older_observations_weigh_less_from_25_on() {
-        assert_eq!(weights(3), [1.0; 3]);
-        assert_eq!(weights(25), [1.0; 25]);
-        assert_eq!(weights(26)[..2], [1.0 / 26.0, 1.0]);
-        let many = weights(50);
+        let each = |n: usize| weights(&vec![1.0; n], n as f64);
+        assert_eq!(each(3), [1.0; 3]);
+        assert_eq!(each(25), [1.0; 25]);
+        assert_eq!(each(26)[..2], [1.0 / 26.0, 1.0]);
+        let many = each(50);
         assert_eq!((many[0], many[24], many[49]), (0.02, 1.0, 1.0));
         assert!(many.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+
+    #[test]
+    fn one_that_stands_for_others_weighs_what_they_do() {
+        let each: f64 = weights(&[1.0; 500], 500.0)[..400].iter().sum();
+        let several = weights(&[&[8.0; 50][..], &[1.0; 100]].concat(), 500.0);
+        assert!((several[..50].iter().sum::<f64>() - each).abs() < 1e-9);
+        assert_eq!(several[50..], weights(&[1.0; 500], 500.0)[400..]);
     }
 }

@@ -26,12 +26,18 @@ pub fn ln_cdf(x: f64) -> f64 {
     -0.5 * x * x - (-x).ln() - LN_SQRT_TAU + series.ln()
 }
 
+/// Beyond this there is less than 2e-19, which no double next to 1 can hold.
+const ALL: f64 = 9.0;
+
 /// The logarithm of the probability between `a` and `b`, for `a < b`.
 pub fn ln_mass(a: f64, b: f64) -> f64 {
     if b - a < 1e-4 {
         // So narrow that the difference of two probabilities would lose its digits: density times width.
         let mid = 0.5 * (a + b);
         return -0.5 * mid * mid - LN_SQRT_TAU + (b - a).ln();
+    }
+    if a < -ALL && b > ALL {
+        return 0.0;
     }
     if b <= 0.0 {
         ln_difference(ln_cdf(b), ln_cdf(a))

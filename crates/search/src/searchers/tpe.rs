@@ -12,6 +12,8 @@
 //! * With several objectives, the good ones are those on the first fronts, and of the front that does not fit those that together
 //!   dominate the largest volume, as in Optuna; but they are a tenth up to 100 (Optuna has no limit), so that a suggestion's cost
 //!   is bounded, and all weigh alike (there by what each adds to the volume).
+//! * Of more than a thousand trials that are not good, a sample speaks for those that are not new (see `parzen::crowd`), so that
+//!   a suggestion costs the same after a thousand trials and after a hundred thousand.
 //! * Trials of earlier sweeps teach as well: the best of each are good, whatever their losses are beside another sweep's.
 //! * Every trial has its own random stream, so that a suggestion is a function of events, seed and number.
 
@@ -26,7 +28,8 @@ use serde::Deserialize;
 use super::Entry;
 use crate::deck::{self, Deck, Order};
 use crate::draw;
-use crate::parzen::history::{History, Side, Track};
+use crate::parzen::crowd::Members;
+use crate::parzen::history::{History, Sides, Track};
 use crate::parzen::mixture::{Mixture, Place};
 use crate::plug::{self, Built, Complaint};
 use crate::rng::{Purpose, stream};
@@ -48,6 +51,8 @@ pub const ENTRY: Entry = Entry {
 
 /// How often new candidates are drawn when none of the last could be used.
 const WAVES: u32 = 4;
+/// The smallest sample that may speak for the older trials.
+const OLDER_LEAST: u32 = 64;
 
 /// The parameters of `tpe`.
 #[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
@@ -65,11 +70,22 @@ pub struct TpeParams {
     pub constant_liar: bool,
     /// The weight of the uniform prior beside one observation's.
     pub prior_weight: f64,
+    /// How many of the trials that have ended, beside the newest 512 of all, count at most among the bad ones. Of more, a sample
+    /// does, of half as many at least, each for all that it stands for. A number beyond that of all trials has each of them
+    /// count.
+    pub n_older_max: u32,
 }
 
 impl Default for TpeParams {
     fn default() -> Self {
-        Self { n_startup_trials: 10, n_ei_candidates: 24, multivariate: None, constant_liar: true, prior_weight: 1.0 }
+        Self {
+            n_startup_trials: 10,
+            n_ei_candidates: 24,
+            multivariate: None,
+            constant_liar: true,
+            prior_weight: 1.0,
+            n_older_max: 1_024,
+        }
     }
 }
 
@@ -82,10 +98,14 @@ fn build(problem: &Problem, params: &PlugParams) -> Built<dyn Searcher> {
     if !(params.prior_weight > 0.0 && params.prior_weight.is_finite()) {
         complaints.push(Complaint::about("prior_weight", "`prior_weight` must be above 0"));
     }
+    if params.n_older_max < OLDER_LEAST {
+        let message = format!("`n_older_max` must be at least {OLDER_LEAST}");
+        complaints.push(Complaint::about("n_older_max", message).hint("fewer would say little of all trials"));
+    }
     if !complaints.is_empty() {
         return Err(complaints);
     }
-    let mut history = History::new(&problem.space.parameters);
+    let mut history = History::new(&problem.space.parameters, params.n_older_max as usize);
     problem.priors.iter().for_each(|prior| history.learn(prior));
     let mut groups: Vec<(Option<String>, Group)> = Vec::new();
     for (place, track) in history.tracks().iter().enumerate() {
@@ -194,15 +214,15 @@ impl Tpe {
         None
     }
 
-    fn group_estimate<'a>(&'a self, group: &Group, sides: &[Side], fixed: &Params) -> Estimate<'a> {
+    fn group_estimate<'a>(&'a self, group: &Group, sides: &Sides, fixed: &Params) -> Estimate<'a> {
         let tracks: Vec<&Track> = group
             .tracks
             .iter()
             .map(|place| &self.history.tracks()[*place])
             .filter(|track| fixed.get(&track.name).is_none())
             .collect();
-        let below = Mixture::new(&tracks, sides, Side::Below, self.params.prior_weight);
-        let above = Mixture::new(&tracks, sides, Side::Above, self.params.prior_weight);
+        let mixture = |members: &Members| Mixture::new(&tracks, members, self.params.prior_weight);
+        let (below, above) = (mixture(&sides.below), mixture(&sides.above));
         Estimate { tracks, below, above, ranked: None }
     }
 }
@@ -307,6 +327,25 @@ mod tests {
     }
 
     #[test]
+    fn every_trial_counts_while_they_are_few_and_a_sample_of_many_changes_what_is_suggested() {
+        let space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
+        let differ = |trials: u32| {
+            let asked = [64, u32::MAX].map(|n_older_max| {
+                let mut tpe = tpe(&space, serde_json::json!({ "n_older_max": n_older_max }));
+                for trial in 0..trials {
+                    let params = [("x", Value::Float(f64::from(trial * 37 % 101) / 101.0))].into_iter().collect();
+                    tpe.observe(&Event::Created { trial, params: &params });
+                    tpe.observe(&Event::Ended { trial, outcome: Outcome::Completed((x(&params) - 0.3).abs()) });
+                }
+                (trials..trials + 20).map(|trial| ask(tpe.as_ref(), trial)).collect::<Vec<_>>()
+            });
+            asked[0].iter().zip(&asked[1]).filter(|(sampled, all)| sampled != all).count()
+        };
+        assert_eq!(differ(512 + 64), 0);
+        assert_ne!(differ(3_000), 0);
+    }
+
+    #[test]
     fn the_liar_keeps_parallel_suggestions_apart() {
         let space = Space { parameters: vec![parameter("x", float(0.0, 1.0))], constraints: vec![] };
         let spread = |liar: bool| {
@@ -386,6 +425,7 @@ mod tests {
         let refused = |json: serde_json::Value| build(&problem, &serde_json::from_value(json).expect("a map")).is_err();
         assert!(refused(serde_json::json!({"n_ei_candidates": 0})));
         assert!(refused(serde_json::json!({"prior_weight": 0.0})));
+        assert!(refused(serde_json::json!({"n_older_max": 63})));
         assert!(!refused(serde_json::json!({"n_startup_trials": 0})));
     }
 }
