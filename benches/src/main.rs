@@ -3,12 +3,15 @@
 //! `benches/README.md` has the targets.
 
 mod agents;
+mod answers;
 mod attached;
+mod ceiling;
 mod cluster;
 mod digits;
 mod durable;
 mod entries;
 mod failover;
+mod growth;
 mod idle;
 mod judged;
 mod latency;
@@ -26,6 +29,7 @@ mod reports;
 mod rivals;
 mod snapshot;
 mod spread;
+mod submits;
 mod three;
 mod throughput;
 mod warm;
@@ -40,7 +44,7 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 16] = [
+const BENCHES: [Bench; 20] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     (
@@ -50,6 +54,10 @@ const BENCHES: [Bench; 16] = [
     ),
     ("judged", "the time from a report to its verdict at 10,000 reports per second, against one flush", judged::run),
     ("optuna", "trials per second of programs that use Optuna, by its storage protocol and on PostgreSQL", optuna::run),
+    ("ask", "the time of a suggestion that learns from up to 100,000 trials, against Optuna's", growth::ask::run),
+    ("verdicts", "the time of a verdict after 30,000 trials, by each rule, against after 100", growth::verdicts::run),
+    ("ceiling", "reports per second of 1,000 agents, against the same log with nothing decided on", ceiling::run),
+    ("submits", "durable submissions per second by unary calls, against puts into etcd", submits::run),
     ("durable", "how many entries three replicas make durable per second", durable::run),
     ("failover", "the time without a decision after the leader of three coordinators is killed", failover::run),
     ("slot", "the time from the end of a trial's process to the start of the next one's", agents::slot::run),

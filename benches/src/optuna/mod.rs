@@ -95,6 +95,38 @@ fn address(number: usize) -> String {
     format!("127.0.77.{}:13000", number + 1)
 }
 
+/// Programs on a PostgreSQL server that follow their pruner.
+pub(crate) struct OnPostgres {
+    tuner: Tuner,
+    storage: String,
+}
+
+impl OnPostgres {
+    /// Makes a database for them; `None`, with a sentence, where Optuna cannot be installed.
+    ///
+    /// # Errors
+    /// Where it can be and does not start.
+    pub(crate) fn start(report: &Report, postgres: &Postgres) -> Result<Option<Self>> {
+        let packages: Vec<Package> = OPTUNA.into_iter().chain([PSYCOPG]).collect();
+        match python::with(&packages) {
+            Ok(python) => Ok(Some(Self { tuner: Tuner::start(&python)?, storage: postgres.database("optuna")? })),
+            Err(error) => {
+                report.note(&format!("Optuna is left out, it cannot be installed here: {error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lives of trials per second, by so many processes: asked for, up to ten reports that are each judged, told.
+    ///
+    /// # Errors
+    /// Where a program fails.
+    pub(crate) fn lives(&mut self, study: &str, processes: u32) -> Result<f64> {
+        let order = Order::new(&[self.storage.as_str()], study, processes, TURN).pruned();
+        Ok(self.tuner.tune(&order)?.rate)
+    }
+}
+
 /// A server of PostgreSQL with what the programs need to reach it; `None`, with a sentence, where it cannot be had.
 fn postgres(report: &Report, folder: &Path) -> Result<Option<Postgres>> {
     if let Err(error) = python::with(&[PSYCOPG]) {

@@ -1,14 +1,14 @@
 //! The programs in Python, and Optuna's own servers.
 
-use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::answers::{self, Answers};
 use crate::machine;
 use crate::three::{Process, until};
 
@@ -18,10 +18,20 @@ const PROGRAM: &str = "benches/src/optuna/tuner.py";
 pub(super) struct Order(Value);
 
 impl Order {
-    /// So many of them, each for so long, on one study that is made first. Each takes the next of the storages.
+    /// So many of them, each for so long, on one study that is made first. Each takes the next of the storages, and asks for
+    /// verdicts that it does not follow.
     pub(super) fn new(storages: &[&str], study: &str, processes: u32, time: Duration) -> Self {
         let seconds = time.as_secs_f64();
-        Self(json!({ "storages": storages, "study": study, "processes": processes, "seconds": seconds }))
+        Self(json!({
+            "storages": storages, "study": study, "processes": processes, "seconds": seconds, "prunes": false
+        }))
+    }
+
+    /// The same, by successive halving, and each trial ends where that says so.
+    pub(super) fn pruned(self) -> Self {
+        let Self(mut order) = self;
+        order["prunes"] = true.into();
+        Self(order)
     }
 }
 
@@ -36,11 +46,7 @@ pub(super) struct Measured {
 }
 
 /// A process that starts programs as it is told.
-pub(super) struct Tuner {
-    _process: Process,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
+pub(super) struct Tuner(Answers);
 
 impl Tuner {
     /// Starts it.
@@ -48,10 +54,7 @@ impl Tuner {
     /// # Errors
     /// Where it cannot be.
     pub(super) fn start(python: &Path) -> Result<Self> {
-        let mut process: Child = program(python, &[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let orders = process.stdin.take().context("is piped")?;
-        let answers = BufReader::new(process.stdout.take().context("is piped")?).lines();
-        Ok(Self { _process: Process(process), orders, answers })
+        Answers::start(program(python, &[])).map(Self)
     }
 
     /// Has an order carried out.
@@ -59,10 +62,8 @@ impl Tuner {
     /// # Errors
     /// Where a program fails, or a study has other trials than its programs were told of.
     pub(super) fn tune(&mut self, Order(order): &Order) -> Result<Measured> {
-        writeln!(self.orders, "{order}")?;
-        let answer = self.answers.next().with_context(|| format!("the programs ended: {order}"))??;
-        let answer: Value = serde_json::from_str(&answer)?;
-        let of = |key: &str| answer[key].as_f64().with_context(|| format!("no `{key}` in {answer}"));
+        let answer = self.0.to(order)?;
+        let of = |key: &str| answers::number(&answer, key);
         Ok(Measured { rate: of("rate")?, trials: of("trials")?, processor: of("processor")? })
     }
 }
