@@ -90,6 +90,8 @@ pub struct Agent {
     last_heard: Duration,
     /// Its process is down until then; what runs, runs on.
     down_until: Option<Duration>,
+    /// Its machine is broken until then: every process fails there.
+    broken_until: Option<Duration>,
 }
 
 impl Agent {
@@ -111,7 +113,22 @@ impl Agent {
             said: VecDeque::new(),
             last_heard: Duration::ZERO,
             down_until: None,
+            broken_until: None,
         }
+    }
+
+    pub const fn id(&self) -> AgentId {
+        self.id
+    }
+
+    /// Every process fails there until then.
+    pub fn break_machine(&mut self, until: Duration) {
+        self.broken_until = Some(until);
+    }
+
+    /// No process fails there any more for its machine's sake; whether any may have.
+    pub fn mend(&mut self) -> bool {
+        self.broken_until.take().is_some()
     }
 
     pub const fn place(&self) -> Place {
@@ -389,6 +406,7 @@ impl Agent {
     /// Lets the processes work.
     fn train(&mut self, now: Duration, witness: &mut Witness) {
         let is_up = self.down_until.is_none();
+        let is_broken = self.broken_until.is_some_and(|until| now < until);
         let mut free = (self.cpus as usize).saturating_sub(self.running().count());
         for (key, attempt) in &mut self.attempts {
             if attempt.over {
@@ -412,7 +430,8 @@ impl Agent {
                     said.push(Message::Finished(training::stopped(*key, cause, now - started)));
                     attempt.over = true;
                 } else if now >= attempt.next_at {
-                    match attempt.training.step(attempt.next_step) {
+                    let step = attempt.training.step(attempt.next_step);
+                    match if is_broken { training::Step::Exited(1) } else { step } {
                         training::Step::Measured(value) => {
                             let step = attempt.next_step;
                             let metrics = Metrics { list: vec![Metric { name: "loss".to_owned(), value }] };

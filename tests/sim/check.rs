@@ -12,6 +12,7 @@ use heats_domain::{AgentId, Checkpoint, SweepId, TrialState};
 use heats_testkit::{Attempt, CallId, History};
 use heats_wire::v1::from_agent::Message;
 
+use crate::quarantine::Quarantines;
 use crate::training;
 
 /// What agents did and what they were promised.
@@ -45,6 +46,8 @@ pub struct Witness {
     /// Agents of which it was acknowledged that they are drained, or are not any more, as long as nobody asks for the other;
     /// and the log index that it was acknowledged at.
     fleet: BTreeMap<AgentId, (bool, u64)>,
+    /// Agents of which somebody asked that they be trusted again.
+    released: BTreeSet<AgentId>,
 }
 
 impl Witness {
@@ -145,6 +148,16 @@ impl Witness {
         self.fleet.insert(agent, (drained, log_index));
     }
 
+    /// Somebody asks that the agent be trusted again.
+    pub fn releases(&mut self, agent: AgentId) {
+        self.released.insert(agent);
+    }
+
+    /// Whether somebody asked for that.
+    pub fn has_released(&self, agent: AgentId) -> bool {
+        self.released.contains(&agent)
+    }
+
     /// How many reports were promised to be kept.
     pub fn promises(&self) -> usize {
         self.promised.len()
@@ -163,20 +176,26 @@ pub struct Replicas {
     seen: BTreeMap<SweepId, usize>,
     /// Where in the log each agent was given something last.
     given: BTreeMap<AgentId, u64>,
+    quarantines: Quarantines,
 }
 
 /// Clocks drift, what is shown is shown a moment later, and a leader that nobody hears does not know at once.
 const SLACK: Duration = Duration::from_secs(3);
 
 impl Replicas {
+    /// How often a machine was left alone.
+    pub const fn quarantines(&self) -> u32 {
+        self.quarantines.count()
+    }
+
     /// Looks at what a coordinator has applied by `now`.
     pub fn look(&mut self, node: u64, state: &State, now: Duration, lease_ttl: Duration, witness: &Witness) {
         for sweep in state.sweeps.values() {
             let seen = self.seen.entry(sweep.id).or_default();
             for record in sweep.journal.iter_from(*seen) {
                 if let Some(Fact::TrialLeased(leased)) = &record.cell.fact {
-                    let agents = leased.members.iter().map(|member| member.agent).chain([leased.agent]);
-                    self.given.extend(agents.map(|agent| (agent, record.log_index)));
+                    leased.agents().for_each(|agent| Quarantines::expect_open(state, agent, &record));
+                    self.given.extend(leased.agents().map(|agent| (agent, record.log_index)));
                 }
                 if let Some((key, agent)) = record.cell.fact.as_ref().and_then(|fact| unheard(sweep, fact)) {
                     let heard = witness.heard_of(agent, key);
@@ -199,6 +218,7 @@ impl Replicas {
             let given = self.given.get(agent).filter(|given| *drained && *given > index);
             assert!(given.is_none(), "{agent} was drained by index {index}, and given something at {given:?}");
         }
+        self.quarantines.look(state, witness);
         let violations = invariants::violations(state);
         assert!(violations.is_empty(), "node {node} at index {}: {violations:?}", state.applied);
         let hash = state.hash();

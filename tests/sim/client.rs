@@ -210,6 +210,10 @@ const PROMOTION: &str = "asha_promotion";
 /// How often a sweep trains a population.
 const POPULATION: f64 = 0.2;
 
+/// As many as a sweep may have: a machine that fails everything has no other to be compared with where it is alone, and then its
+/// failures are the trials'.
+const RETRIES: u32 = 1_000;
+
 /// A sweep to be submitted.
 pub struct Order {
     /// How many trials it has; with a population at most.
@@ -237,7 +241,7 @@ fn population(dice: &mut Dice, number: usize) -> Order {
             "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}, "keep_every": {keep_every}}},
             "objective": {{"minimize": "loss"}}, "early_stop": {{"algorithm": "none"}},
             "search": {{"algorithm": "pbt", "seed": 7, "population": {members}, "perturbation_interval": {interval},
-                "max": {steps}}}, "budget": {{"trials": {trials}}}, "run": {{"retries": 2}}}}"#
+                "max": {steps}}}, "budget": {{"trials": {trials}}}, "run": {{"retries": {RETRIES}}}}}"#
     );
     Order { trials, population: Some(members), spec }
 }
@@ -260,7 +264,7 @@ fn sweep(dice: &mut Dice, number: usize, nodes_max: usize) -> Order {
         r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
             "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}}},
             "objective": {{"minimize": "loss"}}, "search": {{"algorithm": "{algorithm}", "seed": 7}},
-            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "resources": {{"nodes": {nodes}}}, "run": {{"retries": 2}}}}"#
+            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "resources": {{"nodes": {nodes}}}, "run": {{"retries": {RETRIES}}}}}"#
     );
     Order { trials, population: None, spec }
 }

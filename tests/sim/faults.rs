@@ -28,11 +28,12 @@ enum Kind {
     AgentRestart,
     AgentLoss,
     AgentCut,
+    AgentBroken,
     BreakStreams,
     Heal,
 }
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 28] = [
     Kind::KillLeader,
     Kind::KillLeader,
     Kind::Kill,
@@ -54,6 +55,8 @@ const KINDS: [Kind; 26] = [
     Kind::AgentRestart,
     Kind::AgentLoss,
     Kind::AgentCut,
+    Kind::AgentBroken,
+    Kind::AgentBroken,
     Kind::BreakStreams,
     Kind::Heal,
     Kind::Heal,
@@ -148,6 +151,11 @@ impl Faults {
                     up.disk.fail_syncs();
                 }
             }
+            Kind::AgentBroken => {
+                let number = self.dice.between(0, world.agents.len() as u64 - 1) as usize;
+                let until = world.now + self.time(5_000, 90_000);
+                world.agents[number].break_machine(until);
+            }
             Kind::AgentRestart | Kind::AgentLoss | Kind::AgentCut => {
                 let number = self.dice.between(0, world.agents.len() as u64 - 1) as usize;
                 let now = world.now;
@@ -199,6 +207,7 @@ impl Faults {
     pub fn cease(&mut self, world: &mut World) {
         world.net.heal();
         world.net.set_quality(0.0, 0.0, 4);
+        world.mend_agents();
         for machine in &mut world.machines {
             match &mut machine.state {
                 Life::Up(up) | Life::Frozen(up, ..) => {

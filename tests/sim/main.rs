@@ -15,6 +15,7 @@ mod machine;
 mod net;
 mod operator;
 mod program;
+mod quarantine;
 mod runs;
 mod services;
 mod trace;

@@ -1,5 +1,5 @@
 //! An operator of the simulation: adds coordinators and takes them out, hands the lead on, takes snapshots, drains agents
-//! and takes that back. Does one thing after the other, asks again where no answer comes, and gives up after a while: what
+//! and takes that back, and releases those that were left alone. Does one thing after the other, asks again where no answer comes, and gives up after a while: what
 //! was asked for may have come to be then or not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +29,7 @@ pub enum Order {
     Snapshot,
     Drain { agent: AgentId, now: bool },
     Undrain(AgentId),
+    Release(AgentId),
 }
 
 /// What it does to machines.
@@ -74,6 +75,8 @@ pub struct Operator {
     members: BTreeMap<u64, BTreeSet<Standing>>,
     /// Agents that may be drained.
     drained: BTreeSet<AgentId>,
+    /// Agents whose machines were mended, and that are to be trusted again.
+    mended: BTreeSet<AgentId>,
 }
 
 impl Operator {
@@ -92,17 +95,24 @@ impl Operator {
             patience: Duration::ZERO,
             members: (1..=founders).map(|node| (node, BTreeSet::from([Standing::Voter]))).collect(),
             drained: BTreeSet::new(),
+            mended: BTreeSet::new(),
         }
+    }
+
+    /// The machine of an agent works again: where the agent is left alone, it need not be any longer.
+    pub fn has_mended(&mut self, agent: AgentId) {
+        self.mended.insert(agent);
     }
 
     /// It has nothing left to do.
     pub fn is_done(&self) -> bool {
-        self.plan.is_empty() && self.drained.is_empty()
+        self.plan.is_empty() && self.drained.is_empty() && self.mended.is_empty()
     }
 
     /// What it is at, for people.
     pub fn describe(&self) -> String {
-        format!("{:?}, members {:?}, drained {:?}", self.plan, self.members, self.drained)
+        let Self { plan, members, drained, mended, .. } = self;
+        format!("{plan:?}, members {members:?}, drained {drained:?}, mended {mended:?}")
     }
 
     /// Does what is due; in the end, `settle`, only what has to be done still.
@@ -126,6 +136,7 @@ impl Operator {
             self.patience = Duration::from_millis(self.dice.pick(&PATIENCE_MS).unwrap_or(1_000));
             if settle {
                 self.plan.extend(self.drained.first().map(|agent| Order::Undrain(*agent)));
+                self.plan.extend(self.mended.first().map(|agent| Order::Release(*agent)));
             } else {
                 act = self.undertake();
                 self.next_at = now + Duration::from_millis(self.dice.between(0, self.pace_ms? * 2));
@@ -144,7 +155,7 @@ impl Operator {
         };
         let (voters, absent) = (standing(Standing::Voter), standing(Standing::Absent));
         let present: Vec<u64> = self.members.keys().copied().filter(|node| !absent.contains(node)).collect();
-        match self.dice.between(0, 9) {
+        match self.dice.between(0, 10) {
             0 | 1 if present.len() < MEMBERS_MAX && (self.members.len() as u64) < EVER_MAX => {
                 let node = self.members.len() as u64 + 1;
                 self.members.insert(node, BTreeSet::from([Standing::Absent]));
@@ -164,8 +175,12 @@ impl Operator {
             4 | 5 => self.plan.extend(self.dice.pick(&voters).map(Order::Transfer)),
             6 => self.plan.push_back(Order::Snapshot),
             7 | 8 => {
-                let agent = AgentId { bits: crate::agent::FIRST + self.dice.between(0, self.agents as u64 - 1) };
-                self.plan.push_back(Order::Drain { agent, now: self.dice.chance(0.5) });
+                let (agent, now) = (self.somebody(), self.dice.chance(0.5));
+                self.plan.push_back(Order::Drain { agent, now });
+            }
+            9 => {
+                let agent = self.somebody();
+                self.plan.push_back(Order::Release(agent));
             }
             _ => {
                 let drained: Vec<AgentId> = self.drained.iter().copied().collect();
@@ -173,6 +188,11 @@ impl Operator {
             }
         }
         None
+    }
+
+    /// Any of the agents.
+    fn somebody(&mut self) -> AgentId {
+        AgentId { bits: crate::agent::FIRST + self.dice.between(0, self.agents as u64 - 1) }
     }
 
     /// Asks for what comes first in the plan.
@@ -184,6 +204,7 @@ impl Operator {
                 witness.fleet_changes(agent, true);
             }
             Order::Undrain(agent) => witness.fleet_changes(agent, false),
+            Order::Release(agent) => witness.releases(agent),
             Order::Learn(_) | Order::Vote(_) | Order::Leave(_) | Order::Transfer(_) | Order::Snapshot => {}
         }
         // Every coordinator takes a snapshot of its own.
@@ -204,7 +225,9 @@ impl Operator {
                 Order::Vote(node) => (node, &[Standing::Voter][..]),
                 // Whoever completes what was begun may leave it its place without the vote.
                 Order::Leave(node) => (node, &[Standing::Learner, Standing::Absent][..]),
-                Order::Transfer(_) | Order::Snapshot | Order::Drain { .. } | Order::Undrain(_) => continue,
+                Order::Transfer(_) | Order::Snapshot | Order::Drain { .. } | Order::Undrain(_) | Order::Release(_) => {
+                    continue;
+                }
             };
             self.members.entry(node).or_default().extend(may);
         }
@@ -252,6 +275,9 @@ impl Operator {
             (Order::Undrain(agent), Reply::Done { log_index }) => {
                 witness.fleet_changed(agent, false, *log_index);
                 self.drained.remove(&agent);
+            }
+            (Order::Release(agent), Reply::Done { .. } | Reply::No { .. }) => {
+                self.mended.remove(&agent);
             }
             // It has never been there.
             (Order::Drain { agent, .. } | Order::Undrain(agent), Reply::No { .. }) => {

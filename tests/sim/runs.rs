@@ -24,10 +24,11 @@ pub fn one() {
         World::new(seed).run()
     });
     let outcome = run.expect("starts a thread").join();
-    let Outcome { simulated, coordinators, faults, promises, trials, trace } =
+    let Outcome { simulated, coordinators, faults, promises, trials, quarantines, trace } =
         outcome.unwrap_or_else(|_| panic!("seed {seed} found a violation: run it again with {SEED}={seed}"));
     println!(
-        "\n{REPORT}{} s, {coordinators} coordinators, {faults} faults, {trials} trials, {promises} promises, trace {trace}",
+        "\n{REPORT}{} s, {coordinators} coordinators, {faults} faults, {quarantines} quarantines, {trials} trials, \
+         {promises} promises, trace {trace}",
         simulated.as_secs()
     );
 }
@@ -87,10 +88,11 @@ pub fn many() {
         reports.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).map(|report| number(report, what)).sum::<u64>()
     };
     println!(
-        "{} seeds, {:.2} cluster-hours, {} faults, {} trials, {} promises in {:.0} s; failed: {failed:?}",
+        "{} seeds, {:.2} cluster-hours, {} faults, {} quarantines, {} trials, {} promises in {:.0} s; failed: {failed:?}",
         reports.len(),
         sum("s") as f64 / 3_600.0,
         sum("faults"),
+        sum("quarantines"),
         sum("trials"),
         sum("promises"),
         begun.elapsed().as_secs_f64(),

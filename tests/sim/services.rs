@@ -142,6 +142,11 @@ async fn operate(node: &Node, order: Order) -> Result<Reply, Status> {
             let undrained = cluster.undrain_agent(tonic::Request::new(request)).await;
             return undrained.map(|reply| Reply::Done { log_index: reply.into_inner().log_index });
         }
+        Order::Release(agent) => {
+            let request = v1::ReleaseAgentRequest { agent: agent.to_string(), by: "operator".to_owned() };
+            let released = cluster.release_agent(tonic::Request::new(request)).await;
+            return released.map(|reply| Reply::Done { log_index: reply.into_inner().log_index });
+        }
     };
     let request = v1::ChangeRequest { step: step.into(), node: member, address: address(member) };
     let members = cluster.change(tonic::Request::new(request)).await?.into_inner().members;

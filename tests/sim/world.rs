@@ -53,6 +53,8 @@ pub struct Outcome {
     pub faults: u32,
     pub promises: usize,
     pub trials: u32,
+    /// How often a machine was left alone.
+    pub quarantines: u32,
     /// Of everything that was carried, in order.
     pub trace: String,
 }
@@ -201,6 +203,15 @@ impl World {
         }
     }
 
+    /// No machine of an agent is broken any more, and whoever mended one says so.
+    pub fn mend_agents(&mut self) {
+        for agent in &mut self.agents {
+            if agent.mend() {
+                self.operator.has_mended(agent.id());
+            }
+        }
+    }
+
     fn look(&mut self) {
         for machine in &self.machines {
             if let Some(state) = machine.up().and_then(Coordinator::state) {
@@ -254,6 +265,7 @@ impl World {
             faults,
             promises: self.witness.promises(),
             trials: state.sweeps.values().map(|sweep| sweep.created()).sum(),
+            quarantines: self.replicas.quarantines(),
             trace: self.trace.end(&state),
         }
     }

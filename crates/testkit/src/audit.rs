@@ -157,6 +157,7 @@ impl Audit {
         let mut faults = Vec::new();
         self.check_trials(expected, &mut faults);
         self.check_attempts(&mut faults);
+        self.check_quarantines(&mut faults);
         self.check_reports(&mut faults);
         self.check_best(&mut faults);
         self.check_export(&mut faults);
@@ -197,6 +198,8 @@ impl Audit {
             /// The ranks that run, where it spans machines.
             ranks: BTreeSet<u64>,
             spans: bool,
+            /// Those that failed, and whose failure is the trial's so far.
+            failed: BTreeSet<u64>,
             settled: Option<String>,
         }
         let mut lives: BTreeMap<u64, Life> = BTreeMap::new();
@@ -228,8 +231,13 @@ impl Audit {
                 }
                 "attempt_ended" => {
                     let all_ended = life.ranks.is_empty();
+                    if fact["failure"].is_string() && fact["excused"] != true {
+                        life.failed.extend(*attempt);
+                    }
                     life.live.is_some() && std::mem::take(&mut life.live) == *attempt && all_ended
                 }
+                // A failure is put down to its machine once.
+                "attempt_excused" => attempt.is_some_and(|attempt| life.failed.remove(&attempt)),
                 "trial_settled" => {
                     let state = fact["state"].as_str().unwrap_or_default();
                     let before = life.settled.replace(state.to_owned());
@@ -255,6 +263,27 @@ impl Audit {
             }
             if life.settled.as_deref() != Some(state) {
                 faults.push(format!("trial {number} is {state}, its events say {:?}", life.settled));
+            }
+        }
+    }
+
+    /// A machine is left alone for attempts that it got and that failed there, in the way that is said.
+    fn check_quarantines(&self, faults: &mut Vec<String>) {
+        let name = self.sweep["name"].as_str().unwrap_or_default();
+        for quarantine in self.sweep["quarantined_agents"].as_array().into_iter().flatten() {
+            for failed in quarantine["failures"].as_array().into_iter().flatten() {
+                let address = failed["address"].as_str().unwrap_or_default();
+                // Trials of other sweeps may have failed there as well.
+                let Some(own) = address.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) else { continue };
+                let Some((trial, attempt)) = own.split_once('@') else { continue };
+                let (trial, attempt) = (trial.parse().ok(), attempt.parse().ok());
+                let says = |kind: &str, key: &str, value: &Value| {
+                    self.of_kind(kind).any(|e| (e.trial, e.attempt) == (trial, attempt) && e.fact[key] == *value)
+                };
+                let was_there = says("trial_leased", "agent", &quarantine["agent"]);
+                if !was_there || !says("attempt_ended", "failure", &failed["failure"]) {
+                    faults.push(format!("{} is left alone for {failed}, which is not so", quarantine["agent_name"]));
+                }
             }
         }
     }
@@ -524,6 +553,32 @@ mod tests {
             audit.events.swap(9, 11);
         });
         assert!(found.contains("trial 0: `trial_reported` of attempt Some(1) is out of place"), "{found}");
+    }
+
+    #[test]
+    fn a_machine_that_is_left_alone_for_what_did_not_happen_there_is_found() {
+        let alone = |audit: &mut Audit| {
+            audit.events[3].fact = json!({"agent": "agent-1"});
+            audit.events[7].fact = json!({"failure": "exit"});
+            audit.events.insert(8, event("attempt_excused", 1, 1, json!({})));
+            let failures =
+                json!([{"address": "s/1@1", "failure": "exit"}, {"address": "other/0@1", "failure": "exit"}]);
+            audit.sweep["quarantined_agents"] = json!([{"agent": "agent-1", "agent_name": "a1", "failures": failures}]);
+        };
+        assert_eq!(faults(alone), "");
+        for (place, fact) in [(3, json!({"agent": "agent-2"})), (7, json!({"failure": "signal"}))] {
+            let found = faults(|audit| {
+                alone(audit);
+                audit.events[place].fact = fact.clone();
+            });
+            assert!(found.contains("is left alone for") && found.contains("s/1@1"), "{found}");
+        }
+        let found = faults(|audit| {
+            alone(audit);
+            let twice = audit.events[8].clone();
+            audit.events.insert(9, twice);
+        });
+        assert!(found.contains("trial 1: `attempt_excused` of attempt Some(1) is out of place"), "{found}");
     }
 
     #[test]
