@@ -148,12 +148,7 @@ fn no_promotion_is_lost_or_done_twice_while_agents_and_leaders_are_killed() {
     cluster.measure(2);
     cluster.workspace().write("go", "");
     for agent in [0, 1] {
-        let leader = cluster.leader();
-        cluster.kill_agent(agent);
-        cluster.kill_coordinator(leader);
-        cluster.start_agent(agent);
-        cluster.start_coordinator(leader);
-        cluster.leader();
+        cluster.kill_with_leader(agent);
     }
     let workspace = cluster.workspace();
     ended(workspace);

@@ -123,12 +123,7 @@ fn no_fork_is_lost_or_made_twice_while_agents_and_leaders_are_killed() {
     for agent in [0, 1, 0] {
         // In the middle of it: a few steps on.
         cluster.measure(8);
-        let leader = cluster.leader();
-        cluster.kill_agent(agent);
-        cluster.kill_coordinator(leader);
-        cluster.start_agent(agent);
-        cluster.start_coordinator(leader);
-        cluster.leader();
+        cluster.kill_with_leader(agent);
     }
     let workspace = cluster.workspace();
     ended(workspace);

@@ -255,6 +255,19 @@ impl Cluster {
         self.agents[number].take().expect("it runs").finish();
     }
 
+    /// Kills an agent and whoever leads at the same moment, and starts both again; until a coordinator leads.
+    ///
+    /// # Panics
+    /// Where the agent does not run.
+    pub fn kill_with_leader(&mut self, agent: usize) {
+        let leader = self.leader();
+        self.kill_agent(agent);
+        self.kill_coordinator(leader);
+        self.start_agent(agent);
+        self.start_coordinator(leader);
+        self.leader();
+    }
+
     /// Starts an agent again, on its data.
     pub fn start_agent(&mut self, number: usize) {
         self.agents[number] = Some(self.agent(number));
