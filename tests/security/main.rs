@@ -2,6 +2,7 @@
 //! belong. That a certificate of one kind cannot be used as another is tested beside the services, in
 //! `crates/coordinator/tests/security.rs`.
 
+mod notices;
 mod operated;
 mod refused;
 mod renewed;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use heats_core::placement::preempt::GRACE_MS;
 use heats_tls::{OwnFiles, Security};
 
-use crate::notices::Webhooks;
+use crate::notices::{WebhookSecret, Webhooks};
 
 /// How a node without a cluster comes to one. One that has a cluster stays in it, whatever this says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +73,8 @@ pub struct CoordinatorConfig {
     pub preempt_after: Duration,
     /// Where webhooks may be.
     pub webhooks: Webhooks,
+    /// What is sent to them is signed with it, where there is one. The leader's counts.
+    pub webhook_secret: Option<WebhookSecret>,
     /// How many log entries there are between two snapshots.
     pub snapshot_every: u64,
 }
@@ -98,6 +100,7 @@ impl CoordinatorConfig {
             logs_max: LOGS_MAX,
             preempt_after: Duration::from_millis(GRACE_MS),
             webhooks: Webhooks::Public,
+            webhook_secret: None,
             snapshot_every: 50_000,
         }
     }

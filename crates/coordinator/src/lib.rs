@@ -43,7 +43,7 @@ pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, LOGS_MAX, 
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};
-pub use notices::Webhooks;
+pub use notices::{SecretError, WebhookSecret, Webhooks};
 pub use optuna::StorageService;
 pub use peers::Peers;
 pub use rpc::cluster::ClusterService;

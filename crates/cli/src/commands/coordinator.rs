@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use heats_coordinator::{
-    AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, Webhooks,
+    AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, WebhookSecret, Webhooks,
 };
 use heats_domain::units::{Bytes, Span};
 use heats_tls::Identity;
@@ -31,7 +31,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `preempt_after`, `webhooks` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `preempt_after`, `webhooks`, `webhook_secret` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -61,6 +61,9 @@ pub struct StartArgs {
     /// Where webhooks of sweeps may be: off, public (the public internet only), or any [default: public]
     #[arg(long, value_name = "WHERE", env = "HEATS_WEBHOOKS")]
     webhooks: Option<Webhooks>,
+    /// A file with the secret that notices to webhooks are signed with, of at least 16 bytes; without it they are not signed
+    #[arg(long, value_name = "FILE", env = "HEATS_WEBHOOK_SECRET")]
+    webhook_secret: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArgs,
     /// Listen in plain text where others can reach it: whoever can may run any command on your agents, and read all
@@ -85,6 +88,7 @@ struct File {
     keep_logs: Option<Bytes>,
     preempt_after: Option<Span>,
     webhooks: Option<String>,
+    webhook_secret: Option<PathBuf>,
     #[serde(default)]
     tls: TlsArgs,
     #[serde(default)]
@@ -165,6 +169,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         keep_logs,
         preempt_after,
         webhooks,
+        webhook_secret,
         tls,
         insecure_plain_text,
     } = args;
@@ -211,6 +216,9 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
     let named = file.webhooks.as_deref().map(str::parse).transpose();
     let named = named.map_err(|why: String| Failure::usage(format!("webhooks: {why}")))?;
     let webhooks = webhooks.or(named).unwrap_or(Webhooks::Public);
+    let webhook_secret = webhook_secret.clone().or(file.webhook_secret);
+    let webhook_secret = webhook_secret.as_deref().map(WebhookSecret::read).transpose();
+    let webhook_secret = webhook_secret.map_err(|error| Failure::usage(error.to_string()))?;
     let logs_max = keep_logs.or(file.keep_logs).map_or(LOGS_MAX, |size| size.count);
     let single = CoordinatorConfig::single(data_dir, listen);
     let preempt_after = preempt_after.or(file.preempt_after).map_or(single.preempt_after, Span::duration);
@@ -227,6 +235,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         logs_max,
         preempt_after,
         webhooks,
+        webhook_secret,
         ..single
     })
 }
@@ -237,6 +246,7 @@ fn read(path: &PathBuf) -> Result<File, Failure> {
     let mut file: File =
         toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     if let Some(folder) = path.parent() {
+        file.webhook_secret = file.webhook_secret.map(|secret| folder.join(secret));
         file.tls.seen_from(folder);
     }
     Ok(file)
@@ -259,6 +269,7 @@ mod tests {
             keep_logs: None,
             preempt_after: None,
             webhooks: None,
+            webhook_secret: None,
             tls: TlsArgs::default(),
             insecure_plain_text: false,
         }

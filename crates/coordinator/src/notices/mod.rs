@@ -3,6 +3,7 @@
 //! is sent again: receivers know it by its id.
 
 mod post;
+mod signature;
 mod target;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::edge::entropy;
 use crate::node::Node;
 use post::{Message, PostError, Poster};
+pub use signature::{SecretError, WebhookSecret};
 pub use target::Webhooks;
 
 /// Webhooks that are told something at once.
@@ -38,7 +40,7 @@ type Hook = (SweepId, u32);
 pub async fn tell(node: Node) {
     let mut states = node.replica.watch_state();
     let mut leadership = node.replica.leadership();
-    let poster = Poster::new(node.config.webhooks);
+    let poster = Poster::new(node.config.webhooks, node.config.webhook_secret.clone());
     loop {
         let leads = matches!(*leadership.borrow_and_update(), Leadership::Leader { .. });
         if leads {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::signature::WebhookSecret;
 use super::target::Webhooks;
 
 /// How long one try may take, from the name to the answer.
@@ -55,12 +56,14 @@ pub struct Poster {
     allowed: Webhooks,
     /// How servers are known: by the certificates that this machine trusts; or why there are none.
     tls: Result<Arc<ClientConfig>, String>,
+    /// What is sent is signed with it, where there is one.
+    secret: Option<WebhookSecret>,
 }
 
 impl Poster {
-    /// Posts to what `allowed` allows.
-    pub fn new(allowed: Webhooks) -> Self {
-        Self { allowed, tls: trusted().map(Arc::new) }
+    /// Posts to what `allowed` allows, signed with `secret`.
+    pub fn new(allowed: Webhooks, secret: Option<WebhookSecret>) -> Self {
+        Self { allowed, tls: trusted().map(Arc::new), secret }
     }
 
     /// Posts `message` to `url`, once.
@@ -88,12 +91,16 @@ impl Poster {
         let is_secure = uri.scheme_str() != Some("http");
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         let tcp = self.connect(host, port).await?;
-        let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
+        let mut request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
             .header(header::HOST, authority)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("heats/", env!("CARGO_PKG_VERSION")))
             .header("heats-delivery", message.id.as_str())
-            .header("heats-event", message.event)
+            .header("heats-event", message.event);
+        if let Some(secret) = &self.secret {
+            request = request.header("heats-signature", secret.sign(message.body.as_bytes()));
+        }
+        let request = request
             .body(Full::new(Bytes::from(message.body.clone())))
             .map_err(|error| PostError::Never(error.to_string()))?;
         if !is_secure {
@@ -188,7 +195,7 @@ mod tests {
 
     async fn post(allowed: Webhooks, url: &str) -> Result<(), PostError> {
         let message = Message { id: "swp_1-7".into(), event: "finished", body: "{}".into() };
-        Poster { allowed, tls: Err("none".into()) }.post(url, &message).await
+        Poster { allowed, tls: Err("none".into()), secret: None }.post(url, &message).await
     }
 
     #[tokio::test]
