@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::fact::{AgentQuarantined, AgentReleased, FailedAttempt};
+use heats_core::health::Part;
 use heats_core::ops::quarantine::{FAILURES_MIN, START_FAILURES_MIN};
 use heats_core::{Fact, Record, State};
 use heats_domain::{AgentId, FailureKind};
@@ -23,8 +24,8 @@ pub struct Quarantines {
 impl Quarantines {
     /// An agent was given something by `record`: not while it was to be left alone, as far as `state` shows.
     pub fn expect_open(state: &State, agent: AgentId, record: &Record) {
-        let Some((quarantine, _)) = state.quarantine(agent) else { return };
-        let said_at = state.quarantines.get(&agent).map_or(0, |said| said.log_index);
+        let Some((quarantine, _)) = state.quarantine(Part::machine(agent)) else { return };
+        let said_at = state.quarantines.get(&Part::machine(agent)).map_or(0, |said| said.log_index);
         let is_before = record.log_index <= said_at || record.at_ms >= quarantine.until_ms;
         assert!(is_before, "{agent} is left alone by index {said_at}, and given something at {}", record.log_index);
     }
@@ -36,7 +37,7 @@ impl Quarantines {
 
     /// Looks at what is new in a state.
     pub fn look(&mut self, state: &State, witness: &Witness) {
-        for (agent, record) in &state.quarantines {
+        for (Part { agent, gpu: _ }, record) in &state.quarantines {
             let seen = self.seen.entry(*agent).or_default();
             if record.log_index <= std::mem::replace(seen, record.log_index.max(*seen)) {
                 continue;

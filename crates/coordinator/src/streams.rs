@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use heats_core::fact::{AgentDrained, AgentQuarantined};
+use heats_core::fact::{AgentDrained, AgentQuarantined, GpuQuarantined};
+use heats_core::health::Part;
 use heats_core::history::trial_seed;
 use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
@@ -213,7 +214,8 @@ impl Streams {
                     self.stop_all(state, key, live, &format!("rank {} of it ended early ({how})", fact.rank));
                 }
                 Fact::AgentDrained(AgentDrained { agent, .. })
-                | Fact::AgentQuarantined(AgentQuarantined { agent, .. }) => {
+                | Fact::AgentQuarantined(AgentQuarantined { agent, .. })
+                | Fact::GpuQuarantined(GpuQuarantined { gpu: _, quarantine: AgentQuarantined { agent, .. } }) => {
                     // Where `state` is past this entry, and that is taken back, there is nothing to ask for.
                     for leaving in agent_drain::leaving(state, *agent) {
                         self.send(*agent, v1::to_agent::Message::Stop(leave(state, *agent, leaving)));
@@ -265,6 +267,7 @@ impl Streams {
                 | Fact::AgentAttached(_)
                 | Fact::AgentUndrained(_)
                 | Fact::AgentReleased(_)
+                | Fact::GpuReleased(_)
                 | Fact::AttemptExcused(_)
                 | Fact::ClusterRestored(_)
                 | Fact::TrialPlaced(_)
@@ -358,6 +361,13 @@ pub fn stop(state: &State, key: Key, why: String) -> v1::Stop {
     v1::Stop { key: Some(key.into()), grace_ms, why, purpose: Purpose::End.into() }
 }
 
+/// What of the agent is quarantined that the attempt holds, and why.
+fn quarantine(state: &State, agent: AgentId, key: Key) -> Option<(Part, &str)> {
+    let lease = state.leases.get(&agent)?.get(&(key.sweep, key.trial))?;
+    let mut own = state.quarantined(agent).filter(|(part, _)| part.is_in(&lease.grant));
+    own.next().map(|(part, quarantine)| (part, quarantine.why.as_str()))
+}
+
 /// The order to give an attempt back: the agent is drained, or the place is another sweep's.
 pub fn leave(state: &State, agent: AgentId, leaving: Leaving) -> v1::Stop {
     let (key, purpose) = match leaving {
@@ -369,8 +379,9 @@ pub fn leave(state: &State, agent: AgentId, leaving: Leaving) -> v1::Stop {
             let name = state.sweeps.get(&by).map_or_else(|| by.to_string(), |sweep| sweep.name.clone());
             format!("its place is for `{name}`, which has a higher priority")
         }
-        Leaving::Whole(_) | Leaving::Unstarted(_) => match (state.drain(agent), state.quarantine(agent)) {
-            (None, Some((quarantine, _))) => format!("its agent is quarantined: {}", quarantine.why),
+        Leaving::Whole(_) | Leaving::Unstarted(_) => match (state.drain(agent), quarantine(state, agent, key)) {
+            (None, Some((Part { gpu: None, .. }, why))) => format!("its agent is quarantined: {why}"),
+            (None, Some((Part { gpu: Some(gpu), .. }, why))) => format!("GPU {gpu} of its agent is quarantined: {why}"),
             (Some((drain, _)), _) if !drain.reason.is_empty() => format!("its agent is drained: {}", drain.reason),
             (_, _) => "its agent is drained".to_owned(),
         },

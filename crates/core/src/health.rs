@@ -1,13 +1,58 @@
-//! How the attempts of a sweep fare on each agent: what is known when a machine is suspected. A fold over the sweep's own
-//! journal, like all of it; what follows from it is decided in `ops::quarantine`.
+//! How the attempts of a sweep fare on each machine, and on each of its GPUs: what is known when one is suspected. A fold over the
+//! sweep's own journal, like all of it; what follows from it is decided in `ops::quarantine`.
 
-use heats_domain::FailureKind;
+use heats_domain::{AgentId, FailureKind, Grant};
 use imbl::Vector;
 
-/// So many of the failures in a row on one agent are remembered, the latest.
+use crate::trial::Attempt;
+
+/// So many of the failures in a row on one part are remembered, the latest.
 pub const STREAK_MAX: usize = 256;
 
-/// How the attempts of one sweep fare on one agent.
+/// What may be at fault where attempts fail: a machine, or one GPU of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Part {
+    /// Whose machine.
+    pub agent: AgentId,
+    /// Which of its GPUs, by index; the machine as a whole where there is none.
+    pub gpu: Option<u32>,
+}
+
+impl Part {
+    /// A machine.
+    pub const fn machine(agent: AgentId) -> Self {
+        Self { agent, gpu: None }
+    }
+
+    /// One GPU of a machine.
+    pub const fn gpu(agent: AgentId, index: u32) -> Self {
+        Self { agent, gpu: Some(index) }
+    }
+
+    /// The machine, and those of its GPUs that are granted.
+    pub fn of(agent: AgentId, grant: &Grant) -> impl Iterator<Item = Self> {
+        std::iter::once(Self::machine(agent)).chain(grant.gpus.iter().map(move |index| Self::gpu(agent, *index)))
+    }
+
+    /// Whether a grant of its machine takes something of it.
+    pub fn is_in(self, grant: &Grant) -> bool {
+        self.gpu.is_none_or(|index| grant.gpus.contains(&index))
+    }
+}
+
+impl Attempt {
+    /// What may be at fault where it fails; nothing where it spans machines, for it may be any of them, or what is between.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        self.only_agent().into_iter().flat_map(|agent| Part::of(agent, &self.grant))
+    }
+
+    /// What works where it has ended well: the GPUs of its only machine, and then all the machines that it spans.
+    pub fn all_parts(&self) -> impl Iterator<Item = Part> {
+        self.parts().filter(|part| part.gpu.is_some()).chain(self.agents().map(Part::machine))
+    }
+}
+
+/// How the attempts of one sweep fare on one part.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Tally {
     /// Attempts whose process was started.

@@ -66,6 +66,8 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::AgentUndrained(_)
         | Fact::AgentQuarantined(_)
         | Fact::AgentReleased(_)
+        | Fact::GpuQuarantined(_)
+        | Fact::GpuReleased(_)
         | Fact::AttemptExcused(_)
         | Fact::ClusterRestored(_)
         | Fact::QuotaSet(_)

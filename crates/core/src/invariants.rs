@@ -275,8 +275,10 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
         });
         violation(found, since.count() == 0, "A3", "nothing is leased to an agent that is drained", place);
     }
-    if let Some((quarantine, said_ms)) = state.quarantine(agent) {
-        let leased = held.into_iter().flatten().filter_map(|((sweep, number), _)| {
+    for (part, quarantine) in state.quarantined(agent) {
+        let said_ms = state.quarantine(part).map_or(0, |(_, said_ms)| said_ms);
+        let leased = held.into_iter().flatten().filter(|(_, lease)| part.is_in(&lease.grant));
+        let leased = leased.filter_map(|((sweep, number), _)| {
             let (_, attempt) = state.sweeps.get(sweep)?.trial(*number)?.live()?;
             Some(attempt.leased_ms)
         });
@@ -286,7 +288,7 @@ fn check_agent(state: &State, agent: AgentId, found: &mut Vec<Violation>) {
             found,
             !early && since.len() <= 1,
             "A4",
-            "a quarantined agent gets one trial at a time, later",
+            "what is quarantined gets one trial at a time, later",
             place,
         );
     }

@@ -12,6 +12,7 @@ use heats_search::{Promotion, Stopper};
 
 use crate::dispatch;
 use crate::fact::{Entry, Fact, FactCell, Record, TrialPlaced};
+use crate::health::Part;
 use crate::history;
 use crate::ops::Decision;
 use crate::ops::agent_drain;
@@ -83,6 +84,8 @@ pub struct Leading {
     attached: BTreeSet<AgentId>,
     /// Those of them that say that they can start nothing now.
     unable: BTreeSet<AgentId>,
+    /// The GPUs, by index, of which agents say that they must not be leased now.
+    broken: BTreeMap<AgentId, BTreeSet<u32>>,
     /// Those that may be given something.
     places: Places,
     /// What projects and users hold.
@@ -122,6 +125,7 @@ impl Leading {
             active,
             attached: BTreeSet::new(),
             unable: BTreeSet::new(),
+            broken: BTreeMap::new(),
             places: Places::default(),
             usage,
             without_place: BTreeMap::new(),
@@ -185,7 +189,7 @@ impl Leading {
                 let decided = self.record(attach.decide(&self.draft, self.now_ms), Reply::Attached);
                 if let Ok(Ok(_)) = decided {
                     self.attached.insert(agent);
-                    self.places.set_unusable(agent, unusable);
+                    self.broken.insert(agent, unusable);
                     self.set_able(agent, able);
                 }
                 decided
@@ -258,7 +262,7 @@ impl Leading {
 
     /// An agent says which of its GPUs must not be leased now. An attempt that holds one goes on.
     pub fn set_unusable(&mut self, agent: AgentId, gpus: BTreeSet<u32>) {
-        self.places.set_unusable(agent, gpus);
+        self.broken.insert(agent, gpus);
         self.reconsider(agent);
     }
 
@@ -266,7 +270,9 @@ impl Leading {
     fn reconsider(&mut self, agent: AgentId) {
         let drained = self.draft.drains.contains_key(&agent);
         let is_able = self.attached.contains(&agent) && !self.unable.contains(&agent);
-        let is_open = is_able && !drained && self.draft.lets_through(agent, self.now_ms);
+        let is_open = is_able && !drained && self.draft.lets_through(Part::machine(agent), self.now_ms);
+        let broken = self.broken.get(&agent).into_iter().flatten().copied();
+        self.places.set_unusable(agent, broken.chain(self.draft.closed_gpus(agent, self.now_ms)).collect());
         match self.draft.agent(agent).filter(|_| is_open) {
             Some(attached) => {
                 self.places.open(attached.clone(), self.draft.free(agent), self.draft.least_priority(agent));
@@ -424,6 +430,8 @@ impl Leading {
             Fact::AgentUndrained(fact) => self.reconsider(fact.agent),
             Fact::AgentQuarantined(fact) => self.reconsider(fact.agent),
             Fact::AgentReleased(fact) => self.reconsider(fact.agent),
+            Fact::GpuQuarantined(fact) => self.reconsider(fact.quarantine.agent),
+            Fact::GpuReleased(fact) => self.reconsider(fact.release.agent),
             Fact::SweepEdited(fact) => self.places.search_again(fact.sweep),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)

@@ -14,9 +14,10 @@ use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
 use crate::fact::{
-    AgentAttached, AgentDrained, AgentQuarantined, AgentReleased, Entry, Fact, Record, SweepSubmitted, TokenCreated,
-    TokenRole,
+    AgentAttached, AgentDrained, AgentQuarantined, AgentReleased, Entry, Fact, GpuQuarantined, GpuReleased, Record,
+    SweepSubmitted, TokenCreated, TokenRole,
 };
+use crate::health::Part;
 use crate::journal::{Journal, Piece, Run};
 use crate::logs::Shelf;
 use crate::provenance::Surroundings;
@@ -108,8 +109,8 @@ pub struct State {
     pub agents: OrdMap<AgentId, Arc<Record>>,
     /// The agents that are drained: the record of each one's drain.
     pub drains: OrdMap<AgentId, Arc<Record>>,
-    /// The agents that are or were quarantined: the record of each one's last quarantine or release.
-    pub quarantines: OrdMap<AgentId, Arc<Record>>,
+    /// The machines and GPUs that are or were quarantined: the record of each one's last quarantine or release.
+    pub quarantines: OrdMap<Part, Arc<Record>>,
     /// The record of the last restore, where the cluster was made from a backup.
     pub restored: Option<Arc<Record>>,
     /// The live leases, by agent.
@@ -205,7 +206,11 @@ impl State {
             }
             Fact::AgentQuarantined(AgentQuarantined { agent, .. })
             | Fact::AgentReleased(AgentReleased { agent, .. }) => {
-                self.quarantines.insert(*agent, Arc::clone(&record));
+                self.quarantines.insert(Part::machine(*agent), Arc::clone(&record));
+            }
+            Fact::GpuQuarantined(GpuQuarantined { gpu, quarantine: AgentQuarantined { agent, .. } })
+            | Fact::GpuReleased(GpuReleased { gpu, release: AgentReleased { agent, .. } }) => {
+                self.quarantines.insert(Part::gpu(*agent, *gpu), Arc::clone(&record));
             }
             Fact::QuotaSet(fact) => {
                 self.quotas.insert((fact.scope, fact.name.clone()), Arc::clone(&record));
@@ -391,19 +396,28 @@ impl State {
         }
     }
 
-    /// An agent's quarantine and when it was last said, milliseconds since the Unix epoch; `None` where it is in none.
-    pub fn quarantine(&self, agent: AgentId) -> Option<(&AgentQuarantined, u64)> {
-        let record = self.quarantines.get(&agent)?;
+    /// The quarantine of a machine or a GPU and when it was last said, milliseconds since the Unix epoch; `None` where it is in none.
+    pub fn quarantine(&self, part: Part) -> Option<(&AgentQuarantined, u64)> {
+        let record = self.quarantines.get(&part)?;
         match record.cell.fact.as_ref()? {
-            Fact::AgentQuarantined(fact) => Some((fact, record.at_ms)),
+            Fact::AgentQuarantined(quarantine) | Fact::GpuQuarantined(GpuQuarantined { quarantine, .. }) => {
+                Some((quarantine, record.at_ms))
+            }
             _ => None,
         }
     }
 
-    /// The log index at which an agent was last released from a quarantine; 0 where it never was.
-    pub fn released_at(&self, agent: AgentId) -> u64 {
-        let released = |record: &&Arc<Record>| matches!(record.cell.fact, Some(Fact::AgentReleased(_)));
-        self.quarantines.get(&agent).filter(released).map_or(0, |record| record.log_index)
+    /// An agent's machine and its GPUs, as far as they are quarantined.
+    pub fn quarantined(&self, agent: AgentId) -> impl Iterator<Item = (Part, &AgentQuarantined)> {
+        let own = self.quarantines.range(Part::machine(agent)..=Part::gpu(agent, u32::MAX));
+        own.filter_map(|(part, _)| Some((*part, self.quarantine(*part)?.0)))
+    }
+
+    /// The log index at which a machine or a GPU was last released from a quarantine; 0 where it never was.
+    pub fn released_at(&self, part: Part) -> u64 {
+        let is_released =
+            |record: &&Arc<Record>| matches!(record.cell.fact, Some(Fact::AgentReleased(_) | Fact::GpuReleased(_)));
+        self.quarantines.get(&part).filter(is_released).map_or(0, |record| record.log_index)
     }
 
     /// Which cluster this is, among those that were made from each other's backups; 0 where it was made from none.

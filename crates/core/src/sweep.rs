@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use heats_domain::spec::{Objective, PROJECT};
-use heats_domain::{AgentId, Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
+use heats_domain::{Direction, Metrics, Params, Space, StopReason, SweepId, SweepSpec, TrialState};
 use heats_search::searchers;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::fact::{Ending, Fact, Record, SweepSubmitted, TrialLeased, TrialReported};
-use crate::health::Tally;
+use crate::health::{Part, Tally};
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::notices::Notices;
@@ -85,8 +85,8 @@ pub struct Sweep {
     pub stopped_by: OrdMap<(String, u64), u32>,
     /// What its trials ran in.
     pub named: Named,
-    /// How its attempts fare on each agent, until it ends.
-    pub tallies: OrdMap<AgentId, Tally>,
+    /// How its attempts fare on each machine and each of their GPUs, until it ends.
+    pub tallies: OrdMap<Part, Tally>,
     /// Failures from before a user had the sweep go on: they do not count towards `budget.max_failures`.
     pub forgiven: u32,
     /// When it was submitted, or reopened since.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use heats_core::dispatch::PATIENCE_MS;
+use heats_core::health::Part;
 use heats_core::ops::agent_drain::{Leaving, leaving};
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::{End, Key};
@@ -69,7 +70,7 @@ fn suspect(cluster: &mut Cluster, builder: SweepBuilder) -> Key {
 }
 
 fn quarantine(cluster: &Cluster, agent: AgentId) -> Option<(bool, u64)> {
-    cluster.applied.quarantine(agent).map(|(fact, _)| (fact.proven, fact.delay_ms))
+    cluster.applied.quarantine(Part::machine(agent)).map(|(fact, _)| (fact.proven, fact.delay_ms))
 }
 
 #[test]
@@ -235,7 +236,8 @@ fn a_script_that_fails_everywhere_fails_its_sweep_and_quarantines_nobody() {
         }
         let on = if agents > 1 { ", on 4 machines" } else { "" };
         assert_eq!(cluster.ending(id), Some(("failed", format!("10 trials failed{on}; max_failures is 10").as_str())));
-        let left_alone = (1..=agents).filter(|bits| cluster.applied.quarantine(AgentId { bits: *bits }).is_some());
+        let left_alone =
+            (1..=agents).filter(|bits| cluster.applied.quarantine(Part::machine(AgentId { bits: *bits })).is_some());
         assert_eq!(left_alone.count(), 0);
     }
 }
@@ -245,7 +247,7 @@ fn a_machine_that_fails_everything_is_left_alone_and_tried_again_one_trial_at_a_
     let mut cluster = Cluster::default();
     suspect(&mut cluster, sweep(99));
     assert_eq!(quarantine(&cluster, A), Some((false, SUSPECT_MS)));
-    let why = &cluster.applied.quarantine(A).expect("is suspected").0.why;
+    let why = &cluster.applied.quarantine(Part::machine(A)).expect("is suspected").0.why;
     assert!(why.starts_with("3 different trials in a row failed there (exit); "), "{why}");
     assert_eq!(cluster.dispatch(), []);
     cluster.now_ms += SUSPECT_MS - 1;
@@ -370,7 +372,7 @@ fn a_suspect_is_pardoned_when_its_trials_fail_elsewhere_as_well() {
         key = cluster.dispatch()[0];
     }
     assert_eq!(quarantine(&cluster, A), None);
-    let record = cluster.applied.quarantines.get(&A).expect("was quarantined");
+    let record = cluster.applied.quarantines.get(&Part::machine(A)).expect("was quarantined");
     let why = "its trials fail elsewhere as well: 2 of 2 attempts";
     assert!(matches!(&record.cell.fact, Some(heats_core::Fact::AgentReleased(fact)) if fact.why == why), "{record:?}");
 }
@@ -432,8 +434,11 @@ fn one_bad_machine_of_four(builder: SweepBuilder) -> (Cluster, SweepId, BTreeMap
             *attempts.entry(agent).or_default() += 1;
         }
         // To what happens next, where the leader looks twice a second.
-        let probed =
-            cluster.applied.quarantine(A).map(|(fact, _)| fact.until_ms).filter(|until| *until > cluster.now_ms);
+        let probed = cluster
+            .applied
+            .quarantine(Part::machine(A))
+            .map(|(fact, _)| fact.until_ms)
+            .filter(|until| *until > cluster.now_ms);
         let next = running.keys().next().map(|(due, _)| *due).into_iter().chain(probed).min();
         cluster.now_ms = next.map_or(cluster.now_ms + 500, |next| next.next_multiple_of(500));
         while let Some(((due, key), agent)) = running.first_key_value().map(|(due, agent)| (*due, *agent)) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use heats_core::dispatch::Offer;
 use heats_core::fact::{Ending, QuotaScope, QuotaSet};
+use heats_core::health::Part;
 use heats_core::ops::agent_drain::{Drain, Leaving, leaving};
 use heats_core::ops::agents::{Attach, Attached};
 use heats_core::ops::attempts::{End, Key, owned};
@@ -483,7 +484,7 @@ fn quarantined() -> Cluster {
         cluster.now_ms += 1_000;
         cluster.finish(key, End::Exited(1));
     }
-    let (quarantine, _) = cluster.applied.quarantine(agent(1)).expect("is suspected");
+    let (quarantine, _) = cluster.applied.quarantine(Part::machine(agent(1))).expect("is suspected");
     cluster.now_ms = quarantine.until_ms;
     cluster.control(id, Verb::Cancel).expect("lives");
     cluster.finish(works, End::Stopped);
@@ -500,10 +501,13 @@ fn a_quarantined_machine_is_one_of_a_gangs_and_released_where_that_ends_well_on_
         assert_eq!(agents(&cluster, keys[0]), [1, 2]);
         (0..2).for_each(|rank| cluster.start_member(keys[0], rank));
         cluster.report(keys[0], 1, 0.5).expect("is live");
-        assert!(cluster.applied.quarantine(agent(1)).is_some(), "rank 0's word says nothing of the others");
+        assert!(
+            cluster.applied.quarantine(Part::machine(agent(1))).is_some(),
+            "rank 0's word says nothing of the others"
+        );
         cluster.finish_member(keys[0], rank, end);
         cluster.finish_member(keys[0], 1 - rank, if is_released { End::Exited(0) } else { End::Stopped });
-        assert_eq!(cluster.applied.quarantine(agent(1)).is_none(), is_released);
+        assert_eq!(cluster.applied.quarantine(Part::machine(agent(1))).is_none(), is_released);
         assert_eq!(cluster.state(id, 0) == TrialState::Completed, is_released);
         assert_eq!(cluster.dispatch().len(), 1, "another one is tried");
     }

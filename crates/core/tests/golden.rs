@@ -5,6 +5,9 @@
 #[path = "golden/ganged.rs"]
 mod ganged;
 
+#[path = "golden/gpus.rs"]
+mod gpus;
+
 #[path = "golden/studies.rs"]
 mod studies;
 
@@ -580,6 +583,7 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V18, told()),
         (V19, artifacts()),
         (warm::V22, warm::started()),
+        (gpus::V23, gpus::left_alone()),
     ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
@@ -605,12 +609,13 @@ fn the_golden_entries_have_every_kind_of_fact() {
         studies::studied(),
         ganged::facts(),
         artifacts(),
+        gpus::left_alone(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 53);
+    assert_eq!(names.len(), 55);
 }
 
 #[test]

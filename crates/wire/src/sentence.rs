@@ -1,6 +1,6 @@
 //! Facts in words, and their fields as JSON: what `heats events` and `heats explain` print.
 
-use heats_core::fact::{Decides, Forked, LeasedMember};
+use heats_core::fact::{AgentQuarantined, AgentReleased, Decides, Forked, GpuReleased, LeasedMember};
 use heats_core::{Fact, Prior};
 use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
 use serde_json::{Value, json};
@@ -128,12 +128,12 @@ pub fn sentence(fact: &Fact) -> String {
             let why = if f.reason.is_empty() { String::new() } else { format!(": {}", f.reason) };
             format!("{} drained agent `{}`{why}", if f.by.is_empty() { "a user" } else { &f.by }, f.agent)
         }
-        Fact::AgentQuarantined(f) => {
-            let how = if f.proven { "is quarantined" } else { "is suspected" };
-            format!("agent `{}` {how}, and left alone for {} s: {}", f.agent, f.delay_ms / 1_000, f.why)
+        Fact::AgentQuarantined(f) => left_alone(&format!("agent `{}`", f.agent), f),
+        Fact::AgentReleased(f) => trusted_again(&format!("agent `{}`", f.agent), f),
+        Fact::GpuQuarantined(f) => {
+            left_alone(&format!("GPU {} of agent `{}`", f.gpu, f.quarantine.agent), &f.quarantine)
         }
-        Fact::AgentReleased(f) if f.by.is_empty() => format!("agent `{}` is trusted again: {}", f.agent, f.why),
-        Fact::AgentReleased(f) => format!("{} had agent `{}` trusted again", f.by, f.agent),
+        Fact::GpuReleased(f) => trusted_again(&format!("GPU {} of agent `{}`", f.gpu, f.release.agent), &f.release),
         Fact::AttemptExcused(f) => {
             format!("the failure of attempt {} of trial {} is put down to its machine", f.attempt, f.trial)
         }
@@ -161,6 +161,29 @@ pub fn sentence(fact: &Fact) -> String {
 }
 
 /// What a sweep took over from an earlier one.
+/// `what` is quarantined, or suspected.
+fn left_alone(what: &str, quarantine: &AgentQuarantined) -> String {
+    let AgentQuarantined { agent: _, since_ms: _, until_ms: _, delay_ms, proven, why, failures: _ } = quarantine;
+    let how = if *proven { "is quarantined" } else { "is suspected" };
+    format!("{what} {how}, and left alone for {} s: {why}", delay_ms / 1_000)
+}
+
+/// `what` is in no quarantine any more.
+fn trusted_again(what: &str, release: &AgentReleased) -> String {
+    let AgentReleased { agent: _, why, by } = release;
+    if by.is_empty() { format!("{what} is trusted again: {why}") } else { format!("{by} had {what} trusted again") }
+}
+
+fn quarantine(fact: &AgentQuarantined, gpu: Option<u32>) -> Value {
+    let AgentQuarantined { agent, since_ms, until_ms, delay_ms, proven, why, failures } = fact;
+    let failures = failures.iter().map(|failed| {
+        let kind = failed.failure().name();
+        json!({"sweep": failed.sweep, "trial": failed.trial, "attempt": failed.attempt, "failure": kind})
+    });
+    json!({"agent": agent, "gpu": gpu, "proven": proven, "since_ms": since_ms, "until_ms": until_ms,
+           "delay_ms": delay_ms, "why": why, "failures": failures.collect::<Vec<_>>()})
+}
+
 fn learned(prior: &Prior) -> String {
     format!("{} trials of `{}`", prior.trials.len(), prior.name)
 }
@@ -290,15 +313,12 @@ pub fn fields(fact: &Fact) -> Value {
             json!({"agent": f.agent, "name": f.name, "inventory": f.inventory, "version": f.version})
         }
         Fact::AgentDrained(f) => json!({"agent": f.agent, "reason": f.reason, "by": f.by, "now": f.now}),
-        Fact::AgentQuarantined(f) => {
-            let failures = f.failures.iter().map(|failed| {
-                let kind = failed.failure().name();
-                json!({"sweep": failed.sweep, "trial": failed.trial, "attempt": failed.attempt, "failure": kind})
-            });
-            json!({"agent": f.agent, "proven": f.proven, "since_ms": f.since_ms, "until_ms": f.until_ms,
-                   "delay_ms": f.delay_ms, "why": f.why, "failures": failures.collect::<Vec<_>>()})
-        }
+        Fact::AgentQuarantined(f) => quarantine(f, None),
+        Fact::GpuQuarantined(f) => quarantine(&f.quarantine, Some(f.gpu)),
         Fact::AgentReleased(f) => json!({"agent": f.agent, "why": f.why, "by": f.by}),
+        Fact::GpuReleased(GpuReleased { gpu, release: f }) => {
+            json!({"agent": f.agent, "gpu": gpu, "why": f.why, "by": f.by})
+        }
         Fact::QuotaSet(f) => json!({
             "scope": f.scope().name(), "name": f.name, "weight": f.weight, "parallel": f.parallel, "gpus": f.gpus,
             "gpu_hours": f.gpu_hours,

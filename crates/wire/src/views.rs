@@ -6,6 +6,7 @@ use heats_core::assessment::{Assessment, Control, Rung, Share};
 use heats_core::fact::{AgentQuarantined, FailedAttempt, Forked};
 use heats_core::front::Extent;
 use heats_core::gang::Member;
+use heats_core::health::Part;
 use heats_core::trial::{Attempt, Trial};
 use heats_core::{Confirmation, Ending, Fact, Prior, Record, State, Status, Sweep};
 use heats_domain::{AgentId, Digest, Grant, TrialState};
@@ -324,23 +325,30 @@ pub fn agent(state: &State, agent: AgentId) -> Option<v1::AgentStatus> {
         version: attached.version.clone(),
         recorded_ms: state.agents.get(&agent).map_or(0, |record| record.at_ms),
         drain,
-        quarantine: quarantine(state, agent),
+        quarantine: quarantine(state, Part::machine(agent)),
+        gpu_quarantines: gpu_quarantines(state, agent),
         ..Default::default()
     })
 }
 
-/// Why an agent is left alone, where it is quarantined.
-pub fn quarantine(state: &State, agent: AgentId) -> Option<v1::AgentQuarantine> {
-    let (AgentQuarantined { agent: _, since_ms, until_ms, delay_ms: _, proven, why, failures }, _) =
-        state.quarantine(agent)?;
+fn gpu_quarantines(state: &State, agent: AgentId) -> Vec<v1::AgentQuarantine> {
+    let gpus = state.quarantined(agent).filter(|(part, _)| part.gpu.is_some());
+    gpus.filter_map(|(part, _)| quarantine(state, part)).collect()
+}
+
+/// Why a machine or a GPU is left alone, where it is quarantined.
+pub fn quarantine(state: &State, part: Part) -> Option<v1::AgentQuarantine> {
+    let (AgentQuarantined { agent, since_ms, until_ms, delay_ms: _, proven, why, failures }, _) =
+        state.quarantine(part)?;
     let failure = |FailedAttempt { sweep, trial, attempt, failure, ran_ms: _ }: &FailedAttempt| v1::FailedAttempt {
         key: Some(v1::AttemptKey { sweep: Some(*sweep), trial: *trial, attempt: *attempt }),
         sweep_name: state.sweeps.get(sweep).map(|sweep| sweep.name.clone()).unwrap_or_default(),
         failure: *failure,
     };
     Some(v1::AgentQuarantine {
-        agent: Some(agent),
-        agent_name: state.agent(agent).map(|attached| attached.name.clone()).unwrap_or_default(),
+        agent: Some(*agent),
+        agent_name: state.agent(*agent).map(|attached| attached.name.clone()).unwrap_or_default(),
+        gpu: part.gpu,
         why: why.clone(),
         since_ms: *since_ms,
         until_ms: *until_ms,
@@ -349,13 +357,13 @@ pub fn quarantine(state: &State, agent: AgentId) -> Option<v1::AgentQuarantine> 
     })
 }
 
-/// The quarantines of agents on which trials of the sweep failed.
+/// The quarantines of machines and GPUs on which trials of the sweep failed.
 pub fn quarantines(state: &State, sweep: &Sweep) -> Vec<v1::AgentQuarantine> {
-    let concerns = |agent: &AgentId| {
-        state.quarantine(*agent).is_some_and(|(quarantine, _)| quarantine.failures.iter().any(|f| f.sweep == sweep.id))
+    let concerns = |part: &Part| {
+        state.quarantine(*part).is_some_and(|(quarantine, _)| quarantine.failures.iter().any(|f| f.sweep == sweep.id))
     };
-    let agents = state.quarantines.keys().copied().filter(concerns);
-    agents.filter_map(|agent| quarantine(state, agent)).collect()
+    let parts = state.quarantines.keys().copied().filter(concerns);
+    parts.filter_map(|part| quarantine(state, part)).collect()
 }
 
 /// What an agent has leases of, at most `limit`.

@@ -68,7 +68,7 @@ async fn sweep(client: &Client, printer: &Printer, name: &str) -> Outcome {
             early_stopping::write(out, &text("early_stop"), told)?;
         }
         for quarantine in &quarantines {
-            writeln!(out, "  machine   {} is left alone", quarantine.agent_name)?;
+            writeln!(out, "  machine   {} is left alone", view::left_alone(quarantine))?;
             view::write_quarantine(out, quarantine, now_ms)?;
         }
         writeln!(out, "  search    {}, early stop {}, seed {}", text("search"), text("early_stop"), text("seed"))?;

@@ -47,14 +47,20 @@ pub fn agent(agent: &v1::AgentStatus) -> Item {
         .with("unable", condition.unable)
         .with("drained", agent.drain.as_ref().map(|drain| Value::from(drained(drain))))
         .with("quarantined", agent.quarantine.as_ref().map(|quarantine| Value::from(quarantined(quarantine))))
+        .with(
+            "quarantined_gpus",
+            agent.gpu_quarantines.iter().map(|one| quarantined(one).into()).collect::<Vec<Value>>(),
+        )
         .done();
     Item { name: id, json }
 }
 
 /// Why the GPU of this index is not leased now, as a fragment; `None` where it may be.
-pub fn unusable(agent: &v1::AgentStatus, index: u32) -> Option<&str> {
-    let gpus = &agent.condition.as_ref()?.gpus;
-    gpus.iter().find(|gpu| gpu.index == index).map(|gpu| gpu.why.as_str())
+pub fn unusable(agent: &v1::AgentStatus, index: u32) -> Option<String> {
+    let broken = agent.condition.as_ref().and_then(|condition| condition.gpus.iter().find(|gpu| gpu.index == index));
+    let quarantine = agent.gpu_quarantines.iter().find(|quarantine| quarantine.gpu == Some(index));
+    let left_alone = || quarantine.map(|quarantine| format!("{}: {}", distrusted(quarantine), quarantine.why));
+    broken.map(|gpu| gpu.why.clone()).or_else(left_alone)
 }
 
 fn drained(drain: &v1::AgentDrain) -> Fields {
@@ -64,7 +70,7 @@ fn drained(drain: &v1::AgentDrain) -> Fields {
 
 /// Why an agent is left alone, and for which trials.
 pub fn quarantined(quarantine: &v1::AgentQuarantine) -> Fields {
-    let v1::AgentQuarantine { agent, agent_name, why, since_ms, until_ms, proven, failures } = quarantine;
+    let v1::AgentQuarantine { agent, agent_name, why, since_ms, until_ms, proven, failures, gpu } = quarantine;
     let failures: Vec<Value> = failures
         .iter()
         .map(|failed| {
@@ -74,6 +80,7 @@ pub fn quarantined(quarantine: &v1::AgentQuarantine) -> Fields {
     Fields::new()
         .with("agent", agent.unwrap_or_default().to_string())
         .with("agent_name", agent_name.as_str())
+        .with("gpu", *gpu)
         .with("proven", *proven)
         .with("why", why.as_str())
         .time("since", *since_ms)
@@ -83,7 +90,8 @@ pub fn quarantined(quarantine: &v1::AgentQuarantine) -> Fields {
 
 /// Two lines: how long it is left alone and why, and for which attempts.
 pub fn write_quarantine(out: &mut dyn Write, quarantine: &v1::AgentQuarantine, now_ms: u64) -> io::Result<()> {
-    let v1::AgentQuarantine { agent: _, agent_name: _, why, since_ms, until_ms, proven: _, failures } = quarantine;
+    let v1::AgentQuarantine { agent: _, agent_name: _, why, since_ms, until_ms, proven: _, failures, gpu: _ } =
+        quarantine;
     let next = match until_ms.saturating_sub(now_ms) {
         0 => "one trial at a time is tried there".to_owned(),
         wait => format!("one trial is tried there in {}", words::duration(wait)),
@@ -91,6 +99,12 @@ pub fn write_quarantine(out: &mut dyn Write, quarantine: &v1::AgentQuarantine, n
     writeln!(out, "  {:9} {}: {why}; {next}", distrusted(quarantine), words::ago(*since_ms, now_ms))?;
     let failures: Vec<String> = failures.iter().map(failed_address).collect();
     writeln!(out, "            by {}", failures.join(", "))
+}
+
+/// What is left alone: `a1`, or `GPU 3 of a1`.
+pub fn left_alone(quarantine: &v1::AgentQuarantine) -> String {
+    let name = &quarantine.agent_name;
+    quarantine.gpu.map_or_else(|| name.clone(), |index| format!("GPU {index} of {name}"))
 }
 
 /// The address of an attempt that failed on a quarantined agent: digits/12@2.

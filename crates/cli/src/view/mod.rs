@@ -8,7 +8,7 @@ mod sweep;
 mod token;
 mod trial;
 
-pub use agent::{agent, barred, held, held_address, quarantined, unusable, write_quarantine};
+pub use agent::{agent, barred, held, held_address, left_alone, quarantined, unusable, write_quarantine};
 pub use hardware::{gang_ports, gpu, gpu_line, map, offered, write_words};
 pub use member::{member, member_columns};
 pub use provenance::{environment, environments, hardware, machines};

@@ -152,6 +152,28 @@ pub struct AgentQuarantined {
     pub failures: Vec<FailedAttempt>,
 }
 
+/// See [`Fact::GpuQuarantined`](super::Fact::GpuQuarantined).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GpuQuarantined {
+    /// Which GPU of the agent, by index.
+    #[prost(uint32, tag = "1")]
+    pub gpu: u32,
+    /// What is said of whole machines otherwise.
+    #[prost(message, required, tag = "2")]
+    pub quarantine: AgentQuarantined,
+}
+
+/// See [`Fact::GpuReleased`](super::Fact::GpuReleased).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct GpuReleased {
+    /// Which GPU of the agent, by index.
+    #[prost(uint32, tag = "1")]
+    pub gpu: u32,
+    /// What is said of whole machines otherwise.
+    #[prost(message, required, tag = "2")]
+    pub release: AgentReleased,
+}
+
 /// An attempt that failed on an agent that was quarantined for it.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct FailedAttempt {

@@ -20,7 +20,7 @@ use heats_domain::SweepId;
 pub use checkpoint::{ArtifactDropped, ArtifactKept, CheckpointDropped, CheckpointErased, CheckpointSaved};
 pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ClusterRestored,
-    FailedAttempt, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
+    FailedAttempt, GpuQuarantined, GpuReleased, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
 };
 pub use gang::{Decides, LeasedMember, MemberEnded};
 pub use logs::{Logged, LogsDropped, LogsKept};
@@ -69,7 +69,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 40, 41, 42, 43, 44, 45, 49, 50, 52, 53, 55"
+                29, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 49, 50, 51, 52, 53, 55"
     )]
     pub fact: Option<Fact>,
 }
@@ -200,6 +200,12 @@ pub enum Fact {
     /// An agent is trusted again.
     #[prost(message, tag = "37")]
     AgentReleased(AgentReleased),
+    /// Attempts failed on one GPU of an agent, and not on its others: it is not given, and tried again later.
+    #[prost(message, tag = "39")]
+    GpuQuarantined(GpuQuarantined),
+    /// One GPU of an agent is trusted again.
+    #[prost(message, tag = "51")]
+    GpuReleased(GpuReleased),
     /// A failure is put down to its machine after all: it counts against no retry of the trial.
     #[prost(message, tag = "38")]
     AttemptExcused(AttemptExcused),
@@ -261,6 +267,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::AgentQuarantined(_)
             | Self::AgentReleased(_)
+            | Self::GpuQuarantined(_)
+            | Self::GpuReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -313,6 +321,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::AgentQuarantined(_)
             | Self::AgentReleased(_)
+            | Self::GpuQuarantined(_)
+            | Self::GpuReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -365,6 +375,8 @@ impl Fact {
             | Self::AgentUndrained(_)
             | Self::AgentQuarantined(_)
             | Self::AgentReleased(_)
+            | Self::GpuQuarantined(_)
+            | Self::GpuReleased(_)
             | Self::QuotaSet(_)
             | Self::QuotaRemoved(_)
             | Self::EnvironmentRecorded(_)
@@ -421,6 +433,8 @@ impl Fact {
             Self::HardwareRecorded(_) => "hardware_recorded",
             Self::AgentQuarantined(_) => "agent_quarantined",
             Self::AgentReleased(_) => "agent_released",
+            Self::GpuQuarantined(_) => "gpu_quarantined",
+            Self::GpuReleased(_) => "gpu_released",
             Self::AttemptExcused(_) => "attempt_excused",
             Self::Study(fact) => match &fact.event {
                 Some(event) => event.name(),

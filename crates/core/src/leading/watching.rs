@@ -1,5 +1,5 @@
 //! The part of the leader's turn that watches the machines: what is heard of attempts is judged by `ops::quarantine`, and
-//! quarantined agents are tried again when their time is over.
+//! what is quarantined is tried again when its time is over.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use heats_domain::{AgentId, SweepId};
 
 use super::{Leading, TurnError};
 use crate::fact::Fact;
-use crate::health::is_own;
+use crate::health::{Part, is_own};
 use crate::ops::quarantine::{self, News};
 use crate::placement::Wish;
 use crate::sweep::Sweep;
@@ -27,8 +27,8 @@ impl Leading {
             // All of its machines work where it has ended well; where it has failed, that says nothing of any of them.
             None => attempt.worked && attempt.end.is_some_and(|end| end.failure.is_none()),
         };
-        let news = |agent| News { agent, leased_ms: attempt.leased_ms, worked: !failed };
-        attempt.agents().filter(|_| is_news).map(news).collect()
+        let news = |part| News { part, leased_ms: attempt.leased_ms, worked: !failed };
+        attempt.all_parts().filter(|_| is_news).map(news).collect()
     }
 
     /// Judges the machines by what was heard; the trials that this touched.
@@ -40,12 +40,12 @@ impl Leading {
             }
             let sweeps: Vec<Arc<Sweep>> = self.active().cloned().collect();
             let sweeps: Vec<&Sweep> = sweeps.iter().map(AsRef::as_ref).collect();
-            let elsewhere = self.go_elsewhere(&sweeps, news.agent);
+            let elsewhere = self.go_elsewhere(&sweeps, news.part);
             let mut facts = quarantine::judge(&self.draft, &sweeps, &elsewhere, news, self.now_ms);
             // What is known of the others, they are compared with.
-            let quarantined: Vec<AgentId> = self.draft.quarantines.keys().copied().collect();
-            for agent in quarantined.into_iter().filter(|agent| *agent != news.agent) {
-                facts.extend(quarantine::reconsider(&self.draft, &sweeps, agent, self.now_ms));
+            let quarantined: Vec<Part> = self.draft.quarantines.keys().copied().collect();
+            for part in quarantined.into_iter().filter(|part| *part != news.part) {
+                facts.extend(quarantine::reconsider(&self.draft, &sweeps, part, self.now_ms));
             }
             for fact in facts {
                 touched.extend(fact.sweep().zip(fact.trial()));
@@ -55,29 +55,39 @@ impl Leading {
         Ok(touched)
     }
 
-    /// Those of the sweeps that fail on `agent` whose trials another one could run that is in no quarantine.
-    fn go_elsewhere(&mut self, sweeps: &[&Sweep], agent: AgentId) -> BTreeSet<SweepId> {
-        let failing = quarantine::failing(&self.draft, sweeps, agent);
+    /// Those of the sweeps that fail on `part` whose trials could run without it, and without whatever else is quarantined.
+    fn go_elsewhere(&mut self, sweeps: &[&Sweep], part: Part) -> BTreeSet<SweepId> {
+        let failing = quarantine::failing(&self.draft, sweeps, part);
         let Self { draft, places, .. } = self;
-        let is_sound = |other| other != agent && draft.quarantine(other).is_none();
+        let is_sound = |other| other != part && draft.quarantine(other).is_none();
         let mut could = |sweep: &&&Sweep| places.could_take(sweep, &Wish::default(), is_sound);
         sweeps.iter().filter(|sweep| failing.contains(&sweep.id)).filter(|s| could(s)).map(|sweep| sweep.id).collect()
     }
 
-    /// Opens the quarantined agents whose time is over for one trial.
+    /// Opens the quarantined agents and GPUs whose time is over for one trial.
     pub(super) fn probe(&mut self) {
         let now_ms = self.now_ms;
-        let is_closed = |agent: &AgentId| self.draft.quarantine(*agent).is_some() && !self.places.has(*agent);
-        let is_due = |agent: &AgentId| is_closed(agent) && self.draft.lets_through(*agent, now_ms);
-        let due: Vec<AgentId> = self.draft.quarantines.keys().copied().filter(is_due).collect();
-        for agent in due {
-            self.reconsider(agent);
+        let is_closed = |part: &Part| match part.gpu {
+            None => !self.places.has(part.agent),
+            Some(gpu) => self.places.has(part.agent) && self.is_closed(part.agent, gpu),
+        };
+        let is_due = |part: &Part| self.draft.quarantine(*part).is_some() && self.draft.lets_through(*part, now_ms);
+        let due: Vec<Part> =
+            self.draft.quarantines.keys().copied().filter(|part| is_closed(part) && is_due(part)).collect();
+        for part in due {
+            self.reconsider(part.agent);
         }
     }
 
-    /// Whether a quarantined agent may be given something may have changed.
+    /// Whether the GPU is not leased now because of its quarantine, and not for its agent's word.
+    fn is_closed(&self, agent: AgentId, gpu: u32) -> bool {
+        let is_broken = self.broken.get(&agent).is_some_and(|broken| broken.contains(&gpu));
+        self.places.unusable(agent).contains(&gpu) && !is_broken
+    }
+
+    /// Whether a quarantined agent, or a GPU of it, may be given may have changed.
     pub(super) fn reconsider_quarantined(&mut self, agent: AgentId) {
-        if self.draft.quarantine(agent).is_some() {
+        if self.draft.quarantined(agent).next().is_some() {
             self.reconsider(agent);
         }
     }

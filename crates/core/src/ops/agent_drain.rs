@@ -81,17 +81,18 @@ impl Leaving {
     }
 }
 
-/// What `id` is asked to give back: what a drain asks for, what a sweep of higher priority does, and where it is quarantined what
-/// it got before that and has not begun. Trials that are over are being ended anyway.
+/// What `id` is asked to give back: what a drain asks for, what a sweep of higher priority does, and where it is quarantined, or a
+/// GPU of it, what it got of that before and has not begun. Trials that are over are being ended anyway.
 pub fn leaving(state: &State, id: AgentId) -> Vec<Leaving> {
     let drain = state.drain(id).map(|(drain, _)| drain.now);
-    let quarantine = state.quarantine(id).map(|(quarantine, _)| quarantine);
+    let quarantines: Vec<_> = state.quarantined(id).collect();
     let leases = state.leases.get(&id).into_iter().flatten();
     let asked = leases.filter_map(|(&(sweep, number), lease)| {
         let key = Key { sweep, trial: number, attempt: lease.attempt };
         let trial = state.sweeps.get(&sweep)?.trial(number)?;
         let leased_ms = trial.live().map(|(_, attempt)| attempt.leased_ms)?;
-        let is_suspended = quarantine.is_some_and(|quarantine| !is_probe(quarantine, leased_ms));
+        let mut own = quarantines.iter().filter(|(part, _)| part.is_in(&lease.grant));
+        let is_suspended = own.any(|(_, quarantine)| !is_probe(quarantine, leased_ms));
         match (drain, lease.recalled) {
             _ if trial.is_being_ended() => None,
             (Some(true), _) => Some(Leaving::Whole(key)),

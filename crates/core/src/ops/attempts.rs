@@ -228,8 +228,8 @@ pub fn finish(state: &State, finish: Finish) -> Decision<()> {
         return Ok((facts, ()));
     }
     let failure = meaning.failure().filter(|_| !trial.state.is_at_rest());
-    let agent = trial.live().map(|(_, attempt)| attempt.agent);
-    let excused = failure.zip(agent).is_some_and(|(kind, agent)| quarantine::excuses(state, agent, kind));
+    let live = trial.live().map(|(_, attempt)| attempt);
+    let excused = failure.zip(live).is_some_and(|(kind, attempt)| quarantine::excuses(state, attempt, kind));
     let ended = Fact::AttemptEnded(AttemptEnded {
         sweep: key.sweep,
         trial: key.trial,

@@ -146,7 +146,8 @@ pub fn settle(sweep: &Sweep, promotes: bool) -> Vec<Fact> {
 
 /// On how many machines attempts failed, where that is more than one: so it is no machine's fault.
 fn where_they_did(sweep: &Sweep) -> String {
-    let failing = sweep.tallies.values().filter(|tally| tally.failed + tally.start_failed > 0).count();
+    let machines = sweep.tallies.iter().filter(|(part, _)| part.gpu.is_none()).map(|(_, tally)| tally);
+    let failing = machines.filter(|tally| tally.failed + tally.start_failed > 0).count();
     if failing > 1 { format!(", on {failing} machines") } else { String::new() }
 }
 

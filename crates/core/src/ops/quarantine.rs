@@ -1,9 +1,10 @@
-//! Machines on which trials fail that would not fail elsewhere: who is suspected, for how long, and what that makes of the
-//! failures there. Users read about it in `docs/failures.md`.
+//! Machines, and single GPUs of machines, on which trials fail that would not fail elsewhere: which are suspected, for how long, and
+//! what that makes of the failures there. Users read about it in `docs/failures.md`.
 //!
-//! The question is how unlikely it is that so many different trials in a row failed on one agent, given how often attempts of
+//! The question is how unlikely it is that so many different trials in a row failed on one of them, given how often attempts of
 //! the same sweeps fail on the others. So a script that fails everywhere makes nobody a suspect, a space of which half the
-//! configurations crash needs a longer row than one of which few do, and with one agent alone there is nothing to compare.
+//! configurations crash needs a longer row than one of which few do, and with one agent alone there is nothing to compare. Where all
+//! that fails on a machine held the same GPU, and the machine has others, it is that GPU which is judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +13,8 @@ use heats_domain::{AgentId, FailureKind, SweepId, TrialState};
 use super::agent_drain::REASON_MAX;
 use super::retries::{self, Meaning};
 use super::{Decision, agent};
-use crate::fact::{AgentQuarantined, AgentReleased, AttemptExcused, Fact, FailedAttempt};
-use crate::health::{Failed, Tally, is_own};
+use crate::fact::{AgentQuarantined, AgentReleased, AttemptExcused, Fact, FailedAttempt, GpuQuarantined, GpuReleased};
+use crate::health::{Failed, Part, Tally, is_own};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::sweep::{Status, Sweep};
@@ -48,39 +49,66 @@ pub const FAULTY_MS: u64 = 600_000;
 /// And its longest.
 pub const FAULTY_MS_MAX: u64 = 3_600_000;
 
-/// Whether a failure of this kind on the agent is put down to it.
-pub fn excuses(state: &State, agent: AgentId, kind: FailureKind) -> bool {
-    let quarantine = state.quarantine(agent);
-    is_own(kind) && quarantine.is_some_and(|(fact, _)| fact.proven || kind == FailureKind::StartFailed)
+/// Whether a failure of this kind of an attempt is put down to its machine, or a GPU that it held.
+pub fn excuses(state: &State, attempt: &Attempt, kind: FailureKind) -> bool {
+    let mut quarantines = attempt.parts().filter_map(|part| state.quarantine(part));
+    is_own(kind) && quarantines.any(|(fact, _)| fact.proven || kind == FailureKind::StartFailed)
 }
 
-/// Whether a lease that began at `leased_ms` was given to see whether the quarantined agent works again.
+/// Whether a lease that began at `leased_ms` was given to see whether what is quarantined works again.
 pub(crate) const fn is_probe(quarantine: &AgentQuarantined, leased_ms: u64) -> bool {
     leased_ms > quarantine.since_ms
 }
 
 impl State {
-    /// Whether a quarantine lets the agent be given something now: nothing until its time is over, then one trial at a time.
-    pub fn lets_through(&self, agent: AgentId, now_ms: u64) -> bool {
-        let Some((quarantine, _)) = self.quarantine(agent) else { return true };
-        let held = self.leases.get(&agent).into_iter().flatten();
+    /// Whether a quarantine lets the part be given now: not until its time is over, then to one trial at a time.
+    pub fn lets_through(&self, part: Part, now_ms: u64) -> bool {
+        let Some((quarantine, _)) = self.quarantine(part) else { return true };
+        let held = self.leases.get(&part.agent).into_iter().flatten().filter(|(_, lease)| part.is_in(&lease.grant));
         let mut leases = held.filter_map(|((sweep, trial), _)| self.sweeps.get(sweep)?.trial(*trial)?.live());
         now_ms >= quarantine.until_ms && !leases.any(|(_, attempt)| is_probe(quarantine, attempt.leased_ms))
+    }
+
+    /// The GPUs of the agent, by index, that a quarantine keeps from being given now.
+    pub fn closed_gpus(&self, agent: AgentId, now_ms: u64) -> impl Iterator<Item = u32> {
+        let closed = self.quarantined(agent).filter(move |(part, _)| !self.lets_through(*part, now_ms));
+        closed.filter_map(|(part, _)| part.gpu)
     }
 }
 
 /// A failure, with whose sweep it was.
 type Failure<'a> = (&'a Sweep, Failed);
 
-/// The failures on an agent since an attempt there worked, or somebody released it, in order.
-fn streak<'a>(state: &State, sweeps: &[&'a Sweep], agent: AgentId) -> Vec<Failure<'a>> {
+/// The failures on a part since an attempt there worked, or somebody released it, in order.
+fn streak<'a>(state: &State, sweeps: &[&'a Sweep], part: Part) -> Vec<Failure<'a>> {
     let tallies: Vec<(&Sweep, &Tally)> =
-        sweeps.iter().filter_map(|sweep| Some((*sweep, sweep.tallies.get(&agent)?))).collect();
-    let since = tallies.iter().map(|(_, tally)| tally.worked_at).max().unwrap_or(0).max(state.released_at(agent));
+        sweeps.iter().filter_map(|sweep| Some((*sweep, sweep.tallies.get(&part)?))).collect();
+    let since = tallies.iter().map(|(_, tally)| tally.worked_at).max().unwrap_or(0).max(state.released_at(part));
     let failures = tallies.iter().flat_map(|(sweep, tally)| tally.streak.iter().map(|failed| (*sweep, *failed)));
     let mut failures: Vec<Failure<'a>> = failures.filter(|(_, failed)| failed.index > since).collect();
     failures.sort_by_key(|(sweep, failed)| (failed.index, sweep.id, failed.trial, failed.attempt));
     failures
+}
+
+/// The GPUs that a failed attempt held, by index.
+fn gpus<'a>((sweep, failed): &Failure<'a>) -> &'a [u32] {
+    let attempts = sweep.trial(failed.trial).map(|trial| &trial.attempts);
+    let attempt = (failed.attempt as usize).checked_sub(1).and_then(|place| attempts?.get(place));
+    attempt.map_or(&[], |attempt| &attempt.grant.gpus)
+}
+
+/// What of these is judged as the part's own. Failures on a machine that all held the same GPU are that GPU's, unless it has no
+/// other one; and those on a GPU that is quarantined say nothing more of its machine.
+fn own<'a>(state: &State, part: Part, mut failures: Vec<Failure<'a>>) -> Vec<Failure<'a>> {
+    if part.gpu.is_none() {
+        let is_distrusted = |gpu: &u32| state.quarantine(Part::gpu(part.agent, *gpu)).is_some();
+        failures.retain(|failure| !gpus(failure).iter().any(is_distrusted));
+    }
+    let mut held = failures.iter().map(|failure| gpus(failure).iter().copied().collect::<BTreeSet<u32>>());
+    let in_common = held.next().map(|first| held.fold(first, |common, next| &common & &next)).unwrap_or_default();
+    let has = state.agent(part.agent).map_or(0, |attached| attached.inventory.gpus.len());
+    let is_a_gpus = !in_common.is_empty() && in_common.len() < has;
+    if is_a_gpus == part.gpu.is_some() { failures } else { Vec::new() }
 }
 
 /// The first of these of each trial: that a trial fails again says little.
@@ -89,12 +117,12 @@ fn of_different_trials<'a>(failures: &[Failure<'a>]) -> Vec<Failure<'a>> {
     failures.iter().copied().filter(|(sweep, failed)| seen.insert((sweep.id, failed.trial))).collect()
 }
 
-/// The sweeps of which attempts have failed on the agent since one worked there.
-pub(crate) fn failing(state: &State, sweeps: &[&Sweep], agent: AgentId) -> BTreeSet<SweepId> {
-    streak(state, sweeps, agent).iter().map(|(sweep, _)| sweep.id).collect()
+/// The sweeps of which attempts have failed on the part since one worked there.
+pub(crate) fn failing(state: &State, sweeps: &[&Sweep], part: Part) -> BTreeSet<SweepId> {
+    streak(state, sweeps, part).iter().map(|(sweep, _)| sweep.id).collect()
 }
 
-/// How attempts fare on agents other than one.
+/// How attempts fare on machines other than one; of a GPU, on the others of its own machine as well.
 #[derive(Clone, Copy, Default)]
 struct Elsewhere {
     failed: u32,
@@ -102,26 +130,37 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Of a sweep's attempts, as far as they compare with a failure of this kind. What was put down to other machines is left
-    /// out. An attempt that has run far longer than those did that failed counts as one that works.
-    fn of(state: &State, sweep: &Sweep, agent: AgentId, kind: FailureKind, ran_ms: u64, now_ms: u64) -> Self {
-        let is_other = |other: AgentId| other != agent && state.quarantine(other).is_none();
-        let tallies = sweep.tallies.iter().filter(|(other, _)| is_other(**other)).map(|(_, tally)| tally);
+    /// Of a sweep's attempts, as far as they compare with a failure of this kind. What was put down to other machines and GPUs is
+    /// left out. An attempt that has run far longer than those did that failed counts as one that works.
+    fn of(state: &State, sweep: &Sweep, part: Part, kind: FailureKind, ran_ms: u64, now_ms: u64) -> Self {
+        let is_other = |other: Part| other != part && state.quarantine(other).is_none();
+        let sum = |which: &dyn Fn(Part) -> bool| {
+            let tallies = sweep.tallies.iter().filter(|(other, _)| which(**other)).map(|(_, tally)| tally);
+            tallies.fold(Self::default(), |sum, tally| match kind {
+                FailureKind::StartFailed => {
+                    Self { failed: sum.failed + tally.start_failed, worked: sum.worked + tally.started }
+                }
+                _ => Self { failed: sum.failed + tally.failed, worked: sum.worked + tally.worked },
+            })
+        };
+        let is_machine = |other: Part| other.gpu.is_none() && is_other(other);
+        let (all, left_out) = (
+            sum(&is_machine),
+            sum(&|other| other.gpu.is_some() && !is_other(other) && is_machine(Part::machine(other.agent))),
+        );
+        // An attempt may have held several that are left out, and was counted for each.
+        let ended = Self {
+            failed: all.failed.saturating_sub(left_out.failed),
+            worked: all.worked.saturating_sub(left_out.worked),
+        };
         if kind == FailureKind::StartFailed {
-            return tallies.fold(Self::default(), |sum, tally| Self {
-                failed: sum.failed + tally.start_failed,
-                worked: sum.worked + tally.started,
-            });
+            return ended;
         }
-        let ended = tallies.fold(Self::default(), |sum, tally| Self {
-            failed: sum.failed + tally.failed,
-            worked: sum.worked + tally.worked,
-        });
         let live = sweep.live.iter().filter_map(|number| sweep.trial(*number)?.live());
         let long_ms = ran_ms.saturating_mul(2).saturating_add(OUTLIVING_MS);
         let outlives =
             |attempt: &Attempt| attempt.started_ms.is_some_and(|since| now_ms.saturating_sub(since) > long_ms);
-        let is_elsewhere = |attempt: &Attempt| attempt.only_agent().is_some_and(is_other);
+        let is_elsewhere = |attempt: &Attempt| attempt.only_agent().is_some() && attempt.parts().all(is_other);
         let outliving = live.filter(|(_, attempt)| is_elsewhere(attempt) && !attempt.worked && outlives(attempt));
         Self { worked: ended.worked + outliving.count() as u32, ..ended }
     }
@@ -132,16 +171,18 @@ impl Elsewhere {
     }
 }
 
-/// How a row of failures on one machine compares with what happens on the others.
+/// How a row of failures on one machine or GPU compares with what happens on the others.
 struct Comparison {
-    /// How likely all of them are, if the machine is as good as the others.
+    /// How likely all of them are, if it is as good as the others.
     chance: f64,
     /// What is known of these.
     elsewhere: Elsewhere,
+    /// It is a GPU.
+    is_gpu: bool,
 }
 
 impl Comparison {
-    fn of(state: &State, agent: AgentId, failures: &[Failure<'_>], now_ms: u64) -> Self {
+    fn of(state: &State, part: Part, failures: &[Failure<'_>], now_ms: u64) -> Self {
         let mut longest: BTreeMap<SweepId, u64> = BTreeMap::new();
         for (sweep, failed) in failures {
             let ran_ms = longest.entry(sweep.id).or_default();
@@ -151,14 +192,15 @@ impl Comparison {
         let mut chance = 1.0;
         for (sweep, Failed { trial: _, attempt: _, kind, ran_ms: _, index: _ }) in failures.iter().rev().take(LOOK) {
             let key = (sweep.id, *kind == FailureKind::StartFailed);
-            let of = || Elsewhere::of(state, sweep, agent, *kind, longest[&sweep.id], now_ms);
+            let of = || Elsewhere::of(state, sweep, part, *kind, longest[&sweep.id], now_ms);
             chance *= known.entry(key).or_insert_with(of).chance();
         }
         let sum = |sum: Elsewhere, one: &Elsewhere| Elsewhere {
             failed: sum.failed + one.failed,
             worked: sum.worked + one.worked,
         };
-        Self { chance, elsewhere: known.values().fold(Elsewhere::default(), sum) }
+        let elsewhere = known.values().fold(Elsewhere::default(), sum);
+        Self { chance, elsewhere, is_gpu: part.gpu.is_some() }
     }
 
     fn is_suspicious(&self) -> bool {
@@ -175,27 +217,29 @@ impl Comparison {
         let kinds: Vec<&str> = kinds.into_iter().map(FailureKind::name).collect();
         let trials = if failures.len() == 1 { "trial" } else { "different trials in a row" };
         let Elsewhere { failed, worked } = self.elsewhere;
-        let others = match failed + worked {
-            0 => "none on another machine has come as far yet".to_owned(),
-            all => format!("on other machines {failed} of {all} attempts did"),
+        let others = match (failed + worked, self.is_gpu) {
+            (0, false) => "none on another machine has come as far yet".to_owned(),
+            (0, true) => "none on another GPU has come as far yet".to_owned(),
+            (all, false) => format!("on other machines {failed} of {all} attempts did"),
+            (all, true) => format!("on other GPUs {failed} of {all} attempts did"),
         };
         format!("{} {trials} failed there ({}); {others}", failures.len(), kinds.join(", "))
     }
 }
 
-/// What was heard of an attempt that bears on its machine.
+/// What was heard of an attempt that bears on its machine, or a GPU that it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct News {
     /// Where it was made.
-    pub agent: AgentId,
+    pub part: Part,
     /// When it was leased, milliseconds since the Unix epoch.
     pub leased_ms: u64,
     /// It has reported something new or ended well; otherwise it has failed.
     pub worked: bool,
 }
 
-/// What follows from the news for the agent that they are of. `sweeps` are those that have not ended; a failure is compared
-/// only where its sweep is one of `elsewhere`, those whose trials another agent could run that is in no quarantine.
+/// What follows from the news for the part that they are of. `sweeps` are those that have not ended; a failure is compared
+/// only where its sweep is one of `elsewhere`, those whose trials could run where nothing is quarantined, and not on the part.
 pub(crate) fn judge(
     state: &State,
     sweeps: &[&Sweep],
@@ -203,16 +247,17 @@ pub(crate) fn judge(
     news: News,
     now_ms: u64,
 ) -> Vec<Fact> {
-    let News { agent, leased_ms, worked } = news;
-    let failures = streak(state, sweeps, agent);
-    match state.quarantine(agent) {
+    let News { part, leased_ms, worked } = news;
+    let failures = streak(state, sweeps, part);
+    match state.quarantine(part) {
         None if worked => Vec::new(),
         None => {
+            let failures = own(state, part, failures);
             let compared: Vec<Failure<'_>> =
                 failures.iter().copied().filter(|(sweep, _)| elsewhere.contains(&sweep.id)).collect();
             let trials = of_different_trials(&compared);
             let unstarted = trials.iter().filter(|(_, failed)| failed.kind == FailureKind::StartFailed).count();
-            let comparison = Comparison::of(state, agent, &trials, now_ms);
+            let comparison = Comparison::of(state, part, &trials, now_ms);
             let are_enough = trials.len() >= FAILURES_MIN || unstarted >= START_FAILURES_MIN;
             if !are_enough || !comparison.is_suspicious() {
                 return Vec::new();
@@ -220,59 +265,59 @@ pub(crate) fn judge(
             let proven = comparison.is_proof();
             let delay_ms = if proven { FAULTY_MS } else { SUSPECT_MS };
             let why = comparison.sentence(&trials);
-            let fact = quarantined(agent, &trials, why, proven, (now_ms, now_ms, delay_ms));
+            let fact = quarantined(part, &trials, why, proven, (now_ms, now_ms, delay_ms));
             std::iter::once(fact).chain(excused(state, &failures, proven)).collect()
         }
         Some((old, _)) if is_probe(old, leased_ms) && worked => {
-            vec![released(agent, "a trial that was tried there worked".into(), String::new())]
+            vec![released(part, "a trial that was tried there worked".into(), String::new())]
         }
         Some((old, _)) if is_probe(old, leased_ms) => {
             let trials = of_different_trials(&failures);
-            let comparison = Comparison::of(state, agent, &trials, now_ms);
+            let comparison = Comparison::of(state, part, &trials, now_ms);
             let proven = old.proven || comparison.is_proof();
             let (least, most) = if proven { (FAULTY_MS, FAULTY_MS_MAX) } else { (SUSPECT_MS, SUSPECT_MS_MAX) };
             let delay_ms = old.delay_ms.saturating_mul(2).clamp(least, most);
             let why = comparison.sentence(&trials);
-            let fact = quarantined(agent, &trials, why, proven, (old.since_ms, now_ms, delay_ms));
+            let fact = quarantined(part, &trials, why, proven, (old.since_ms, now_ms, delay_ms));
             std::iter::once(fact).chain(excused(state, &failures, proven)).collect()
         }
-        Some(_) => reconsider(state, sweeps, agent, now_ms),
+        Some(_) => reconsider(state, sweeps, part, now_ms),
     }
 }
 
-/// What follows for a quarantined agent once more is known of the others: it is as bad as was thought, or no worse than they.
-pub(crate) fn reconsider(state: &State, sweeps: &[&Sweep], agent: AgentId, now_ms: u64) -> Vec<Fact> {
-    let Some((old, _)) = state.quarantine(agent) else { return Vec::new() };
-    let failures = streak(state, sweeps, agent);
+/// What follows for a quarantined part once more is known of the others: it is as bad as was thought, or no worse than they.
+pub(crate) fn reconsider(state: &State, sweeps: &[&Sweep], part: Part, now_ms: u64) -> Vec<Fact> {
+    let Some((old, _)) = state.quarantine(part) else { return Vec::new() };
+    let failures = streak(state, sweeps, part);
     let trials = of_different_trials(&failures);
     if trials.is_empty() {
         return Vec::new();
     }
-    let comparison = Comparison::of(state, agent, &trials, now_ms);
+    let comparison = Comparison::of(state, part, &trials, now_ms);
     if comparison.chance >= PARDON {
         let Elsewhere { failed, worked } = comparison.elsewhere;
         let why = format!("its trials fail elsewhere as well: {failed} of {} attempts", failed + worked);
-        return vec![released(agent, why, String::new())];
+        return vec![released(part, why, String::new())];
     }
     if old.proven || !comparison.is_proof() {
         return Vec::new();
     }
-    let fact = quarantined(agent, &trials, comparison.sentence(&trials), true, (old.since_ms, now_ms, FAULTY_MS));
+    let fact = quarantined(part, &trials, comparison.sentence(&trials), true, (old.since_ms, now_ms, FAULTY_MS));
     std::iter::once(fact).chain(excused(state, &failures, true)).collect()
 }
 
-/// Trusts an agent again because somebody says so; what failed there before is not held against it any more.
+/// Trusts an agent and its GPUs again because somebody says so; what failed there before is not held against it any more.
 pub fn release(state: &State, id: AgentId, by: String) -> Decision<()> {
     agent(state, id)?;
     if by.len() > REASON_MAX {
         return Err(Refusal::TooLarge { what: "the operator's name", bytes: by.len(), limit: REASON_MAX });
     }
-    let fact = || released(id, String::new(), by);
-    Ok((state.quarantine(id).map(|_| fact()).into_iter().collect(), ()))
+    let facts = state.quarantined(id).map(|(part, _)| released(part, String::new(), by.clone()));
+    Ok((facts.collect(), ()))
 }
 
 fn quarantined(
-    agent: AgentId,
+    part: Part,
     trials: &[Failure<'_>],
     why: String,
     proven: bool,
@@ -287,11 +332,19 @@ fn quarantined(
     };
     let failures = trials.iter().take(LISTED).map(failure).collect();
     let until_ms = now_ms.saturating_add(delay_ms);
-    Fact::AgentQuarantined(AgentQuarantined { agent, since_ms, until_ms, delay_ms, proven, why, failures })
+    let quarantine = AgentQuarantined { agent: part.agent, since_ms, until_ms, delay_ms, proven, why, failures };
+    match part.gpu {
+        None => Fact::AgentQuarantined(quarantine),
+        Some(gpu) => Fact::GpuQuarantined(GpuQuarantined { gpu, quarantine }),
+    }
 }
 
-fn released(agent: AgentId, why: String, by: String) -> Fact {
-    Fact::AgentReleased(AgentReleased { agent, why, by })
+fn released(part: Part, why: String, by: String) -> Fact {
+    let release = AgentReleased { agent: part.agent, why, by };
+    match part.gpu {
+        None => Fact::AgentReleased(release),
+        Some(gpu) => Fact::GpuReleased(GpuReleased { gpu, release }),
+    }
 }
 
 /// The failures that are put down to the machine after all, and the trials that are tried again for it: all of them where it is

@@ -7,7 +7,7 @@ use heats_domain::{AgentId, FailureKind, Params, TrialState};
 
 use super::drain::settled;
 use crate::fact::{Fact, TrialSettled};
-use crate::health::is_own;
+use crate::health::{Part, is_own};
 use crate::state::State;
 use crate::sweep::{Status, Sweep};
 use crate::trial::{Attempt, Trial};
@@ -134,21 +134,23 @@ pub(crate) fn failed_on(trial: &Trial) -> impl Iterator<Item = AgentId> + '_ {
 }
 
 /// Why the configuration is at fault and neither its sweep nor a machine, where that is so: it failed on several machines that
-/// are not suspected, and on which others of its sweep ended well.
+/// are not suspected, nor the GPUs that it had there, and on which others of its sweep ended well.
 fn at_fault(state: &State, sweep: &Sweep, trial: &Trial, kind: FailureKind) -> Option<String> {
     // A fresh run has a configuration that ran before.
     if trial.confirms.is_some() || !is_own(kind) {
         return None;
     }
-    let ends_well = |agent: &AgentId| sweep.tallies.get(agent).is_some_and(|tally| tally.ended_well > 0);
+    let ends_well =
+        |agent: &AgentId| sweep.tallies.get(&Part::machine(*agent)).is_some_and(|tally| tally.ended_well > 0);
     // Of a gang, no machine is known to be at fault.
     let failed = |attempt: &&Arc<Attempt>| attempt.end.and_then(|end| end.failure).is_some_and(is_own);
     let last = trial.attempts.last();
-    let mut agents: Vec<AgentId> =
-        trial.attempts.iter().filter(failed).chain(last).filter_map(|attempt| attempt.only_agent()).collect();
+    let is_trusted = |attempt: &&Arc<Attempt>| attempt.parts().all(|part| state.quarantine(part).is_none());
+    let attempts = trial.attempts.iter().filter(failed).chain(last).filter(is_trusted);
+    let mut agents: Vec<AgentId> = attempts.filter_map(|attempt| attempt.only_agent()).collect();
     agents.sort_unstable();
     agents.dedup();
-    agents.retain(|agent| ends_well(agent) && state.quarantine(*agent).is_none());
+    agents.retain(ends_well);
     if agents.len() < MACHINES_MIN {
         return None;
     }

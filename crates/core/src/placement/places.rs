@@ -11,6 +11,7 @@ use heats_domain::{AgentId, Grant, Machine, Params, SweepId};
 use super::fit::{self, Free, Suited};
 use super::usage::Amounts;
 use crate::fact::{AgentAttached, LeasedMember};
+use crate::health::Part;
 use crate::ops::retries;
 use crate::state::State;
 use crate::sweep::Sweep;
@@ -119,7 +120,7 @@ pub struct Places {
     grown: BTreeMap<u64, AgentId>,
     growths: u64,
     searched: BTreeMap<(SweepId, usize), Searched>,
-    /// The GPUs of agents, by index, that must not be leased now: their own word, which no other leader has.
+    /// The GPUs of agents, by index, that must not be leased now: by their own word, or because they are quarantined.
     unusable: BTreeMap<AgentId, BTreeSet<u32>>,
     /// The agents that are kept free for a trial that spans machines.
     reserved: BTreeMap<AgentId, Reservation>,
@@ -252,8 +253,9 @@ impl Places {
             if wish.avoids(agent) {
                 let elsewhere = self.find_among(variant, priority, need, |agent, _| !wish.avoids(agent));
                 // It waits a while for another agent, and no longer: it might wait for ever.
-                let waits =
-                    elsewhere.is_none() && wish.is_patient && self.could_take(sweep, wish, |agent| !wish.avoids(agent));
+                let waits = elsewhere.is_none()
+                    && wish.is_patient
+                    && self.could_take(sweep, wish, |part| !wish.avoids(part.agent));
                 return elsewhere.or_else(|| (!waits).then_some((agent, grant))).map(found);
             }
             // No trial waits for an agent that reaches its checkpoint: it might wait for ever.
@@ -265,14 +267,18 @@ impl Places {
         })
     }
 
-    /// Whether those of the agents that `may` could run such a trial of the sweep, if nothing of them were taken.
-    pub fn could_take(&mut self, sweep: &Sweep, wish: &Wish<'_>, may: impl Fn(AgentId) -> bool) -> bool {
+    /// Whether those of the agents that `may` could run such a trial of the sweep, on those of their GPUs that `may`, if nothing of
+    /// them were taken.
+    pub fn could_take(&mut self, sweep: &Sweep, wish: &Wish<'_>, may: impl Fn(Part) -> bool) -> bool {
         let mut variants =
             sweep.spec.variants().iter().enumerate().filter(|(place, need)| wish.allows(sweep, *place, need));
         variants.any(|(place, need)| {
-            let open = self.sites.iter_mut().filter(|(agent, _)| may(**agent));
-            let could = open.filter_map(|(_, site)| {
-                let whole = Free::whole(&site.attached.inventory);
+            let open = self.sites.iter_mut().filter(|(agent, _)| may(Part::machine(**agent)));
+            let could = open.filter_map(|(agent, site)| {
+                let mut whole = Free::whole(&site.attached.inventory);
+                let indices = site.attached.inventory.gpus.iter().map(|gpu| gpu.index);
+                let others: BTreeSet<u32> = indices.filter(|index| !may(Part::gpu(*agent, *index))).collect();
+                whole.leave_out(&site.attached.inventory, &others);
                 let suited = site.suited((sweep.id, place), need).cloned();
                 fit::grant(need, &site.attached.inventory, &whole, suited.as_ref())
             });

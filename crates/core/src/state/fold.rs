@@ -10,7 +10,7 @@ use crate::fact::{
     TrialPlaced, TrialRecalled, TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use crate::gang::Gang;
-use crate::health::{Failed, is_own};
+use crate::health::{Failed, Part, Tally, is_own};
 use crate::series::Series;
 use crate::sweep::{Ranked, Status, Sweep};
 use crate::trial::{Attempt, AttemptEnd, Best, Trial};
@@ -66,6 +66,8 @@ impl Sweep {
             | Fact::AgentUndrained(_)
             | Fact::AgentQuarantined(_)
             | Fact::AgentReleased(_)
+            | Fact::GpuQuarantined(_)
+            | Fact::GpuReleased(_)
             | Fact::ClusterRestored(_)
             | Fact::QuotaSet(_)
             | Fact::QuotaRemoved(_)
@@ -184,9 +186,8 @@ impl Sweep {
         if fact.rank == 0 {
             attempt.started_ms = Some(at_ms);
         }
-        if let Some(agent) = attempt.only_agent() {
-            self.tallies.entry(agent).or_default().started += 1;
-        }
+        let parts: Vec<Part> = attempt.parts().collect();
+        self.tally(parts, |tally| tally.started += 1);
         self.named.started(fact);
         if state == TrialState::Leased && fact.rank == 0 { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
@@ -202,7 +203,7 @@ impl Sweep {
             return Err("the step was reported before");
         }
         let attempt = live_attempt(trial, fact.attempt)?;
-        let first_of = attempt.only_agent().filter(|_| !attempt.worked);
+        let first_of: Vec<Part> = attempt.parts().filter(|_| !attempt.worked).collect();
         if !attempt.worked {
             Arc::make_mut(attempt).worked = true;
         }
@@ -222,10 +223,8 @@ impl Sweep {
             }
         }
         self.sort_heir(fact.trial);
-        if let Some(agent) = first_of {
-            let index = self.last_index();
-            self.tallies.entry(agent).or_default().note_worked(index);
-        }
+        let index = self.last_index();
+        self.tally(first_of, |tally| tally.note_worked(index));
         let state = self.trials[fact.trial as usize].state;
         if state == TrialState::Leased { self.enter(fact.trial, TrialState::Running) } else { Ok(()) }
     }
@@ -268,7 +267,7 @@ impl Sweep {
             }
         }
         let (best, live) = (trial.best, trial.live().is_some());
-        let agent = trial.attempts.last().and_then(|attempt| attempt.only_agent());
+        let parts: Vec<Part> = trial.attempts.last().into_iter().flat_map(|attempt| attempt.parts()).collect();
         let state = TrialState::try_from(fact.state).map_err(|_| "this version does not know the trial's state")?;
         match state {
             TrialState::Leased | TrialState::Running => return Err("a trial does not settle there"),
@@ -278,9 +277,7 @@ impl Sweep {
                 }
             }
             TrialState::Paused | TrialState::Completed | TrialState::Stopped => {
-                if let Some(agent) = agent {
-                    self.tallies.entry(agent).or_default().ended_well += 1;
-                }
+                self.tally(parts, |tally| tally.ended_well += 1);
                 if let (TrialState::Stopped, Some(reason)) = (state, &fact.reason) {
                     *self.stopped_by.entry((reason.rule.clone(), reason.rung.unwrap_or(0))).or_insert(0) += 1;
                 }
@@ -336,15 +333,14 @@ impl Sweep {
         }
         let (ran_ms, cpu_ms, excused) = (fact.ran_ms, fact.cpu_ms, fact.excused);
         attempt.end = Some(AttemptEnd { at_ms, failure, ran_ms, cpu_ms, excused, retried: false });
-        let (agent, gpu_ms) = (attempt.only_agent(), attempt.gpu_ms(at_ms));
+        let (parts, gpu_ms) = (attempt.parts().collect::<Vec<_>>(), attempt.gpu_ms(at_ms));
         let had_worked = attempt.worked;
         let works = goes_on && failure.is_none() && !std::mem::replace(&mut attempt.worked, true);
-        if let (Some(agent), true) = (agent, works) {
-            self.tallies.entry(agent).or_default().note_worked(index);
-        }
-        if let (Some(agent), Some(kind)) = (agent, failure.filter(|kind| is_own(*kind))) {
+        if works {
+            self.tally(parts, |tally| tally.note_worked(index));
+        } else if let Some(kind) = failure.filter(|kind| is_own(*kind)) {
             let failed = Failed { trial: fact.trial, attempt: fact.attempt, kind, ran_ms, index };
-            self.tallies.entry(agent).or_default().note_failed(failed, had_worked);
+            self.tally(parts, |tally| tally.note_failed(failed, had_worked));
         }
         if is_complete {
             self.strides.whole_ms += u128::from(fact.ran_ms);
@@ -359,6 +355,11 @@ impl Sweep {
     fn member_ended(&mut self, fact: &MemberEnded, at_ms: u64) -> Result<(), &'static str> {
         let attempt = Arc::make_mut(live_attempt(self.touch(fact.trial)?, fact.attempt)?);
         attempt.gang.as_mut().ok_or("the attempt is on one machine")?.ended(fact, at_ms)
+    }
+
+    /// Takes in how an attempt fares, for each part that it holds.
+    fn tally(&mut self, parts: Vec<Part>, take_in: impl Fn(&mut Tally)) {
+        parts.into_iter().for_each(|part| take_in(self.tallies.entry(part).or_default()));
     }
 
     /// The trial, with the fact that is folded in added to its records.

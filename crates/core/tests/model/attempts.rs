@@ -6,7 +6,7 @@ use heats_domain::TrialState;
 use heats_search::stoppers::audit::is_drawn;
 
 use crate::kind::{SEED, TARGET, UPPER};
-use crate::machines::{Happened, What, own};
+use crate::machines::{Part, What, happened, own};
 use crate::oracle::{self, Answer, Attempt, Oracle, Outcome, Sweep};
 use crate::surroundings::RanIn;
 
@@ -29,7 +29,7 @@ impl Oracle {
         let Some(sweep) = self.fenced(key) else { return Answer::Refused("H0006") };
         let trial = sweep.trials.get_mut(&key.trial).expect("is there");
         let (place, attempt) = (trial.attempts.len() - 1, trial.attempts.last_mut().expect("is live"));
-        let only = attempt.only_agent();
+        let parts = attempt.parts();
         let member = &mut attempt.members[rank as usize];
         if member.ran.is_some() {
             return Answer::Refused("H0006");
@@ -37,9 +37,7 @@ impl Oracle {
         member.ran_in = member.ran_in.or(Some(known));
         if member.started.is_none() {
             member.started = Some(now);
-            let happened =
-                only.map(|agent| Happened { agent, entry, trial: key.trial, attempt: place, what: What::Started });
-            sweep.happened.extend(happened);
+            sweep.happened.extend(happened(&parts, entry, (key.trial, place), What::Started));
         }
         if trial.state() == TrialState::Leased && rank == 0 {
             trial.state = Some(TrialState::Running);
@@ -63,10 +61,8 @@ impl Oracle {
         trial.state = Some(TrialState::Running);
         let (place, attempt) = (trial.attempts.len() - 1, trial.attempts.last_mut().expect("is live"));
         let is_first = !std::mem::replace(&mut attempt.worked, true);
-        let (leased, only) = (attempt.leased, attempt.only_agent().filter(|_| is_first));
-        if let Some(agent) = only {
-            sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what: What::Worked });
-        }
+        let (leased, parts) = (attempt.leased, if is_first { attempt.parts() } else { Vec::new() });
+        sweep.happened.extend(happened(&parts, entry, (key.trial, place), What::Worked));
         let judged = sweep.trials[&key.trial].confirms.is_none();
         if let (true, Some(maximize), Some(value)) = (judged, kind.maximize, value) {
             let reached = if maximize { value >= TARGET } else { value <= TARGET };
@@ -86,14 +82,14 @@ impl Oracle {
                 }
             }
         }
-        self.heard(only.as_slice(), leased, true);
+        self.heard(&parts, leased, true);
         Answer::Done
     }
 
     /// What is heard of an attempt, and then what follows for every sweep.
-    fn heard(&mut self, agents: &[u64], leased: u64, worked: bool) {
-        for agent in agents {
-            self.watch(*agent, leased, worked);
+    fn heard(&mut self, parts: &[Part], leased: u64, worked: bool) {
+        for part in parts {
+            self.watch(*part, leased, worked);
         }
         let now = self.now;
         self.sweeps.values_mut().for_each(|sweep| sweep.follow(now));
@@ -114,7 +110,7 @@ impl Oracle {
         let goes_on = !trial.ended();
         let before = trial.live().expect("is live").clone();
         let own = own(end).filter(|_| goes_on);
-        let excused = own.zip(before.only_agent()).is_some_and(|(unstarted, agent)| self.excuses(agent, unstarted));
+        let excused = own.is_some_and(|unstarted| self.excuses(&before, unstarted));
         let outcome = match end {
             _ if lacks_metric => Outcome::Is(TrialState::Failed),
             End::Exited(0) => Outcome::Is(TrialState::Completed),
@@ -134,13 +130,14 @@ impl Oracle {
         attempt.excused = excused;
         let (leased, attempt) = (attempt.leased, attempt.clone());
         match attempt.only_agent() {
-            Some(agent) => {
+            Some(_) => {
                 let worked = attempt.worked && !before.worked;
                 let what = own.map(|unstarted| What::Failed { unstarted, ran }).or(worked.then_some(What::Worked));
+                let parts = if what.is_some() { attempt.parts() } else { Vec::new() };
                 if let Some(what) = what.filter(|_| !sweep.over()) {
-                    sweep.happened.push(Happened { agent, entry, trial: key.trial, attempt: place, what });
+                    sweep.happened.extend(happened(&parts, entry, (key.trial, place), what));
                 }
-                self.heard(what.map(|_| agent).as_slice(), leased, worked);
+                self.heard(&parts, leased, worked);
             }
             None => self.heard(&well_on(&attempt), leased, true),
         }
@@ -149,7 +146,7 @@ impl Oracle {
 }
 
 /// The agents of an attempt that spans machines, where it has ended and not as a failure, having worked: so do all of them.
-fn well_on(attempt: &Attempt) -> Vec<u64> {
+fn well_on(attempt: &Attempt) -> Vec<Part> {
     let is_well = attempt.ran.is_some() && attempt.worked && !attempt.failed;
-    attempt.members.iter().filter(|_| is_well).map(|member| member.agent).collect()
+    attempt.members.iter().filter(|_| is_well).map(|member| (member.agent, None)).collect()
 }

@@ -34,7 +34,7 @@ impl Oracle {
         };
         let taken: BTreeSet<u32> = held.iter().filter_map(member).flat_map(|m| m.gpus.iter().copied()).collect();
         let (agent, gpus) = (&self.agents[&id], sweep.kind.gpus as usize);
-        let free: Vec<u32> = (0..agent.gpus).filter(|gpu| !taken.contains(gpu)).collect();
+        let free: Vec<u32> = self.open_gpus(id).difference(&taken).copied().collect();
         let fits = held.len() < agent.cpus as usize && free.len() >= gpus;
         fits.then(|| free.into_iter().take(gpus).collect())
     }
@@ -66,7 +66,8 @@ impl Oracle {
         let waiting: BTreeSet<(u64, u64)> = long.map(|(id, since)| (*since, *id)).collect();
         for (_, id) in waiting {
             let sweep = &self.sweeps[&id];
-            let could = |agent: &u64| self.is_open(*agent) && self.is_large_enough(sweep, *agent);
+            let has_gpus = |agent| self.open_gpus(agent).len() >= sweep.kind.gpus as usize;
+            let could = |agent: &u64| self.is_open(*agent) && self.is_large_enough(sweep, *agent) && has_gpus(*agent);
             let own: Vec<u64> = self.queue.kept.iter().filter(|(_, kept)| **kept == id).map(|(a, _)| *a).collect();
             if own.len() == sweep.kind.nodes as usize && own.iter().all(could) {
                 continue;

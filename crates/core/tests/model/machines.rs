@@ -1,5 +1,5 @@
-//! The part of the oracle that knows machines: how attempts fared on each, who is left alone for it, and where a trial that failed
-//! goes next. Every count is made again at every question.
+//! The part of the oracle that knows machines and their GPUs: how attempts fared on each, what is left alone for it, and where a
+//! trial that failed goes next. Every count is made again at every question.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,9 @@ use heats_core::ops::attempts::End;
 use heats_domain::TrialState;
 
 use crate::oracle::{Answer, Attempt, Oracle, Standing, Sweep};
+
+/// A machine, or one GPU of it.
+pub type Part = (u64, Option<u32>);
 
 /// What happened to an attempt, as far as it says something about its machine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -18,7 +21,8 @@ pub enum What {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Happened {
-    pub agent: u64,
+    /// On what: an attempt makes one for its machine and one for each GPU that it holds.
+    pub part: Part,
     /// In which entry.
     pub entry: u64,
     pub trial: u32,
@@ -35,8 +39,13 @@ pub struct Quarantine {
 }
 
 enum Verdict {
-    Alone(u64, Quarantine, Vec<(u64, Happened)>),
-    Trusted(u64),
+    Alone(Part, Quarantine, Vec<(u64, Happened)>),
+    Trusted(Part),
+}
+
+/// That `what` happened to an attempt of a trial, for each part that it holds.
+pub fn happened(parts: &[Part], entry: u64, (trial, attempt): (u32, usize), what: What) -> Vec<Happened> {
+    parts.iter().map(|part| Happened { part: *part, entry, trial, attempt, what }).collect()
 }
 
 /// Whether an end is the process's own failure, or its machine's, and whether it never began.
@@ -49,35 +58,46 @@ pub fn own(end: End) -> Option<bool> {
 }
 
 impl Oracle {
-    fn is_quarantined(&self, agent: u64) -> bool {
-        self.agents.get(&agent).is_some_and(|agent| agent.quarantine.is_some())
+    fn is_quarantined(&self, part: Part) -> bool {
+        self.quarantines.contains_key(&part)
     }
 
-    /// Whether a failure there is put down to the machine.
-    pub fn excuses(&self, agent: u64, unstarted: bool) -> bool {
-        self.agents.get(&agent).and_then(|agent| agent.quarantine).is_some_and(|q| q.proven || unstarted)
+    /// Whether a failure of an attempt is put down to its machine, or a GPU that it holds.
+    pub fn excuses(&self, attempt: &Attempt, unstarted: bool) -> bool {
+        attempt.parts().iter().filter_map(|part| self.quarantines.get(part)).any(|q| q.proven || unstarted)
+    }
+
+    /// Whether a quarantine lets the part be given now.
+    fn lets_through(&self, part: Part) -> bool {
+        let Some(quarantine) = self.quarantines.get(&part) else { return true };
+        let held = self.held(part.0).into_iter().filter_map(|key| {
+            let attempt = self.sweeps[&key.sweep.bits].trials[&key.trial].attempts.last()?;
+            let member = attempt.members.iter().find(|member| member.agent == part.0)?;
+            part.1.is_none_or(|gpu| member.gpus.contains(&gpu)).then_some(attempt.leased)
+        });
+        self.now >= quarantine.until && held.into_iter().all(|leased| leased <= quarantine.since)
+    }
+
+    /// The GPUs of an agent that are not left alone.
+    pub fn open_gpus(&self, id: u64) -> BTreeSet<u32> {
+        (0..self.agents[&id].gpus).filter(|gpu| self.lets_through((id, Some(*gpu)))).collect()
     }
 
     /// Whether the agent may be given something.
     pub fn is_open(&self, id: u64) -> bool {
         let agent = &self.agents[&id];
-        let leased =
-            self.held(id).into_iter().map(|key| self.sweeps[&key.sweep.bits].trials[&key.trial].attempts.last());
-        let mut leased = leased.flatten().map(|attempt| attempt.leased);
-        let let_through =
-            agent.quarantine.is_none_or(|q| self.now >= q.until && leased.all(|leased| leased <= q.since));
-        agent.attached && agent.able && agent.drained.is_none() && let_through
+        agent.attached && agent.able && agent.drained.is_none() && self.lets_through((id, None))
     }
 
-    /// The failures on an agent since an attempt there worked or somebody released it.
-    fn streak(&self, agent: u64) -> Vec<(u64, Happened)> {
+    /// The failures on a part since an attempt there worked or somebody released it.
+    fn streak(&self, part: Part) -> Vec<(u64, Happened)> {
         let here = || {
             let live = self.sweeps.iter().filter(|(_, sweep)| !sweep.over());
             live.flat_map(|(id, sweep)| sweep.happened.iter().map(|one| (*id, *one)))
-                .filter(|(_, one)| one.agent == agent)
+                .filter(|(_, one)| one.part == part)
         };
         let worked = here().filter(|(_, one)| one.what == What::Worked).map(|(_, one)| one.entry).max().unwrap_or(0);
-        let since = worked.max(self.agents.get(&agent).map_or(0, |agent| agent.released));
+        let since = worked.max(self.released.get(&part).copied().unwrap_or(0));
         let mut streak: Vec<(u64, Happened)> =
             here().filter(|(_, one)| matches!(one.what, What::Failed { .. }) && one.entry > since).collect();
         // In one entry a sweep may have had a success after a failure, but the entry of that is excluded as a whole.
@@ -85,8 +105,22 @@ impl Oracle {
         streak
     }
 
+    /// What of these is the part's own: what all held one GPU of several is that GPU's, and no machine's.
+    fn own(&self, part: Part, mut failures: Vec<(u64, Happened)>) -> Vec<(u64, Happened)> {
+        let gpus = |(id, one): &(u64, Happened)| {
+            self.sweeps[id].trials[&one.trial].attempts[one.attempt].members[0].gpus.clone()
+        };
+        if part.1.is_none() {
+            failures.retain(|one| !gpus(one).iter().any(|gpu| self.is_quarantined((part.0, Some(*gpu)))));
+        }
+        let has = self.agents[&part.0].gpus;
+        let shared = (0..64).filter(|gpu| failures.iter().all(|one| gpus(one).contains(gpu))).count();
+        let is_a_gpus = !failures.is_empty() && shared > 0 && shared < has as usize;
+        if is_a_gpus == part.1.is_some() { failures } else { Vec::new() }
+    }
+
     /// How likely so many different trials fail, as likely as attempts do elsewhere; and whether any works there.
-    fn likelihood(&self, agent: u64, failures: &[(u64, Happened)]) -> (f64, bool) {
+    fn likelihood(&self, part: Part, failures: &[(u64, Happened)]) -> (f64, bool) {
         let mut longest: BTreeMap<u64, u64> = BTreeMap::new();
         for (id, one) in failures {
             if let What::Failed { ran, .. } = one.what {
@@ -94,28 +128,36 @@ impl Oracle {
                 *most = ran.max(*most);
             }
         }
+        let elsewhere = |other: Part| other != part && !self.is_quarantined(other);
         let (mut all, mut works) = (1.0, false);
         for (id, one) in failures.iter().rev() {
             let unstarted = matches!(one.what, What::Failed { unstarted: true, .. });
             let sweep = &self.sweeps[id];
-            let elsewhere = |other: u64| other != agent && !self.is_quarantined(other);
-            let count = |what: &dyn Fn(What) -> bool| {
-                sweep.happened.iter().filter(|one| elsewhere(one.agent) && what(one.what)).count()
-            };
-            let failed = count(&|what| matches!(what, What::Failed { unstarted: u, .. } if u == unstarted));
-            let mut good = count(&|what| what == if unstarted { What::Started } else { What::Worked });
-            if !unstarted {
-                // What worked first and failed then has failed.
-                let failed = |other: &Happened| {
-                    let same = |one: &&Happened| (one.trial, one.attempt) == (other.trial, other.attempt);
-                    sweep.happened.iter().filter(same).any(|one| matches!(one.what, What::Failed { .. }))
+            // Of the other machines, without what is left alone of them.
+            let count = |what: &dyn Fn(&Happened) -> bool| {
+                let of = |which: &dyn Fn(Part) -> bool| {
+                    sweep.happened.iter().filter(|one| which(one.part) && what(one)).count()
                 };
-                let worked = sweep.happened.iter().filter(|one| elsewhere(one.agent) && one.what == What::Worked);
-                good -= worked.filter(|one| failed(one)).count();
+                let machine = |(agent, gpu): Part| gpu.is_none() && elsewhere((agent, None));
+                let left = |(agent, gpu): Part| gpu.is_some() && elsewhere((agent, None)) && !elsewhere((agent, gpu));
+                of(&machine).saturating_sub(of(&left))
+            };
+            // What worked first and failed then has failed.
+            let failed_later = |other: &Happened| {
+                let same = |one: &&Happened| (one.trial, one.attempt) == (other.trial, other.attempt);
+                sweep.happened.iter().filter(same).any(|one| matches!(one.what, What::Failed { .. }))
+            };
+            let failed = count(&|one| matches!(one.what, What::Failed { unstarted: u, .. } if u == unstarted));
+            let mut good = match unstarted {
+                true => count(&|one| one.what == What::Started),
+                false => count(&|one| one.what == What::Worked && !failed_later(one)),
+            };
+            if !unstarted {
                 let live = sweep.trials.values().filter_map(|trial| trial.live());
                 good += live
                     .filter(|a| {
-                        a.only_agent().is_some_and(elsewhere)
+                        a.only_agent().is_some()
+                            && a.parts().into_iter().all(elsewhere)
                             && !a.worked
                             && a.members[0]
                                 .started
@@ -129,83 +171,84 @@ impl Oracle {
         (all, works)
     }
 
-    /// What is heard of an attempt has consequences for its machine, and what is known of others for those that are left alone.
-    pub fn watch(&mut self, agent: u64, leased: u64, worked: bool) {
-        if worked && self.agents.values().all(|agent| agent.quarantine.is_none() && agent.released == 0) {
+    /// What is heard of an attempt has consequences for a part of it, and what is known of others for those that are left alone.
+    pub fn watch(&mut self, part: Part, leased: u64, worked: bool) {
+        let known: BTreeSet<Part> = self.quarantines.keys().chain(self.released.keys()).copied().collect();
+        if worked && known.is_empty() {
             return;
         }
-        let mut verdicts: Vec<Verdict> = self.judge(agent, leased, worked).into_iter().collect();
-        let others: Vec<u64> = self.agents.keys().copied().filter(|other| *other != agent).collect();
-        verdicts.extend(others.into_iter().filter_map(|other| self.reconsider(other)));
+        let mut verdicts: Vec<Verdict> = self.judge(part, leased, worked).into_iter().collect();
+        verdicts.extend(known.into_iter().filter(|other| *other != part).filter_map(|other| self.reconsider(other)));
         for verdict in verdicts {
             match verdict {
-                Verdict::Trusted(agent) => self.trust(agent),
-                Verdict::Alone(agent, quarantine, failures) => {
-                    self.agents.get_mut(&agent).expect("is there").quarantine = Some(quarantine);
+                Verdict::Trusted(part) => self.trust(part),
+                Verdict::Alone(part, quarantine, failures) => {
+                    self.quarantines.insert(part, quarantine);
                     self.excuse(&failures, quarantine.proven);
                 }
             }
         }
     }
 
-    fn judge(&self, agent: u64, leased: u64, worked: bool) -> Option<Verdict> {
-        let streak = self.streak(agent);
-        match self.agents.get(&agent)?.quarantine {
+    fn judge(&self, part: Part, leased: u64, worked: bool) -> Option<Verdict> {
+        let streak = self.streak(part);
+        match self.quarantines.get(&part).copied() {
             None if worked => None,
             None => {
-                let mut trials = different(&streak);
-                trials.retain(|(id, _)| self.runs_elsewhere(&self.sweeps[id], agent));
+                let streak = self.own(part, streak);
+                let mut trials = streak.clone();
+                trials.retain(|(id, _)| self.runs_elsewhere(&self.sweeps[id], part));
+                let trials = different(&trials);
                 let unstarted = |(_, one): &&(u64, Happened)| matches!(one.what, What::Failed { unstarted: true, .. });
                 // Of the trials that are compared, the first failure of each counts.
                 let few = trials.len() < 3 && trials.iter().filter(unstarted).count() < 2;
-                let (chance, works) = self.likelihood(agent, &trials);
+                let (chance, works) = self.likelihood(part, &trials);
                 if few || chance >= 0.02 {
                     return None;
                 }
                 let proven = works && chance < 1e-4;
                 let delay = if proven { 600_000 } else { 30_000 };
                 let quarantine = Quarantine { since: self.now, until: self.now + delay, delay, proven };
-                Some(Verdict::Alone(agent, quarantine, streak))
+                Some(Verdict::Alone(part, quarantine, streak))
             }
-            Some(old) if leased > old.since && worked => Some(Verdict::Trusted(agent)),
+            Some(old) if leased > old.since && worked => Some(Verdict::Trusted(part)),
             Some(old) if leased > old.since => {
-                let (chance, works) = self.likelihood(agent, &different(&streak));
+                let (chance, works) = self.likelihood(part, &different(&streak));
                 let proven = old.proven || works && chance < 1e-4;
                 let (least, most) = if proven { (600_000, 3_600_000) } else { (30_000, 600_000) };
                 let delay = (2 * old.delay).clamp(least, most);
                 let quarantine = Quarantine { until: self.now + delay, delay, proven, ..old };
-                Some(Verdict::Alone(agent, quarantine, streak))
+                Some(Verdict::Alone(part, quarantine, streak))
             }
-            Some(_) => self.reconsider(agent),
+            Some(_) => self.reconsider(part),
         }
     }
 
-    fn reconsider(&self, agent: u64) -> Option<Verdict> {
-        let old = self.agents.get(&agent)?.quarantine?;
-        let streak = self.streak(agent);
+    fn reconsider(&self, part: Part) -> Option<Verdict> {
+        let old = self.quarantines.get(&part).copied()?;
+        let streak = self.streak(part);
         if streak.is_empty() {
             return None;
         }
-        let (chance, works) = self.likelihood(agent, &different(&streak));
+        let (chance, works) = self.likelihood(part, &different(&streak));
         if chance >= 0.1 {
-            return Some(Verdict::Trusted(agent));
+            return Some(Verdict::Trusted(part));
         }
         let quarantine = Quarantine { until: self.now + 600_000, delay: 600_000, proven: true, ..old };
-        (!old.proven && works && chance < 1e-4).then_some(Verdict::Alone(agent, quarantine, streak))
+        (!old.proven && works && chance < 1e-4).then_some(Verdict::Alone(part, quarantine, streak))
     }
 
-    fn trust(&mut self, agent: u64) {
-        let entry = self.entry;
-        let agent = self.agents.get_mut(&agent).expect("is there");
-        (agent.quarantine, agent.released) = (None, entry);
+    fn trust(&mut self, part: Part) {
+        self.quarantines.remove(&part);
+        self.released.insert(part, self.entry);
     }
 
     pub fn release(&mut self, agent: u64) -> Answer {
-        match self.agents.get(&agent).map(|agent| agent.quarantine) {
-            None => return Answer::Refused("H0020"),
-            Some(None) => {}
-            Some(Some(_)) => self.trust(agent),
+        if !self.agents.contains_key(&agent) {
+            return Answer::Refused("H0020");
         }
+        let own: Vec<Part> = self.quarantines.keys().copied().filter(|(of, _)| *of == agent).collect();
+        own.into_iter().for_each(|part| self.trust(part));
         Answer::Done
     }
 
@@ -233,13 +276,14 @@ impl Oracle {
         }
     }
 
-    /// Whether another agent that may be given something, and is in no quarantine, could run a trial of the sweep.
-    fn runs_elsewhere(&self, sweep: &Sweep, agent: u64) -> bool {
-        self.agents.keys().any(|other| {
-            *other != agent
-                && self.is_open(*other)
-                && !self.is_quarantined(*other)
-                && self.is_large_enough(sweep, *other)
+    /// Whether a trial of the sweep could run without the part: on an agent that may be given something, without whatever is
+    /// left alone.
+    fn runs_elsewhere(&self, sweep: &Sweep, part: Part) -> bool {
+        let is_sound = |other: Part| other != part && !self.is_quarantined(other);
+        self.agents.iter().any(|(id, agent)| {
+            let gpus = (0..agent.gpus).filter(|gpu| is_sound((*id, Some(*gpu)))).count();
+            let is_large_enough = agent.cpus >= 1 && gpus >= sweep.kind.gpus as usize;
+            is_sound((*id, None)) && self.is_open(*id) && is_large_enough
         })
     }
 
@@ -250,9 +294,10 @@ impl Oracle {
     /// Whether the configuration is at fault: it failed on two machines or more that are trusted, and where others ended well.
     pub fn at_fault(&self, sweep: &Sweep, number: u32) -> bool {
         let trial = &sweep.trials[&number];
-        let here = trial.attempts.last().and_then(Attempt::only_agent);
-        let mut agents: BTreeSet<u64> = trial.failed_on().into_iter().chain(here).collect();
-        agents.retain(|agent| sweep.ended_well.contains(agent) && !self.is_quarantined(*agent));
+        let failed = trial.attempts.iter().filter(|attempt| attempt.failed_on.is_some()).chain(trial.attempts.last());
+        let trusted = failed.filter(|attempt| !attempt.parts().iter().any(|part| self.is_quarantined(*part)));
+        let mut agents: BTreeSet<u64> = trusted.filter_map(Attempt::only_agent).collect();
+        agents.retain(|agent| sweep.ended_well.contains(agent));
         trial.confirms.is_none() && agents.len() >= 2
     }
 }

@@ -11,7 +11,7 @@ use heats_domain::TrialState;
 use crate::giving::Queue;
 use crate::kind::Kind;
 use crate::logs::Logs;
-use crate::machines::{Happened, Quarantine};
+use crate::machines::{Happened, Part, Quarantine};
 use crate::surroundings::RanIn;
 use crate::tokens::Tokens;
 
@@ -57,7 +57,7 @@ pub struct Attempt {
     /// When it ended, and whether as a failure; on which agent, where that was its own or its machine's.
     pub ended: Option<u64>,
     pub failed: bool,
-    failed_on: Option<u64>,
+    pub failed_on: Option<u64>,
     /// The failure is put down to the machine.
     pub excused: bool,
     /// The trial was tried again for one of its retries.
@@ -76,6 +76,13 @@ impl Attempt {
             [only] => Some(only.agent),
             _ => None,
         }
+    }
+
+    /// The GPUs that it holds of its only machine, and that machine.
+    pub fn parts(&self) -> Vec<Part> {
+        let Some(agent) = self.only_agent() else { return Vec::new() };
+        let gpus = self.members[0].gpus.iter().map(|gpu| (agent, Some(*gpu)));
+        gpus.chain([(agent, None)]).collect()
     }
 }
 
@@ -359,9 +366,6 @@ pub struct Agent {
     pub able: bool,
     /// Why it is drained, and whether what runs there is to be ended.
     pub drained: Option<(String, bool)>,
-    pub quarantine: Option<Quarantine>,
-    /// In which entry it was last released.
-    pub released: u64,
 }
 
 /// What an operation is answered with; a refusal by its code.
@@ -401,6 +405,10 @@ pub struct Oracle {
     pub now: u64,
     pub sweeps: BTreeMap<u64, Sweep>,
     pub agents: BTreeMap<u64, Agent>,
+    /// The machines and GPUs that are left alone.
+    pub quarantines: BTreeMap<Part, Quarantine>,
+    /// In which entry each was last released.
+    pub released: BTreeMap<Part, u64>,
     pub tokens: Tokens,
     pub lineage: u64,
     pub logs: Logs,

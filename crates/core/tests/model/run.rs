@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heats_core::dispatch::{Offer, PATIENCE_MS, Suggestions};
-use heats_core::fact::Logged;
+use heats_core::fact::{AgentQuarantined, Logged};
 use heats_core::invariants::violations;
 use heats_core::ops::agent_drain::Drain;
 use heats_core::ops::agents::Attach;
@@ -499,14 +499,16 @@ fn compare(oracle: &Oracle, state: &State, after: &str) {
         let drained = state.drain(AgentId { bits: agent }).map(|(drain, _)| (drain.reason.clone(), drain.now));
         let expected = oracle.agents.get(&agent).and_then(|agent| agent.drained.clone());
         assert_eq!(drained, expected, "whether agent {agent} is drained after {after}");
-        let quarantine = state.quarantine(AgentId { bits: agent }).map(|(fact, _)| Quarantine {
-            since: fact.since_ms,
-            until: fact.until_ms,
-            delay: fact.delay_ms,
-            proven: fact.proven,
+        let quarantines = state.quarantined(AgentId { bits: agent }).map(|(part, fact)| {
+            let AgentQuarantined { since_ms: since, until_ms: until, delay_ms: delay, proven, .. } = *fact;
+            ((agent, part.gpu), Quarantine { since, until, delay, proven })
         });
-        let expected = oracle.agents.get(&agent).and_then(|agent| agent.quarantine);
-        assert_eq!(quarantine, expected, "whether agent {agent} is left alone after {after}");
+        let expected = oracle.quarantines.iter().filter(|((of, _), _)| *of == agent).map(|(part, one)| (*part, *one));
+        assert_eq!(
+            quarantines.collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>(),
+            "what of agent {agent} is left alone after {after}"
+        );
     }
 }
 

@@ -21,7 +21,10 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let request = v1::ReleaseAgentRequest { agent: agent.clone(), by: operator() };
     let released = context.client()?.release_agent(request).await?.agent.unwrap_or_default();
     let attached = if released.attached { "" } else { " once it is attached" };
-    hints::note(&format!("{} is in no quarantine: trials start on it as on others{attached}", released.name));
+    hints::note(&format!(
+        "{} is in no quarantine, nor is a GPU of it: trials start on it as on others{attached}",
+        released.name
+    ));
     hints::next(&[(format!("heats agent show {agent}"), "how it stands")]);
     Ok(Exit::Ok)
 }

@@ -56,6 +56,10 @@ fn write(
     if let Some(quarantine) = &agent.quarantine {
         view::write_quarantine(out, quarantine, now_ms)?;
     }
+    for quarantine in &agent.gpu_quarantines {
+        writeln!(out, "  gpu       {} is left alone", view::left_alone(quarantine))?;
+        view::write_quarantine(out, quarantine, now_ms)?;
+    }
     if let Some(condition) = agent.condition.as_ref().filter(|condition| !condition.unable.is_empty()) {
         writeln!(out, "  unable    {}; nothing starts there until that is mended", condition.unable)?;
     }
