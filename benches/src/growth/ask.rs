@@ -14,8 +14,8 @@ use super::study::{self, Finished};
 use crate::report::{Report, Target};
 
 const PAIRS: usize = 5;
-/// Finished trials, and how many of Optuna's suggestions are measured together.
-const SIZES: [(u32, u32); 4] = [(100, 50), (1_000, 20), (10_000, 5), (100_000, 1)];
+/// Finished trials, and how many of Optuna's suggestions are measured together; none where it takes minutes to be told of them.
+const SIZES: [(u32, Option<u32>); 4] = [(100, Some(50)), (1_000, Some(20)), (10_000, Some(5)), (100_000, None)];
 /// How many of ours are.
 const ASKS: u32 = 100;
 /// As many older trials as there are speak for themselves.
@@ -31,7 +31,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut optuna = Optuna::start(report)?;
     let mut rounds = Vec::new();
     for (trials, theirs) in SIZES {
-        if let Some(optuna) = &mut optuna {
+        if let (Some(optuna), Some(_)) = (&mut optuna, theirs) {
             optuna.learn(&history, trials)?;
         }
         rounds.push(Round {
@@ -44,8 +44,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     for _ in 0..PAIRS {
         for round in &mut rounds {
-            if let Some(optuna) = &mut optuna {
-                round.optuna.push(optuna.ask(round.trials, round.theirs)? * 1e3);
+            if let (Some(optuna), Some(asks)) = (&mut optuna, round.theirs) {
+                round.optuna.push(optuna.ask(round.trials, asks)? * 1e3);
             }
             round.exact.ask()?;
             round.sampled.ask()?;
@@ -69,8 +69,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
 /// One size.
 struct Round {
     trials: u32,
-    /// How many of Optuna's suggestions are measured together.
-    theirs: u32,
+    /// How many of Optuna's suggestions are measured together, where any are.
+    theirs: Option<u32>,
     exact: Side,
     sampled: Side,
     /// Milliseconds for each.
