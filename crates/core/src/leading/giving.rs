@@ -38,20 +38,34 @@ impl Leading {
     /// See [`TurnError`].
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         self.probe();
-        let mut hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
+        let hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
         let has_room = |sweep: &Sweep| quota::room(&self.draft, &self.usage, sweep, self.now_ms).is_ok();
         let may_wait = |id| hungry.contains(&id) && self.draft.sweeps.get(&id).is_some_and(|sweep| has_room(sweep));
         self.places.release_but_for(may_wait);
         let mut unplaced: BTreeSet<SweepId> = BTreeSet::new();
         let all = self.places.amounts();
-        while let Some(id) = self.order(all).first(hungry.iter().filter_map(|id| self.sweep(*id))) {
-            // A sweep that fits nowhere now, or has what it may have, leaves the rest to the others.
+        // Thousands of sweeps may wait. Only a new lease changes who comes first: without one, they are asked as they stand in line.
+        let (mut line, mut is_in_order) = (hungry.into_iter().collect::<Vec<_>>(), false);
+        loop {
+            if !is_in_order {
+                self.order(all).bring_first(&mut line);
+            }
+            let Some(id) = line.pop() else { break };
             let had = self.place(id, suggestions)?;
+            if had == Placed::Somewhere {
+                is_in_order = false;
+                if self.sweep(id).is_some_and(|sweep| self.is_hungry(sweep)) {
+                    line.push(id);
+                }
+                continue;
+            }
+            // A sweep that fits nowhere now, or has what it may have, leaves the rest to the others.
             if had == Placed::Nowhere {
                 unplaced.insert(id);
             }
-            if had != Placed::Somewhere || !self.sweep(id).is_some_and(|sweep| self.is_hungry(sweep)) {
-                hungry.remove(&id);
+            if !is_in_order {
+                self.order(all).line_up(&mut line);
+                is_in_order = true;
             }
         }
         self.without_place.retain(|id, _| unplaced.contains(id));

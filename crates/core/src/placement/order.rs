@@ -31,6 +31,23 @@ impl Order<'_> {
         these.min_by_key(|sweep| self.key(sweep)).map(|sweep| sweep.id)
     }
 
+    /// Sorts sweeps, the one that is asked first to the end.
+    pub fn line_up(&self, sweeps: &mut [SweepId]) {
+        sweeps.sort_by_cached_key(|id| Reverse(self.key_of(*id)));
+    }
+
+    /// Brings the sweep that is asked first to the end, for less than it costs to sort them.
+    pub fn bring_first(&self, sweeps: &mut [SweepId]) {
+        let first = sweeps.iter().enumerate().min_by_key(|(_, id)| self.key_of(**id)).map(|(place, _)| place);
+        if let (Some(first), Some(last)) = (first, sweeps.len().checked_sub(1)) {
+            sweeps.swap(first, last);
+        }
+    }
+
+    fn key_of(&self, id: SweepId) -> impl Ord + use<'_> {
+        self.state.sweeps.get(&id).map(|sweep| self.key(sweep))
+    }
+
     fn key<'s>(&self, sweep: &'s Sweep) -> impl Ord + use<'s> {
         let (project, user) = (sweep.project(), sweep.user.as_str());
         let share = |held: Amounts, scope, name| held.dominant(&self.all) / u128::from(self.state.weight(scope, name));
