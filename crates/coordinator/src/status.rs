@@ -19,7 +19,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         | Refusal::NoSuchToken(_)
         | Refusal::NoSuchId { .. }
         | Refusal::NoArchive(_) => Code::NotFound,
-        Refusal::NameTaken { .. } | Refusal::IdTaken(_) => Code::AlreadyExists,
+        Refusal::NameTaken { .. } => Code::AlreadyExists,
         Refusal::Ended(_)
         | Refusal::NotEnded(_)
         | Refusal::Stale { .. }

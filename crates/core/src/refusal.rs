@@ -114,9 +114,6 @@ pub enum Refusal {
     /// Another key has joined as this agent.
     #[error("agent `{0}` has joined with another key")]
     OtherKey(AgentId),
-    /// An id was minted twice; the caller mints another.
-    #[error("the id `{0}` is taken")]
-    IdTaken(SweepId),
     /// A sweep that is to be learned from teaches nothing.
     #[error("nothing can be learned from sweep `{name}`: {why}")]
     NothingToLearn {
@@ -195,7 +192,6 @@ impl Refusal {
             Self::ReportTooLarge { .. } => "H0012",
             Self::TooLarge { .. } => "H0013",
             Self::Spec(_) => "H0014",
-            Self::IdTaken(_) => "H0015",
             Self::NoSuchToken(_) => "H0016",
             Self::TokenSpent { .. } => "H0017",
             Self::TokensFull(_) => "H0018",
@@ -233,7 +229,6 @@ impl Refusal {
             Self::ReportTooLarge { .. } => "report fewer metrics, or write them to a file",
             Self::TooLarge { .. } => "make it smaller",
             Self::Spec(_) => "`heats check FILE` shows every error with its line",
-            Self::IdTaken(_) => "try again",
             Self::NoSuchToken(_) => "`heats token ls` lists them; a revoked one does not come back: make another",
             Self::TokenSpent { .. } => "ask an admin for another: `heats token create --role agent`",
             Self::TokensFull(_) => "revoke some with `heats token revoke`; expired ones make room by themselves",

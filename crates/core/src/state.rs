@@ -369,6 +369,17 @@ impl State {
         self.names.range(named).filter_map(|(_, id)| self.sweeps.get(id)).find(|sweep| !sweep.is_ended())
     }
 
+    /// The first id from this one on that neither a sweep nor a study has: two that are submitted in one millisecond may have drawn
+    /// the same.
+    pub fn free_id(&self, drawn: SweepId) -> SweepId {
+        let is_taken = |id: &SweepId| self.sweeps.contains_key(id) || self.studies.of_sweep(*id).is_some();
+        let mut id = drawn;
+        while is_taken(&id) {
+            id = SweepId { bits: id.bits.wrapping_add(1) };
+        }
+        id
+    }
+
     /// The sweeps with webhooks.
     pub fn hooked(&self) -> impl Iterator<Item = (SweepId, &Arc<Sweep>)> {
         self.hooked.iter().filter_map(|id| Some((*id, self.sweeps.get(id)?)))

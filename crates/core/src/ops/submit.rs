@@ -9,6 +9,8 @@ use crate::retention;
 use crate::state::State;
 use crate::study::Change;
 
+/// How many digits of its id an unnamed sweep is called by, where they are its own.
+const SHORT: usize = 5;
 /// The largest specification, base directory or provenance that the log takes, in bytes.
 pub const TEXT_MAX: usize = 1 << 20;
 
@@ -53,14 +55,8 @@ impl Submit {
             let reply = Submitted { sweep: existing.id, name: existing.name.clone(), existed: true };
             return Ok((Vec::new(), reply));
         }
-        if state.sweeps.contains_key(&self.sweep) || state.studies.of_sweep(self.sweep).is_some() {
-            return Err(Refusal::IdTaken(self.sweep));
-        }
-        // An unnamed sweep is called by the end of its id, which is the part that differs.
-        let name = self.name.or_else(|| self.spec.name.clone()).unwrap_or_else(|| {
-            let id = self.sweep.to_string();
-            format!("sweep-{}", &id[id.len() - 5..])
-        });
+        let sweep = state.free_id(self.sweep);
+        let name = self.name.or_else(|| self.spec.name.clone()).unwrap_or_else(|| name_of(state, sweep));
         if let Some(other) = state.live_named(&name) {
             return Err(Refusal::NameTaken { name, sweep: other.id });
         }
@@ -81,9 +77,9 @@ impl Submit {
                 return Err(Refusal::TooLarge { what, bytes: text.len(), limit: TEXT_MAX });
             }
         }
-        let reply = Submitted { sweep: self.sweep, name: name.clone(), existed: false };
+        let reply = Submitted { sweep, name: name.clone(), existed: false };
         let fact = SweepSubmitted {
-            sweep: self.sweep,
+            sweep,
             name,
             spec,
             seed,
@@ -96,6 +92,16 @@ impl Submit {
         };
         Ok((vec![Fact::SweepSubmitted(fact)], reply))
     }
+}
+
+/// What an unnamed sweep is called: by the end of its id, which is the part that differs, and by more of it where another that
+/// lives is called that.
+fn name_of(state: &State, sweep: SweepId) -> String {
+    let id = sweep.to_string();
+    let digits = id.strip_prefix("swp_").unwrap_or(&id);
+    let named = |length: usize| format!("sweep-{}", &digits[digits.len().saturating_sub(length)..]);
+    let is_free = |name: &String| state.live_named(name).is_none() && state.studies.named(name).is_none();
+    (SHORT..digits.len()).map(named).find(is_free).unwrap_or_else(|| named(digits.len()))
 }
 
 /// Forgets a sweep that has ended, or a study: whether that is over is not for Heats to say.
@@ -118,6 +124,8 @@ pub fn remove(state: &State, id: SweepId) -> Decision<()> {
 mod tests {
     use heats_domain::SweepId;
 
+    use crate::fact::Goal;
+    use crate::study::{Change, Done};
     use crate::testing::{Cluster, SweepBuilder, submit};
     use crate::{Op, Refusal, Reply};
 
@@ -135,11 +143,31 @@ mod tests {
         assert_eq!((cluster.applied.sweeps.len(), cluster.entries.len()), (1, 1));
     }
 
+    fn made(answer: Result<Reply, Refusal>) -> (u64, String) {
+        let Ok(Reply::Submitted(made)) = answer else { panic!("is not submitted") };
+        assert!(!made.existed);
+        (made.sweep.bits, made.name)
+    }
+
     #[test]
-    fn an_id_that_is_taken_is_refused() {
+    fn who_draws_an_id_that_is_taken_gets_the_next_one() {
         let mut cluster = Cluster::default();
-        cluster.op(named(1, 1, "a")).expect("is submitted");
-        assert_eq!(cluster.op(named(1, 2, "b")), Err(Refusal::IdTaken(SweepId { bits: 1 })));
+        assert_eq!(made(cluster.op(named(1, 1, "a"))), (1, "a".to_owned()));
+        let study = Change::Create { sweep: SweepId { bits: 1 }, name: "s".into(), goals: vec![Goal::Minimize], request: 1 };
+        assert_eq!(cluster.op(Op::Study(study)), Ok(Reply::Study(Done::Made(1))));
+        assert_eq!(made(cluster.op(named(1, 2, "b"))), (3, "b".to_owned()));
+        assert_eq!(cluster.applied.studies.of_sweep(SweepId { bits: 2 }).map(|study| study.number), Some(1));
+    }
+
+    #[test]
+    fn unnamed_sweeps_of_like_ids_have_names_of_their_own() {
+        let mut cluster = Cluster::default();
+        let unnamed = |bits, request| {
+            Op::Submit(Box::new(submit(SweepId { bits }, request, SweepBuilder::minimize("loss"))))
+        };
+        assert_eq!(made(cluster.op(unnamed(1, 1))).1, "sweep-00001");
+        assert_eq!(made(cluster.op(unnamed(1 + (1 << 25), 2))).1, "sweep-100001");
+        assert_eq!(made(cluster.op(unnamed(1 + (1 << 25) + (1 << 30), 3))).1, "sweep-1100001");
     }
 
     #[test]

@@ -212,13 +212,10 @@ fn create(state: &State, sweep: SweepId, name: String, goals: &[Goal], request: 
     if let Some(other) = state.live_named(&name) {
         return Err(Refusal::NameTaken { name, sweep: other.id });
     }
-    if state.sweeps.contains_key(&sweep) || state.studies.of_sweep(sweep).is_some() {
-        return Err(Refusal::IdTaken(sweep));
-    }
     if state.studies.by_number.len() >= STUDIES_MAX {
         return Err(Refusal::StudyFull { what: "studies", limit: STUDIES_MAX });
     }
-    let study = state.studies.last_study + 1;
+    let (study, sweep) = (state.studies.last_study + 1, state.free_id(sweep));
     let goals = goals.iter().map(|goal| i32::from(*goal)).collect();
     let fact = StudyEvent::Created(StudyCreated { study, sweep, name, goals, request });
     Ok((vec![fact.into()], Done::Made(study)))

@@ -432,9 +432,7 @@ impl Oracle {
         if let Some((id, _)) = self.sweeps.iter().find(|(_, sweep)| sweep.request == request) {
             return Answer::Submitted(*id, true);
         }
-        if self.sweeps.contains_key(&id) {
-            return Answer::Refused("H0015");
-        }
+        let id = (id..).find(|id| !self.sweeps.contains_key(id)).expect("few are taken");
         if self.named(&name) {
             return Answer::Refused("H0003");
         }
