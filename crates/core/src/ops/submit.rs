@@ -153,7 +153,8 @@ mod tests {
     fn who_draws_an_id_that_is_taken_gets_the_next_one() {
         let mut cluster = Cluster::default();
         assert_eq!(made(cluster.op(named(1, 1, "a"))), (1, "a".to_owned()));
-        let study = Change::Create { sweep: SweepId { bits: 1 }, name: "s".into(), goals: vec![Goal::Minimize], request: 1 };
+        let study =
+            Change::Create { sweep: SweepId { bits: 1 }, name: "s".into(), goals: vec![Goal::Minimize], request: 1 };
         assert_eq!(cluster.op(Op::Study(study)), Ok(Reply::Study(Done::Made(1))));
         assert_eq!(made(cluster.op(named(1, 2, "b"))), (3, "b".to_owned()));
         assert_eq!(cluster.applied.studies.of_sweep(SweepId { bits: 2 }).map(|study| study.number), Some(1));
@@ -162,9 +163,8 @@ mod tests {
     #[test]
     fn unnamed_sweeps_of_like_ids_have_names_of_their_own() {
         let mut cluster = Cluster::default();
-        let unnamed = |bits, request| {
-            Op::Submit(Box::new(submit(SweepId { bits }, request, SweepBuilder::minimize("loss"))))
-        };
+        let unnamed =
+            |bits, request| Op::Submit(Box::new(submit(SweepId { bits }, request, SweepBuilder::minimize("loss"))));
         assert_eq!(made(cluster.op(unnamed(1, 1))).1, "sweep-00001");
         assert_eq!(made(cluster.op(unnamed(1 + (1 << 25), 2))).1, "sweep-100001");
         assert_eq!(made(cluster.op(unnamed(1 + (1 << 25) + (1 << 30), 3))).1, "sweep-1100001");
