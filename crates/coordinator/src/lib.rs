@@ -141,11 +141,9 @@ impl Coordinator {
         let agents = config.agents_authority.as_ref().map(|files| Authority::load(&files.certificate, &files.key));
         let agents = agents.transpose()?.map(Arc::new);
         let listen_error = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let listener = heats_tls::listen(config.listen).map_err(listen_error)?;
         let for_optuna = match config.optuna {
-            Some(address) => {
-                Some(optuna::listen(address).await.map_err(|source| StartError::Listen { address, source })?)
-            }
+            Some(address) => Some(optuna::listen(address).map_err(|source| StartError::Listen { address, source })?),
             None => None,
         };
         let optuna = for_optuna.as_ref().map(|(_, address)| *address);

@@ -222,7 +222,7 @@ async fn a_thousand_connections_leave_room_for_one_more() {
         client.get_trials(request).await.unwrap();
         client
     });
-    let connections: Vec<_> = futures::stream::iter(connections).buffer_unordered(50).collect().await;
+    let connections: Vec<_> = futures::stream::iter(connections).buffer_unordered(1_000).collect().await;
     house.create(study, None).await.unwrap();
     assert_eq!(house.trials(study, vec![], -1).await.unwrap().len(), 1);
     assert_eq!(connections.len(), 1_000);

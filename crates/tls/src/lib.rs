@@ -22,7 +22,7 @@ pub use csr::{Request, Requested};
 pub use fault::{Distrust, distrust};
 pub use files::{write_private, write_public};
 pub use identity::{Files, Identity, IdentityError, OwnFiles};
-pub use listen::incoming;
+pub use listen::{incoming, listen};
 pub use name::{Name, NameError, Who, cluster_name};
 pub use pin::Fingerprint;
 pub use stream::{Io, Peer};

@@ -2,10 +2,11 @@
 //! nothing, holds up nobody else.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +18,9 @@ use crate::identity::Identity;
 use crate::name::Name;
 use crate::stream::{Io, Peer};
 
+/// Connections that the system may hold until they are taken, as far as its own limit allows: after a change of leader all agents come
+/// at once, and of more than the usual 128 the system resets some.
+const WAITING: u32 = 4_096;
 /// Connections that may be in their handshake at once; further ones wait to be taken.
 const HANDSHAKES: usize = 256;
 /// How long a handshake may take.
@@ -25,6 +29,18 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const READY: usize = 64;
 /// How long nothing is taken where the system has no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens on `address`.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A coordinator that starts again takes the address of its former life, whose connections are still ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
 
 /// The connections that come to `listener`, for as long as the stream is there.
 pub fn incoming(listener: TcpListener, security: Security) -> ReceiverStream<io::Result<Io>> {

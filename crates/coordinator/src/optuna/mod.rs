@@ -57,8 +57,8 @@ pub fn serve(node: Node, listener: TcpListener, mut stopping: watch::Receiver<bo
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
+pub fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = heats_tls::listen(address)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
