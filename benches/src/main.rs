@@ -44,7 +44,7 @@ use report::Report;
 /// A measurement: its name, what it says, and how it is done.
 type Bench = (&'static str, &'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 20] = [
+const BENCHES: [Bench; 21] = [
     ("throughput", "1,000 trials of `true`, against HyperQueue's 1,000 tasks of `true`", throughput::run),
     ("digits", "the digits sweep's wall time against its trials' own, per slot", digits::run),
     (
@@ -56,6 +56,7 @@ const BENCHES: [Bench; 20] = [
     ("optuna", "trials per second of programs that use Optuna, by its storage protocol and on PostgreSQL", optuna::run),
     ("ask", "the time of a suggestion that learns from up to 100,000 trials, against Optuna's", growth::ask::run),
     ("verdicts", "the time of a verdict after 30,000 trials, by each rule, against after 100", growth::verdicts::run),
+    ("turns", "the time of a turn of the leader while 100,000 sweeps wait, against while 100 do", growth::turns::run),
     ("ceiling", "reports per second of 1,000 agents, against the same log with nothing decided on", ceiling::run),
     ("submits", "durable submissions per second by unary calls, against puts into etcd", submits::run),
     ("durable", "how many entries three replicas make durable per second", durable::run),

@@ -261,6 +261,14 @@ pub fn reject(sweep: &Sweep) -> Vec<Fact> {
     vec![Fact::TrialCreated(created), settled(sweep, trial, TrialState::Infeasible, why)]
 }
 
+/// Whether there is a place for the sweep's next trial follows from more than its `resources`: from the trial, or from what is kept
+/// free for it.
+pub fn stands_apart(sweep: &Sweep, promotion: Option<Promotion>) -> bool {
+    depends_on_trial(sweep)
+        || sweep.spec.variants().iter().any(Resources::spans_machines)
+        || Next::there(sweep, promotion).iter().any(|next| next.is_particular(sweep))
+}
+
 /// Whether the sweep could use a place now; `promotes` is whether its rule lets a trial go on that holds at a rung.
 pub fn is_hungry(sweep: &Sweep, promotes: bool) -> bool {
     sweep.may_lease() && (!sweep.waiting.is_empty() || sweep.may_create() || promotes)

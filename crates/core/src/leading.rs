@@ -10,7 +10,6 @@ use std::sync::Arc;
 use heats_domain::{AgentId, SweepId, TokenId, TrialState};
 use heats_search::{Promotion, Stopper};
 
-use crate::dispatch;
 use crate::fact::{Entry, Fact, FactCell, Record, TrialPlaced};
 use crate::health::Part;
 use crate::history;
@@ -27,7 +26,7 @@ use crate::ops::submit::{self, Submitted};
 use crate::ops::tokens;
 use crate::ops::{artifacts, checkpoints};
 use crate::ops::{quotas, restore};
-use crate::placement::{Places, Usage, preempt};
+use crate::placement::{Line, Places, Usage, preempt};
 use crate::refusal::Refusal;
 use crate::retention;
 use crate::state::{ApplyError, Lease, State, Turn};
@@ -36,9 +35,14 @@ use crate::study::stale::Patience;
 use crate::sweep::Sweep;
 use crate::trial::Attempt;
 
+#[cfg(any(test, feature = "test-util"))]
+mod faults;
 mod giving;
 mod op;
+mod roster;
 mod watching;
+
+use roster::Roster;
 
 pub use op::Op;
 
@@ -90,8 +94,12 @@ pub struct Leading {
     places: Places,
     /// What projects and users hold.
     usage: Usage,
-    /// The sweeps that could use a place and found none, with since when.
-    without_place: BTreeMap<SweepId, u64>,
+    /// The sweeps that could use a place.
+    line: Line,
+    /// What else is kept of the sweeps that have not ended.
+    roster: Roster,
+    /// The sweeps of which something was recorded that these two have not followed yet.
+    changed: BTreeSet<SweepId>,
     /// How long one of these waits before others of a lower priority lose their places.
     preempt_after_ms: u64,
     /// The agents at which an attempt ended just now.
@@ -109,7 +117,7 @@ impl Leading {
     /// of this term was given, by whoever led before in it: some of those may still come to be, and then what is decided
     /// here does not.
     pub fn new(term: u64, numbered: u64, state: State) -> Self {
-        let active = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
+        let active: BTreeSet<SweepId> = state.sweeps.values().filter(|s| !s.is_ended()).map(|s| s.id).collect();
         let now_ms = state.at_ms;
         // A rule is made when a report asks for it; that of trials which hold at a rung is asked about them before that.
         let holding = state.sweeps.values().filter(|sweep| !sweep.paused.is_empty());
@@ -122,13 +130,15 @@ impl Leading {
             now_ms,
             facts: Vec::new(),
             stoppers,
+            changed: active.clone(),
             active,
             attached: BTreeSet::new(),
             unable: BTreeSet::new(),
             broken: BTreeMap::new(),
             places: Places::default(),
             usage,
-            without_place: BTreeMap::new(),
+            line: Line::default(),
+            roster: Roster::default(),
             preempt_after_ms: preempt::GRACE_MS,
             vacated: BTreeSet::new(),
             stranded: Stranded::default(),
@@ -291,7 +301,8 @@ impl Leading {
             let facts = patience.look(&self.draft.studies, self.now_ms);
             self.record_all(facts)?;
         }
-        for id in self.active.clone() {
+        self.catch_up();
+        for id in self.roster.to_look_at(self.now_ms) {
             let Some(sweep) = self.draft.sweeps.get(&id) else { continue };
             let facts = drain::limits(sweep, self.now_ms);
             self.record_all(facts)?;
@@ -385,6 +396,7 @@ impl Leading {
         self.draft.record(Arc::new(record))?;
         let news = attempt.as_ref().map(|attempt| self.heard(&fact, attempt)).unwrap_or_default();
         self.news.extend(news);
+        self.changed.extend(fact.sweep());
         if let Some((sweep, stopper)) =
             fact.sweep().and_then(|id| Some((self.draft.sweeps.get(&id)?, self.stoppers.get_mut(&id)?.as_mut()?)))
             && let Some(event) = history::event(sweep, &fact)
@@ -412,7 +424,7 @@ impl Leading {
                 // What was kept free for it is so no more, and the sweep's next one waits anew.
                 if !fact.members.is_empty() {
                     self.places.release(fact.sweep);
-                    self.without_place.remove(&fact.sweep);
+                    self.line.end_wait(fact.sweep);
                 }
             }
             Fact::AttemptEnded(_) | Fact::MemberEnded(_) | Fact::TrialPlaced(_) | Fact::TrialRecalled(_) => {
@@ -433,6 +445,7 @@ impl Leading {
             Fact::GpuQuarantined(fact) => self.reconsider(fact.quarantine.agent),
             Fact::GpuReleased(fact) => self.reconsider(fact.release.agent),
             Fact::SweepEdited(fact) => self.places.search_again(fact.sweep),
+            Fact::QuotaSet(_) | Fact::QuotaRemoved(_) => self.line.reopen(),
             Fact::SweepPaused(_)
             | Fact::SweepResumed(_)
             | Fact::SweepDrained(_)
@@ -458,8 +471,6 @@ impl Leading {
             | Fact::Study(_)
             | Fact::AgentAttached(_)
             | Fact::ClusterRestored(_)
-            | Fact::QuotaSet(_)
-            | Fact::QuotaRemoved(_)
             | Fact::EnvironmentRecorded(_)
             | Fact::HardwareRecorded(_)
             | Fact::TokenCreated(_)
@@ -509,10 +520,6 @@ impl Leading {
         Ok(())
     }
 
-    fn is_hungry(&self, sweep: &Sweep) -> bool {
-        dispatch::is_hungry(sweep, self.promotion(sweep).is_some())
-    }
-
     /// The trial that the sweep's rule lets go on next, of those that hold at a rung. One whose process has not ended yet
     /// has to wait for that.
     fn promotion(&self, sweep: &Sweep) -> Option<Promotion> {
@@ -538,6 +545,7 @@ impl Leading {
         }
         if let Some(sweep) = self.draft.sweeps.get(&id) {
             self.stoppers.insert(id, history::stopper(sweep)?);
+            self.changed.insert(id);
         }
         Ok(())
     }

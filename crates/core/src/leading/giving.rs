@@ -1,6 +1,5 @@
 //! The part of the leader's turn that gives places out, and takes them away for whoever has waited long.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,8 +7,9 @@ use heats_domain::{AgentId, Grant, Params, SweepId};
 
 use super::{Leading, TurnError};
 use crate::dispatch::{self, Next, Offer, Place, Seat, Suggestions};
-use crate::fact::{Ending, Fact, SweepEdited, TrialRecalled};
+use crate::fact::{Ending, Fact, QuotaScope, SweepEdited, TrialRecalled};
 use crate::ops::drain::{self, Running};
+use crate::placement::line::QueueKey;
 use crate::placement::order::Order;
 use crate::placement::usage::Amounts;
 use crate::placement::{self, Found, Free, Wish, preempt, quota};
@@ -22,7 +22,9 @@ enum Placed {
     Somewhere,
     /// It fits nowhere now.
     Nowhere,
-    /// There is none, or the sweep may not have a place.
+    /// Its project or its user has what it may have.
+    Refused,
+    /// There is none: the sweep has no configuration to offer now, or what it has waits for a certain agent.
     Not,
 }
 
@@ -38,42 +40,120 @@ impl Leading {
     /// See [`TurnError`].
     pub fn dispatch(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
         self.probe();
-        let hungry: BTreeSet<SweepId> = self.active().filter(|s| self.is_hungry(s)).map(|s| s.id).collect();
-        let has_room = |sweep: &Sweep| quota::room(&self.draft, &self.usage, sweep, self.now_ms).is_ok();
-        let may_wait = |id| hungry.contains(&id) && self.draft.sweeps.get(&id).is_some_and(|sweep| has_room(sweep));
-        self.places.release_but_for(may_wait);
-        let mut unplaced: BTreeSet<SweepId> = BTreeSet::new();
-        let all = self.places.amounts();
-        // Thousands of sweeps may wait. Only a new lease changes who comes first: without one, they are asked as they stand in line.
-        let (mut line, mut is_in_order) = (hungry.into_iter().collect::<Vec<_>>(), false);
+        self.catch_up();
+        let Self { places, line, draft, usage, now_ms, .. } = self;
+        let has_room = |sweep: &Arc<Sweep>| quota::room(draft, usage, sweep, *now_ms).is_ok();
+        places.release_but_for(|id| line.has(id) && draft.sweeps.get(&id).is_some_and(has_room));
+        let aside = self.give(suggestions)?;
+        self.line.note_waits(self.now_ms);
+        // They are asked again in the next turn.
+        self.changed.extend(aside);
+        self.reserve()?;
+        self.recall()
+    }
+
+    /// Has what is kept of the sweeps follow what was recorded.
+    pub(super) fn catch_up(&mut self) {
+        for id in std::mem::take(&mut self.changed) {
+            let Some(sweep) = self.draft.sweeps.get(&id).filter(|_| self.active.contains(&id)) else {
+                self.line.leave(id);
+                self.roster.remove(id);
+                continue;
+            };
+            self.roster.put(sweep);
+            match self.asks(sweep) {
+                Some((is_apart, is_brisk)) => self.line.put(sweep, is_apart, is_brisk),
+                None => self.line.leave(id),
+            }
+        }
+    }
+
+    /// Whether the sweep stands apart in the line, and whether its trials may be leased ahead; `None` where it asks for nothing.
+    pub(super) fn asks(&self, sweep: &Sweep) -> Option<(bool, bool)> {
+        let promotion = self.promotion(sweep);
+        if !dispatch::is_hungry(sweep, promotion.is_some()) {
+            return None;
+        }
+        let is_apart = dispatch::stands_apart(sweep, promotion);
+        // One that failed is not leased ahead: it may want another agent.
+        let is_brisk = dispatch::brisk(sweep).is_some() && (!is_apart || !dispatch::stands_apart(sweep, None));
+        Some((is_apart, is_brisk))
+    }
+
+    /// Gives places until nobody in line can have one; the sweeps that could, and had no trial for it.
+    fn give(&mut self, suggestions: &mut dyn Suggestions) -> Result<BTreeSet<SweepId>, TurnError> {
+        let (mut aside, mut in_vain) = (BTreeSet::new(), BTreeSet::new());
+        let mut queues = self.open_queues();
+        if queues.is_empty() {
+            return Ok(aside);
+        }
+        // There may be many queues. Only a new lease changes who comes first: without one, they are asked as they stand.
+        let (all, mut is_in_order) = (self.places.amounts(), false);
         loop {
             if !is_in_order {
-                self.order(all).bring_first(&mut line);
+                self.order(all).bring_first(&mut queues);
             }
-            let Some(id) = line.pop() else { break };
-            let had = self.place(id, suggestions)?;
-            if had == Placed::Somewhere {
-                is_in_order = false;
-                if self.sweep(id).is_some_and(|sweep| self.is_hungry(sweep)) {
-                    line.push(id);
+            let Some(queue) = queues.pop() else { break };
+            let Some((_, id)) = self.line.front(&queue) else { continue };
+            let keeps = !self.places.kept_free_for(id).is_empty();
+            let placed = self.place(id, suggestions)?;
+            self.catch_up();
+            match placed {
+                // What was kept free for a trial that has found its places is there for everybody who found none.
+                Placed::Somewhere if keeps && self.places.kept_free_for(id).is_empty() => {
+                    in_vain.clear();
+                    queues = self.open_queues();
+                    is_in_order = false;
+                    continue;
                 }
-                continue;
+                Placed::Somewhere => {
+                    is_in_order = false;
+                    let now = self.line.queue_of(id).filter(|now| **now != queue);
+                    let is_new = |now: &&QueueKey| !in_vain.contains(*now) && !queues.contains(*now);
+                    queues.extend(
+                        now.filter(is_new).filter(|now| self.line.is_open(now, self.places.growths())).cloned(),
+                    );
+                    queues.push(queue);
+                    continue;
+                }
+                Placed::Not => {
+                    self.line.leave(id);
+                    aside.insert(id);
+                    if self.line.front(&queue).is_none() {
+                        continue;
+                    }
+                    queues.push(queue);
+                    is_in_order = false;
+                    continue;
+                }
+                // Whoever fits nowhere now, or has what it may have, leaves the rest to the others.
+                Placed::Nowhere => self.line.close(&queue, self.closed_at(&queue, id)),
+                Placed::Refused => self.line.refuse(&queue),
             }
-            // A sweep that fits nowhere now, or has what it may have, leaves the rest to the others.
-            if had == Placed::Nowhere {
-                unplaced.insert(id);
-            }
+            in_vain.insert(queue);
             if !is_in_order {
-                self.order(all).line_up(&mut line);
+                self.order(all).line_up(&mut queues);
                 is_in_order = true;
             }
         }
-        self.without_place.retain(|id, _| unplaced.contains(id));
-        for id in unplaced {
-            self.without_place.entry(id).or_insert(self.now_ms);
-        }
-        self.reserve()?;
-        self.recall()
+        Ok(aside)
+    }
+
+    /// The queues of sweeps for which there may be a place.
+    fn open_queues(&self) -> Vec<QueueKey> {
+        let growths = self.places.growths();
+        self.line.queues().filter(|queue| self.line.is_open(queue, growths)).cloned().collect()
+    }
+
+    /// How often the places have grown, where a sweep of the queue that finds none now finds none before there is more room.
+    fn closed_at(&self, queue: &QueueKey, id: SweepId) -> Option<u64> {
+        let quota = |scope, name| self.draft.quota(scope, name).is_some();
+        let is_limited = quota(QuotaScope::Project, &queue.project) || quota(QuotaScope::User, &queue.user);
+        // A trial that failed goes back to where it did so after a while.
+        let is_patient =
+            |sweep: &Sweep| Next::there(sweep, self.promotion(sweep)).iter().any(|next| next.is_particular(sweep));
+        let follows_from_room = !is_limited && !self.sweep(id).is_some_and(is_patient);
+        follows_from_room.then(|| self.places.growths())
     }
 
     pub(super) fn sweep(&self, id: SweepId) -> Option<&Sweep> {
@@ -81,13 +161,13 @@ impl Leading {
     }
 
     const fn order(&self, all: Amounts) -> Order<'_> {
-        Order { state: &self.draft, usage: &self.usage, all }
+        Order { state: &self.draft, usage: &self.usage, all, line: &self.line }
     }
 
     /// Gives a place to the next trial of a sweep.
     fn place(&mut self, id: SweepId, suggestions: &mut dyn Suggestions) -> Result<Placed, TurnError> {
         let Some(sweep) = self.draft.sweeps.get(&id) else { return Ok(Placed::Not) };
-        let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Ok(Placed::Not) };
+        let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { return Ok(Placed::Refused) };
         let there = Next::there(sweep, self.promotion(sweep));
         if dispatch::depends_on_trial(sweep) || there.iter().any(|next| next.is_particular(sweep)) {
             return self.place_each(id, room, suggestions);
@@ -99,20 +179,11 @@ impl Leading {
         Ok(if may_go_on { Placed::Somewhere } else { Placed::Not })
     }
 
-    /// The sweeps that have waited long for a place, the highest priority and the longest wait first.
-    fn have_waited(&self) -> BTreeSet<(Reverse<u32>, u64, SweepId)> {
-        let since = |(id, since_ms): (&SweepId, &u64)| {
-            let has_waited = self.now_ms.saturating_sub(*since_ms) >= self.preempt_after_ms;
-            let sweep = self.sweep(*id).filter(|_| has_waited)?;
-            Some((Reverse(sweep.priority), *since_ms, *id))
-        };
-        self.without_place.iter().filter_map(since).collect()
-    }
-
     /// Keeps agents free for the trials that span machines and have waited long, and takes places of lower priorities there.
     fn reserve(&mut self) -> Result<(), TurnError> {
         let mut recalled = 0;
-        for (_, _, id) in self.have_waited() {
+        let Some(since_ms) = self.now_ms.checked_sub(self.preempt_after_ms) else { return Ok(()) };
+        for (_, _, id) in self.line.have_waited_apart(since_ms) {
             let recalls = self.keep_free(id);
             if recalled < preempt::RECALLS_MAX {
                 recalled += recalls.len();
@@ -141,7 +212,7 @@ impl Leading {
         let kept = kept.or_else(|| allowed.iter().find(|kept| places.keep_free(&self.draft, sweep, **kept)));
         let Some(&kept) = kept else {
             // There are too few that could ever do: others may come, but not in every turn.
-            self.without_place.insert(id, self.now_ms);
+            self.line.wait_anew(id, self.now_ms);
             return Vec::new();
         };
         let mut recalls = BTreeMap::new();
@@ -158,27 +229,41 @@ impl Leading {
     /// Takes places of lower priorities for sweeps that have waited long for one, the highest priority and the longest wait
     /// first.
     fn recall(&mut self) -> Result<(), TurnError> {
-        let waiting = self.have_waited();
+        // Nothing is taken from the same priority.
+        let Some(lowest) = self.roster.lowest_running() else { return Ok(()) };
+        let Some(since_ms) = self.now_ms.checked_sub(self.preempt_after_ms) else { return Ok(()) };
+        let waiting = self.line.have_waited(lowest, since_ms);
         let mut made = if waiting.is_empty() { BTreeMap::new() } else { preempt::being_made(&self.draft) };
-        let mut recalled = 0;
-        for (Reverse(priority), _, id) in waiting {
-            let lower = self.active().any(|sweep| sweep.priority < priority && !sweep.live.is_empty());
-            let Some(sweep) = self.draft.sweeps.get(&id).filter(|_| lower) else { continue };
+        let (mut recalled, mut in_vain) = (0, BTreeSet::new());
+        for id in waiting {
+            if recalled >= preempt::RECALLS_MAX {
+                break;
+            }
+            let Some((sweep, queue)) = self.draft.sweeps.get(&id).zip(self.line.queue_of(id).cloned()) else {
+                continue;
+            };
             let Ok(room) = quota::room(&self.draft, &self.usage, sweep, self.now_ms) else { continue };
             // See `reserve`.
             if !self.places.kept_free_for(id).is_empty() {
                 continue;
             }
-            if recalled >= preempt::RECALLS_MAX || *made.entry(id).or_default() >= dispatch::wants(sweep) {
+            if *made.entry(id).or_default() >= dispatch::wants(sweep) {
+                continue;
+            }
+            // Where nothing could be taken for one of a queue, there is nothing for the others.
+            if in_vain.contains(&queue) {
+                self.line.wait_anew(id, self.now_ms);
                 continue;
             }
             let first = Next::there(sweep, self.promotion(sweep)).into_iter().next();
             let wish = first.as_ref().map(|next| next.wish(sweep, self.now_ms)).unwrap_or_default();
             let recalls = preempt::recalls(&self.draft, &mut self.places, sweep, &wish, room);
             if recalls.is_empty() {
-                self.without_place.insert(id, self.now_ms);
+                in_vain.insert(queue);
+                self.line.wait_anew(id, self.now_ms);
                 continue;
             }
+            in_vain.clear();
             recalled += recalls.len();
             self.record_all(recalls.into_iter().map(Fact::TrialRecalled).collect())?;
         }
@@ -236,27 +321,35 @@ impl Leading {
     /// # Errors
     /// See [`TurnError`].
     pub fn dispatch_ahead(&mut self, suggestions: &mut dyn Suggestions) -> Result<(), TurnError> {
-        let brisk = |sweep: &Arc<Sweep>| {
-            // One that failed is not leased ahead: it may want another agent.
-            let is_plain = || !Next::there(sweep, None).iter().any(|next| next.is_particular(sweep));
-            let need = dispatch::brisk(sweep).filter(|_| self.is_hungry(sweep) && is_plain());
-            need.is_some_and(|need| !self.places.have_room_for(sweep, need))
+        self.catch_up();
+        let mut aside = BTreeSet::new();
+        // Of a queue, the first speaks for all: they ask for the same.
+        let is_full = |queue: &&QueueKey| {
+            let first = self.line.brisk_front(queue).and_then(|(_, id)| self.sweep(id));
+            first
+                .is_some_and(|sweep| dispatch::brisk(sweep).is_some_and(|need| !self.places.have_room_for(sweep, need)))
         };
-        let mut sweeps: Vec<SweepId> = self.active().filter(|s| brisk(s)).map(|s| s.id).collect();
-        let agents: Vec<AgentId> = if sweeps.is_empty() { Vec::new() } else { self.places.agents().collect() };
+        let queues: Vec<QueueKey> = self.line.brisk_queues().filter(is_full).cloned().collect();
+        let agents: Vec<AgentId> = if queues.is_empty() { Vec::new() } else { self.places.agents().collect() };
+        let all = self.places.amounts();
         for agent in agents {
-            while let Some((id, grant)) = self.next_ahead(&sweeps, agent) {
+            while let Some((id, grant)) = self.next_ahead(&queues, agent, all) {
                 let found = Found::alone(agent, grant, 0);
-                if !self.lease(id, Seat { found, place: Place::Ahead }, suggestions)? {
-                    sweeps.retain(|&other| other != id);
+                let may_go_on = self.lease(id, Seat { found, place: Place::Ahead }, suggestions)?;
+                self.catch_up();
+                if !may_go_on {
+                    self.line.leave(id);
+                    aside.insert(id);
                 }
             }
         }
+        // They are asked again in the next turn.
+        self.changed.extend(aside);
         Ok(())
     }
 
-    /// Which of `sweeps` leases a trial ahead at `agent` next, where the agent may have another one.
-    fn next_ahead(&self, sweeps: &[SweepId], agent: AgentId) -> Option<(SweepId, Grant)> {
+    /// Which sweep of `queues` leases a trial ahead at `agent` next, where the agent may have another one.
+    fn next_ahead(&self, queues: &[QueueKey], agent: AgentId, all: Amounts) -> Option<(SweepId, Grant)> {
         let held = self.draft.leases.get(&agent)?;
         let ahead = held.values().filter(|lease| lease.ahead).count();
         if ahead * 2 >= held.len() {
@@ -264,15 +357,16 @@ impl Leading {
         }
         let whole = &self.draft.agent(agent)?.inventory;
         let (free, least) = (Free::whole(whole), self.draft.least_priority(agent));
-        let grant = |sweep: &Sweep| placement::grant(dispatch::brisk(sweep)?, whole, &free, None);
-        let may_have = |sweep: &&Sweep| {
+        let may_have = |queue| {
+            let rank = self.line.brisk_front(queue)?;
+            let sweep = self.sweep(rank.1)?;
             let room = quota::room(&self.draft, &self.usage, sweep, self.now_ms);
             let may_be_there = sweep.priority >= least && self.places.admits(agent, sweep.id, sweep.priority);
-            self.is_hungry(sweep) && may_be_there && room.is_ok() && grant(sweep).is_some()
+            let grant = placement::grant(dispatch::brisk(sweep)?, whole, &free, None)?;
+            (may_be_there && room.is_ok()).then_some((queue, rank, grant))
         };
-        let id =
-            self.order(self.places.amounts()).first(sweeps.iter().filter_map(|id| self.sweep(*id)).filter(may_have))?;
-        Some((id, grant(self.sweep(id)?)?))
+        let ((_, id), grant) = self.order(all).first(queues.iter().filter_map(may_have))?;
+        Some((id, grant))
     }
 
     /// Leases the next trial of a sweep; whether the sweep may have another one.

@@ -38,7 +38,12 @@ impl Leading {
             if news.worked && self.draft.quarantines.is_empty() {
                 continue;
             }
-            let sweeps: Vec<Arc<Sweep>> = self.active().cloned().collect();
+            self.catch_up();
+            let quarantined =
+                self.draft.quarantines.keys().copied().filter(|part| self.draft.quarantine(*part).is_some());
+            let parts = quarantined.chain([news.part]);
+            let tried = self.roster.tried_on(parts);
+            let sweeps: Vec<Arc<Sweep>> = tried.iter().filter_map(|id| self.draft.sweeps.get(id)).cloned().collect();
             let sweeps: Vec<&Sweep> = sweeps.iter().map(AsRef::as_ref).collect();
             let elsewhere = self.go_elsewhere(&sweeps, news.part);
             let mut facts = quarantine::judge(&self.draft, &sweeps, &elsewhere, news, self.now_ms);

@@ -5,6 +5,7 @@
 
 pub mod explain;
 pub mod fit;
+pub mod line;
 pub mod order;
 pub mod places;
 pub mod preempt;
@@ -12,5 +13,6 @@ pub mod quota;
 pub mod usage;
 
 pub use fit::{Condition, Free, Suited, failing, grant};
+pub use line::Line;
 pub use places::{Found, Places, Wish};
 pub use usage::Usage;

@@ -7,52 +7,53 @@
 
 use std::cmp::Reverse;
 
-use heats_domain::SweepId;
-
+use super::line::{Line, QueueKey, Rank};
 use super::usage::{Amounts, Usage};
 use crate::fact::QuotaScope;
 use crate::state::State;
-use crate::sweep::Sweep;
 
 /// What the order depends on.
 #[derive(Clone, Copy)]
 pub struct Order<'a> {
-    /// The sweeps, and the weights.
+    /// The weights.
     pub state: &'a State,
     /// Who holds what.
     pub usage: &'a Usage,
     /// What there is.
     pub all: Amounts,
+    /// Who is first in each queue.
+    pub line: &'a Line,
 }
 
 impl Order<'_> {
-    /// The sweep of `these` that is asked first.
-    pub fn first<'s>(&self, these: impl Iterator<Item = &'s Sweep>) -> Option<SweepId> {
-        these.min_by_key(|sweep| self.key(sweep)).map(|sweep| sweep.id)
+    /// The first of these, which stand in these queues.
+    pub fn first<'q, T>(&self, these: impl Iterator<Item = (&'q QueueKey, Rank, T)>) -> Option<(Rank, T)> {
+        let first = these.min_by_key(|(queue, rank, _)| self.key(queue, *rank));
+        first.map(|(_, rank, what)| (rank, what))
     }
 
-    /// Sorts sweeps, the one that is asked first to the end.
-    pub fn line_up(&self, sweeps: &mut [SweepId]) {
-        sweeps.sort_by_cached_key(|id| Reverse(self.key_of(*id)));
+    /// Sorts queues, the one whose first sweep is asked first to the end.
+    pub fn line_up(&self, queues: &mut [QueueKey]) {
+        queues.sort_by_cached_key(|queue| Reverse(self.key_of(queue)));
     }
 
-    /// Brings the sweep that is asked first to the end, for less than it costs to sort them.
-    pub fn bring_first(&self, sweeps: &mut [SweepId]) {
-        let first = sweeps.iter().enumerate().min_by_key(|(_, id)| self.key_of(**id)).map(|(place, _)| place);
-        if let (Some(first), Some(last)) = (first, sweeps.len().checked_sub(1)) {
-            sweeps.swap(first, last);
+    /// Brings the queue whose first sweep is asked first to the end, for less than it costs to sort them.
+    pub fn bring_first(&self, queues: &mut [QueueKey]) {
+        let first = queues.iter().enumerate().min_by_key(|(_, queue)| self.key_of(queue)).map(|(place, _)| place);
+        if let (Some(first), Some(last)) = (first, queues.len().checked_sub(1)) {
+            queues.swap(first, last);
         }
     }
 
-    fn key_of(&self, id: SweepId) -> impl Ord + use<'_> {
-        self.state.sweeps.get(&id).map(|sweep| self.key(sweep))
+    fn key_of(&self, queue: &QueueKey) -> impl Ord + use<> {
+        self.line.front(queue).map(|rank| self.key(queue, rank))
     }
 
-    fn key<'s>(&self, sweep: &'s Sweep) -> impl Ord + use<'s> {
-        let (project, user) = (sweep.project(), sweep.user.as_str());
+    fn key(&self, queue: &QueueKey, rank: Rank) -> impl Ord + use<> {
+        let QueueKey { priority, project, user, asks: _ } = queue;
         let share = |held: Amounts, scope, name| held.dominant(&self.all) / u128::from(self.state.weight(scope, name));
         let of_project = share(self.usage.holding(QuotaScope::Project, project).amounts, QuotaScope::Project, project);
         let of_user = share(self.usage.within(project, user).amounts, QuotaScope::User, user);
-        (Reverse(sweep.priority), of_project, project, of_user, user, sweep.live.len(), sweep.id)
+        (*priority, of_project, project.clone(), of_user, user.clone(), rank)
     }
 }

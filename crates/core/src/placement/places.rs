@@ -195,15 +195,18 @@ impl Places {
 
     /// What the sweep may be given has changed: it looks everywhere again.
     pub fn search_again(&mut self, sweep: SweepId) {
-        self.searched.retain(|(id, _), _| *id != sweep);
+        leave_out(&mut self.searched, sweep);
     }
 
     /// The sweep asks for nothing any more.
     pub fn forget(&mut self, sweep: SweepId) {
-        for site in self.sites.values_mut() {
-            site.suited.retain(|(id, _), _| *id != sweep);
-        }
+        self.sites.values_mut().for_each(|site| leave_out(&mut site.suited, sweep));
         self.search_again(sweep);
+    }
+
+    /// How often there has come to be more room: where there was no place for somebody, there is none before that is more.
+    pub const fn growths(&self) -> u64 {
+        self.growths
     }
 
     /// Whether the agent may be given something.
@@ -364,5 +367,13 @@ impl Places {
         let left = attached.inventory.gpus.iter().zip(&free.parts);
         let left = left.filter(|(gpu, _)| grant.gpus.contains(&gpu.index)).map(|(_, left)| *left).min();
         Some((agent, grant, left))
+    }
+}
+
+/// Removes what is kept for the variants of a sweep. Others may keep a lot: it is not looked at.
+fn leave_out<T>(kept: &mut BTreeMap<(SweepId, usize), T>, sweep: SweepId) {
+    while let Some((variant, _)) = kept.range((sweep, 0)..=(sweep, usize::MAX)).next() {
+        let variant = *variant;
+        kept.remove(&variant);
     }
 }

@@ -89,7 +89,7 @@ impl Oracle {
 
     pub fn dispatch(&mut self, salt: u64) {
         let now = self.now;
-        let (mut done, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
+        let (mut done, mut unplaced, mut in_vain) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let Self { queue, sweeps, .. } = self;
         queue.kept.retain(|_, id| sweeps.get(id).is_some_and(Sweep::hungry));
         loop {
@@ -110,13 +110,19 @@ impl Oracle {
                 || self.places(id, None).filter(|_| waiting.is_empty() || may_propose).map(|places| (None, places));
             let Some((number, seats)) = next.or_else(new) else {
                 unplaced.extend((sweep.kind.nodes > 1).then_some(id));
+                in_vain.insert(id);
                 done.insert(id);
                 continue;
             };
             let sweep = self.sweeps.get_mut(&id).expect("is there");
             let lease = Attempt::of(seats, now);
+            // What was kept free for it will be there for everybody again, also for those who found nothing.
+            let had_kept = self.queue.kept.values().any(|kept| *kept == id);
             if let Some(number) = number {
                 self.queue.forget(id);
+                if had_kept {
+                    done = &done - &std::mem::take(&mut in_vain);
+                }
                 let trial = sweep.trials.get_mut(&number).expect("is there");
                 trial.attempts.push(lease);
                 trial.state = Some(TrialState::Leased);
@@ -131,6 +137,9 @@ impl Oracle {
                 Ask::Ready => {
                     create(TrialState::Leased, vec![lease]);
                     self.queue.forget(id);
+                    if had_kept {
+                        done = &done - &std::mem::take(&mut in_vain);
+                    }
                 }
                 Ask::Infeasible if fixed => create(TrialState::Infeasible, Vec::new()),
                 Ask::Later => {

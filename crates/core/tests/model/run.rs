@@ -334,6 +334,7 @@ impl Run {
 
     fn end_turn(&mut self) {
         self.begins = true;
+        assert_eq!(self.leading.faults(), Vec::<String>::new());
         let Some(entry) = self.leading.finish() else { return };
         self.turns += 1;
         self.oracle.entry += 1;
