@@ -12,7 +12,7 @@ const FILES: [&str; 7] = [
     "heats/v1/tokens.proto",
     "optuna.proto",
 ];
-const DOMAIN: [(&str, &str); 15] = [
+const DOMAIN: [(&str, &str); 16] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
     ("TokenId", "ids::TokenId"),
@@ -25,6 +25,7 @@ const DOMAIN: [(&str, &str); 15] = [
     ("Grant", "resources::Grant"),
     ("StopReason", "outcome::StopReason"),
     ("Checkpoint", "checkpoint::Checkpoint"),
+    ("NotKept", "artifact::NotKept"),
     ("Digest", "provenance::Digest"),
     ("Package", "provenance::Package"),
     ("Environment", "provenance::Environment"),

@@ -94,3 +94,43 @@ fn a_damaged_artifact_is_not_fetched() {
     assert!(damaged.stderr.contains("what was received of `model.txt` is not what was kept"), "{damaged}");
     assert_eq!(std::fs::read_dir(into).expect("reads").count(), 0, "nothing half");
 }
+
+/// Makes a file that is too large, without any content, and holds until the test says `go`.
+const TOO_LARGE: &str = r#"
+mkdir -p "$HEATS_ARTIFACT_DIR"
+truncate -s 65G "$HEATS_ARTIFACT_DIR/.new" && mv "$HEATS_ARTIFACT_DIR/.new" "$HEATS_ARTIFACT_DIR/big.bin"
+echo "::metric step=1 loss=$HEATS_PARAM_X"
+until [ -e go ]; do sleep 0.02; done
+"#;
+
+#[test]
+fn a_file_that_is_too_large_is_said_not_to_be_kept_wherever_a_user_looks() {
+    let mut cluster = Cluster::start(Workspace::with(SWEEP, TOO_LARGE), 1, 2);
+    let said = |workspace: &Workspace| {
+        let events = workspace.ok(&["events", "models", "-o", "jsonl"]).json_lines();
+        events.iter().filter(|event| event["kind"] == "artifact_not_kept").count()
+    };
+    cluster.workspace().ok(&["submit", "sweep.yaml"]);
+    eventually("both are told of while they run", || (said(cluster.workspace()) == 2).then_some(()));
+    for agent in [0, 1] {
+        cluster.kill_agent(agent);
+        cluster.start_agent(agent);
+    }
+    std::fs::write(cluster.workspace().file("go"), "").expect("writes");
+    let workspace = cluster.workspace();
+    workspace.ok(&["watch", "models"]);
+    assert_eq!(said(workspace), 2, "a later agent has nothing new to say");
+    let words = "is not kept: over the limit of 64.0 GiB for all files together";
+    let shown = workspace.ok(&["show", "models/0"]).stdout;
+    assert!(shown.contains(&format!("  artifact  big.bin (65.0 GiB, attempt 1) {words}\n")), "{shown}");
+    let log = workspace.ok(&["logs", "models/0"]).stdout;
+    assert_eq!(log.matches(&format!("heats: `big.bin` (65.0 GiB) {words}; ")).count(), 1, "{log}");
+    let listed = workspace.ok(&["artifacts", "models/0"]);
+    assert!(listed.stderr.contains(&format!("models/0: big.bin (65.0 GiB, attempt 1) {words}")), "{listed}");
+    let listed = workspace.ok(&["artifacts", "models/0", "-o", "json"]).json();
+    let file = &listed["not_kept"][0];
+    let sizes = (file["name"].as_str(), file["bytes"].as_u64(), file["limit"].as_u64());
+    assert_eq!(sizes, (Some("big.bin"), Some(65 << 30), Some(64 << 30)));
+    let missing = workspace.run(&["artifacts", "models/0", "big.bin"]).expect(3);
+    assert!(missing.stderr.contains(words), "{missing}");
+}

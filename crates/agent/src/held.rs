@@ -141,6 +141,7 @@ impl Outgoing {
             | Message::Heartbeat(_)
             | Message::Checkpoint(_)
             | Message::Artifact(_)
+            | Message::NotKept(_)
             | Message::Erased(_)
             | Message::LogChunk(_)
             | Message::Leaving(_) => {}

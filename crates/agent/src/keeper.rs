@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use heats_domain::Checkpoint;
+use heats_domain::units::Bytes;
+use heats_domain::{ARTIFACT_WHY_MAX, ARTIFACTS_MAX, Checkpoint, NotKept};
 use heats_wire::v1::from_agent::Message;
 use tokio::sync::watch;
 
-use crate::artifacts::{self, Artifacts};
+use crate::artifacts::{self, Artifacts, Found as File, Next};
+use crate::attempt::Record;
 use crate::checkpoints::{self, Found};
 use crate::context::Context;
 use crate::held::Held;
@@ -39,10 +41,11 @@ pub struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    /// A keeper of what is in `folder`, beside what the attempt began with.
-    pub fn new(context: &'a Context, held: &'a Arc<Held>, folder: &'a Path, began_with: Option<PathBuf>) -> Self {
-        let artifacts = Artifacts::new(artifacts::folder(folder));
-        Self { context, held, folder, began_with, dealt_with: None, artifacts, lost: false }
+    /// A keeper of what the attempt makes, beside what it began with.
+    pub fn new(context: &'a Context, held: &'a Arc<Held>, record: &'a Record) -> Self {
+        let folder = record.checkpoints.as_path();
+        let artifacts = Artifacts::new(artifacts::folder(folder), record.keeps.clone(), held.dir.left_out());
+        Self { context, held, folder, began_with: record.began_with.clone(), dealt_with: None, artifacts, lost: false }
     }
 
     /// Keeps what comes until `ended` is true and there is no more; whether all of it is kept. What is not within ten minutes
@@ -58,6 +61,10 @@ impl<'a> Keeper<'a> {
             () = self.keep_all(changes, ended) => !self.lost,
             () = too_late => {
                 tracing::error!(attempt = %self.held.key, "what an attempt made last could not be kept in time");
+                let late: Vec<File> = self.artifacts.pending().take(ARTIFACTS_MAX).collect();
+                for file in late {
+                    self.leave_out(&file, "its storage did not take it in time".to_owned(), 0).await;
+                }
                 false
             }
         }
@@ -67,7 +74,7 @@ impl<'a> Keeper<'a> {
         let mut again = AGAIN_FIRST;
         loop {
             let last = *ended.borrow_and_update();
-            match self.keep_next().await {
+            match self.keep_next(last).await {
                 Ok(true) => again = AGAIN_FIRST,
                 Ok(false) if last => return,
                 Ok(false) => {
@@ -86,13 +93,20 @@ impl<'a> Keeper<'a> {
     }
 
     /// Keeps a checkpoint or an artifact; whether there may be more.
-    async fn keep_next(&mut self) -> Result<bool, StorageError> {
-        Ok(self.keep_latest().await? || self.keep_artifact().await?)
+    async fn keep_next(&mut self, last: bool) -> Result<bool, StorageError> {
+        Ok(self.keep_latest().await? || self.keep_artifact(last).await?)
     }
 
-    /// Keeps the next artifact; whether there may be another one.
-    async fn keep_artifact(&mut self) -> Result<bool, StorageError> {
-        let Some(next) = self.artifacts.next() else { return Ok(false) };
+    /// Keeps the next artifact, or says that it is not kept; whether there may be another one.
+    async fn keep_artifact(&mut self, last: bool) -> Result<bool, StorageError> {
+        let next = match self.artifacts.next(last) {
+            None => return Ok(false),
+            Some(Next::LeaveOut(file, limit)) => {
+                self.leave_out(&file, limit.to_string(), limit.bytes()).await;
+                return Ok(true);
+            }
+            Some(Next::Keep(file)) => file,
+        };
         let stores = &self.context.stores;
         // The semaphore is never closed.
         let _turn = stores.turns.acquire().await;
@@ -101,17 +115,39 @@ impl<'a> Keeper<'a> {
             Err(error) => Err(error),
         };
         match kept {
-            Ok(artifact) => self.context.outbox.send(self.held, Message::Artifact(artifact)).await,
+            Ok(artifact) => {
+                self.context.outbox.send(self.held, Message::Artifact(artifact)).await;
+                self.artifacts.keep(next);
+            }
             // The script has removed it meanwhile.
             Err(error) if error.is_missing() && !next.path.exists() => return Ok(true),
             Err(error) if error.may_pass() => return Err(error),
             Err(error) => {
                 tracing::error!(attempt = %self.held.key, artifact = next.name, %error, "an artifact cannot be kept");
                 self.lost = true;
+                self.artifacts.give_up(&next);
+                self.leave_out(&next, error.to_string(), 0).await;
             }
         }
-        self.artifacts.done(next);
         Ok(true)
+    }
+
+    /// Says that a file is not kept, where people look: in the trial's own log, and with the trial.
+    async fn leave_out(&mut self, file: &File, mut why: String, limit: u64) {
+        let Some(left_out) = self.artifacts.leave_out(file) else { return };
+        why.truncate(why.floor_char_boundary(ARTIFACT_WHY_MAX));
+        let (name, bytes) = (file.name.clone(), file.bytes());
+        let line = format!(
+            "`{name}` ({}) is not kept: {why}; what is written to $HEATS_OUTPUT_DIR stays on this machine",
+            Bytes { count: bytes }.rounded()
+        );
+        // The coordinator is told all the same, and a later agent says it again.
+        if let Err(error) = self.held.dir.note(&line).and_then(|()| self.held.dir.write_left_out(left_out)) {
+            tracing::warn!(attempt = %self.held.key, %error, "a trial's log does not say what is not kept");
+        }
+        let (trial, attempt) = (self.held.key.trial, self.held.key.attempt);
+        let said = NotKept { sweep: trial.sweep, trial: trial.number, attempt, name, bytes, why, limit };
+        self.context.outbox.send(self.held, Message::NotKept(said)).await;
     }
 
     /// Keeps the latest checkpoint; whether there may be another one.

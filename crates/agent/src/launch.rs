@@ -67,6 +67,8 @@ pub struct Order {
     pub known: Vec<Digest>,
     /// Its part in an attempt that spans machines.
     pub gang: Option<v1::Gang>,
+    /// The sizes of the artifacts that its trial keeps already, by their names.
+    pub keeps: BTreeMap<String, u64>,
 }
 
 impl Order {
@@ -89,6 +91,7 @@ impl Order {
             code,
             known,
             gang,
+            keeps,
         } = run;
         Ok(Self {
             key,
@@ -103,6 +106,7 @@ impl Order {
             code: if code.is_empty() { None } else { Some(code.parse()?) },
             known,
             gang,
+            keeps: keeps.into_iter().map(|kept| (kept.artifact, kept.bytes)).collect(),
         })
     }
 
@@ -195,6 +199,7 @@ impl Order {
             found: (!self.known.contains(&name)).then(|| environment.found.as_ref().clone()),
             launch,
             rank: self.rank(),
+            keeps: self.keeps.clone(),
         };
         let mut params = serde_json::to_vec(&self.params)?;
         params.push(b'\n');
@@ -415,6 +420,7 @@ mod tests {
             known: Vec::new(),
             forked: false,
             gang: None,
+            keeps: Vec::new(),
         };
         let key = Key { trial: TrialId { sweep: SweepId::mint(1, 1), number: 12 }, attempt };
         Order::of(key, run).expect("reads")

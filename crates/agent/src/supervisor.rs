@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::attempt::{Cause, End, Ending, Live, Record};
+use crate::attempt::{Cause, End, Ending, Live, NOTE, Record};
 use crate::collector::{Collector, Summary, Word};
 use crate::containers;
 use crate::context::Context;
@@ -340,7 +340,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
         }
     };
     // The end is told when the last checkpoint is kept: whoever goes on from it starts after that.
-    let keeper = Keeper::new(context, held, &record.checkpoints, record.began_with.clone());
+    let keeper = Keeper::new(context, held, &record);
     let keeping = async {
         // Checkpoints count from rank 0 alone.
         if record.rank > 0 {
@@ -567,5 +567,6 @@ fn finished(held: &Held, evidence: &Evidence<'_>) -> v1::Finished {
 
 fn last_lines(held: &Held) -> String {
     let errors = lines::tail(&held.dir.stderr(), LAST_LINES);
-    if errors.is_empty() { lines::tail(&held.dir.stdout(), LAST_LINES) } else { errors }
+    let is_ours = |line: &str| line.starts_with(NOTE);
+    if errors.lines().all(is_ours) { lines::tail(&held.dir.stdout(), LAST_LINES) } else { errors }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use heats_domain::NotKept;
+use heats_domain::units::Bytes;
 use heats_wire::v1;
 
 /// Six significant digits, without trailing zeros: for tables. JSON and summaries keep every digit.
@@ -60,18 +62,12 @@ pub fn timestamp(at_ms: u64) -> String {
 
 /// `512 MiB`
 pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
+    Bytes { count }.rounded()
+}
+
+/// That a file is not kept: ``big.bin (65.0 GiB, attempt 1) is not kept: over the limit of …``
+pub fn not_kept(NotKept { sweep: _, trial: _, attempt, name, bytes, why, limit: _ }: &NotKept) -> String {
+    format!("{name} ({}, attempt {attempt}) is not kept: {why}", self::bytes(*bytes))
 }
 
 /// `1 trial`, `3 trials`

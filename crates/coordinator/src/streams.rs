@@ -256,6 +256,7 @@ impl Streams {
                 | Fact::CheckpointSaved(_)
                 | Fact::CheckpointErased(_)
                 | Fact::ArtifactKept(_)
+                | Fact::ArtifactNotKept(_)
                 | Fact::LogsKept(_)
                 | Fact::LogsDropped(_)
                 | Fact::NoticeDelivered(_)
@@ -341,6 +342,7 @@ pub fn run(state: &State, key: Key, agent: AgentId) -> Option<v1::Run> {
         known: sweep.named.environments.iter().take(KNOWN_MAX).copied().collect(),
         forked: trial.forked.is_some(),
         gang,
+        keeps: trial.artifacts.clone(),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use heats_domain::Checkpoint;
 
-use crate::fact::{ArtifactDropped, ArtifactKept};
+use crate::fact::{ArtifactDropped, ArtifactKept, ArtifactNotKept};
 use crate::state::live_attempt;
 use crate::sweep::Sweep;
 use crate::trial::Trial;
@@ -24,6 +24,7 @@ impl Sweep {
             return Err("the trial keeps something under this name already");
         }
         trial.artifacts.push(artifact.clone());
+        trial.not_kept.retain(|other| other.name != artifact.artifact);
         Ok(())
     }
 
@@ -31,6 +32,15 @@ impl Sweep {
         let trial = self.touched(fact.artifact.trial)?;
         let place = trial.artifacts.iter().position(|artifact| *artifact == fact.artifact);
         trial.artifacts.remove(place.ok_or("the trial has no such artifact")?);
+        Ok(())
+    }
+
+    pub(crate) fn artifact_not_kept(&mut self, fact: &ArtifactNotKept) -> Result<(), &'static str> {
+        let not_kept = &fact.not_kept;
+        let trial = self.touched(not_kept.trial)?;
+        live_attempt(trial, not_kept.attempt)?;
+        trial.not_kept.retain(|other| other.name != not_kept.name);
+        trial.not_kept.push(not_kept.clone());
         Ok(())
     }
 }

@@ -82,6 +82,7 @@ pub fn event<'a>(sweep: &Sweep, fact: &'a Fact) -> Option<Event<'a>> {
         | Fact::CheckpointErased(_)
         | Fact::ArtifactKept(_)
         | Fact::ArtifactDropped(_)
+        | Fact::ArtifactNotKept(_)
         | Fact::LogsKept(_)
         | Fact::LogsDropped(_)
         | Fact::NoticeDelivered(_)

@@ -102,6 +102,8 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
     let names: BTreeSet<&str> = trial.artifacts.iter().map(|artifact| artifact.artifact.as_str()).collect();
     let is_bounded = names.len() == trial.artifacts.len() && names.len() <= ARTIFACTS_MAX;
+    let others: BTreeSet<&str> = trial.not_kept.iter().map(|other| other.name.as_str()).collect();
+    let is_bounded = is_bounded && others.len() == trial.not_kept.len() && others.len() <= ARTIFACTS_MAX;
     violation(found, is_bounded, "K1", "what a trial keeps has names of its own, and is bounded", place);
     check_provenance(state, sweep, trial, found);
     if let Some((attempt, live)) = trial.live() {

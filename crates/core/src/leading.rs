@@ -218,6 +218,7 @@ impl Leading {
             Op::Finish(finish) => self.record(attempts::finish(&self.draft, finish), |()| Reply::Done),
             Op::SaveCheckpoint(checkpoint) => self.record(checkpoints::save(&self.draft, checkpoint), |()| Reply::Done),
             Op::KeepArtifact(artifact) => self.record(artifacts::keep(&self.draft, artifact), |()| Reply::Done),
+            Op::LeaveOutArtifact(file) => self.record(artifacts::leave_out(&self.draft, file), |()| Reply::Done),
             Op::EraseCheckpoint(checkpoint) => {
                 self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
             }
@@ -463,6 +464,7 @@ impl Leading {
             | Fact::CheckpointErased(_)
             | Fact::ArtifactKept(_)
             | Fact::ArtifactDropped(_)
+            | Fact::ArtifactNotKept(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
             | Fact::NoticeDelivered(_)

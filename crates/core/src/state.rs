@@ -248,6 +248,7 @@ impl State {
             | Fact::CheckpointErased(_)
             | Fact::ArtifactKept(_)
             | Fact::ArtifactDropped(_)
+            | Fact::ArtifactNotKept(_)
             | Fact::LogsKept(_)
             | Fact::LogsDropped(_)
             | Fact::NoticeDelivered(_)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, TrialState};
+use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, NotKept, TrialState};
 use imbl::Vector;
 
 use crate::checkpoints::Saved;
@@ -55,6 +55,8 @@ pub struct Trial {
     pub saved: Option<Saved>,
     /// The files that it keeps for people, in the order in which they were kept; no two have the same name.
     pub artifacts: Vec<Checkpoint>,
+    /// The files that it made for people and that are not kept, as they were said last; no two have the same name.
+    pub not_kept: Vec<NotKept>,
 }
 
 /// The best value of a trial.

@@ -2,6 +2,9 @@
 //!
 //! A file is never written again: a new version of the format gets a file of its own beside the old ones.
 
+#[path = "golden/artifacts.rs"]
+mod artifacts;
+
 #[path = "golden/ganged.rs"]
 mod ganged;
 
@@ -15,13 +18,13 @@ mod studies;
 mod warm;
 
 use heats_core::fact::{
-    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ArtifactDropped,
-    ArtifactKept, AttemptEnded, AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored,
-    Ending, Entry, EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged,
-    LogsDropped, LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet,
-    SweepDrained, SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted,
-    TokenCreated, TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled,
-    TrialReported, TrialResumed, TrialSettled, TrialSpared, TrialStarted,
+    AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, AttemptEnded,
+    AttemptExcused, CheckpointDropped, CheckpointErased, CheckpointSaved, ClusterRestored, Ending, Entry,
+    EnvironmentRecorded, Fact, FactCell, FailedAttempt, Forked, HardwareRecorded, HookGivenUp, Logged, LogsDropped,
+    LogsKept, NoticeDelivered, NoticeRead, PointEnqueued, QuotaRemoved, QuotaScope, QuotaSet, SweepDrained,
+    SweepEdited, SweepEnded, SweepPaused, SweepRemoved, SweepReopened, SweepResumed, SweepSubmitted, TokenCreated,
+    TokenRevoked, TokenRole, TokenUsed, TrialCreated, TrialLeased, TrialPlaced, TrialRecalled, TrialReported,
+    TrialResumed, TrialSettled, TrialSpared, TrialStarted,
 };
 use heats_core::testing::{Cluster, SweepBuilder};
 use heats_core::{ApplyError, Prior, PriorTrial, State};
@@ -224,21 +227,6 @@ fn catalogued() -> Vec<Fact> {
             version: "0.1.0".into(),
             places,
         }),
-    ]
-}
-
-/// And files that trials keep for people.
-const V19: &[u8] = include_bytes!("golden/entry-v19.bin");
-
-/// The kinds of facts and the field that versions before it did not have.
-fn artifacts() -> Vec<Fact> {
-    let (sweep, place, artifact) = (SweepId { bits: 5 }, "s3:ckpt/team".to_owned(), "model.pt".to_owned());
-    let artifact =
-        Checkpoint { sweep, trial: 7, attempt: 2, step: 0, hash: vec![0xab; 32], bytes: 1 << 20, place, artifact };
-    vec![
-        Fact::ArtifactKept(ArtifactKept { artifact: artifact.clone() }),
-        Fact::ArtifactDropped(ArtifactDropped { artifact: artifact.clone(), why: "the sweep was removed".into() }),
-        Fact::CheckpointErased(CheckpointErased { checkpoint: artifact }),
     ]
 }
 
@@ -581,9 +569,10 @@ fn an_entry_of_an_earlier_version_reads_as_what_it_was() {
         (V16, forked()),
         (V17, ran_in()),
         (V18, told()),
-        (V19, artifacts()),
+        (artifacts::V19, artifacts::kept()),
         (warm::V22, warm::started()),
         (gpus::V23, gpus::left_alone()),
+        (artifacts::V24, artifacts::not_kept()),
     ];
     for (bytes, facts) in tokens.into_iter().chain(since).chain(and_since) {
         assert_eq!(Entry::decode(bytes).expect("decodes"), entry(facts.clone()));
@@ -608,14 +597,15 @@ fn the_golden_entries_have_every_kind_of_fact() {
         told(),
         studies::studied(),
         ganged::facts(),
-        artifacts(),
+        artifacts::kept(),
+        artifacts::not_kept(),
         gpus::left_alone(),
     ]
     .concat();
     let mut names: Vec<&str> = facts().iter().chain(&later).map(Fact::name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 55);
+    assert_eq!(names.len(), 56);
 }
 
 #[test]

@@ -4,13 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::SweepId;
 
-/// How many artifacts a trial keeps at most.
-pub const ARTIFACTS_MAX: usize = 64;
-/// How large they may be together, in bytes.
-pub const ARTIFACTS_BYTES_MAX: u64 = 64 << 30;
-/// The longest name of an artifact, in bytes: what file systems take.
-pub const ARTIFACT_NAME_MAX: usize = 255;
-
 /// What a trial keeps in a storage: a checkpoint, from which attempts go on, or an artifact, which is for people. Two are the
 /// same object only where everything but `bytes` is the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message, Serialize, Deserialize)]
@@ -40,15 +33,6 @@ pub struct Checkpoint {
     #[prost(string, tag = "70")]
     #[serde(default)]
     pub artifact: String,
-}
-
-/// Whether an artifact may have this name: that of a file, and of none that is hidden.
-pub fn is_artifact_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= ARTIFACT_NAME_MAX
-        && !name.starts_with('.')
-        && !name.contains('/')
-        && !name.chars().any(char::is_control)
 }
 
 impl Checkpoint {
@@ -86,15 +70,5 @@ mod tests {
         assert_ne!(made.name(), Checkpoint { attempt: 3, ..made.clone() }.name());
         let artifact = Checkpoint { artifact: "model.pt".into(), step: 0, ..made };
         assert_eq!(artifact.name(), format!("{}-12@2-artifact-0abc", artifact.sweep));
-    }
-
-    #[test]
-    fn an_artifact_is_named_as_a_file_that_is_not_hidden() {
-        for good in ["model.pt", "confusion matrix.png", "modèle"] {
-            assert!(is_artifact_name(good), "{good}");
-        }
-        for bad in ["", ".", "..", ".new", "a/b", "a\nb", &"x".repeat(256)] {
-            assert!(!is_artifact_name(bad), "{bad}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! Parses and validates; decides nothing. No clock, no file system, no network: text comes in, values go out.
 
 mod archive;
+pub mod artifact;
 pub mod check;
 pub mod checkpoint;
 pub mod command;
@@ -20,7 +21,10 @@ pub mod spec;
 pub mod units;
 
 pub use archive::{ArchiveName, NotAName};
-pub use checkpoint::{ARTIFACT_NAME_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, Checkpoint, is_artifact_name};
+pub use artifact::{
+    ARTIFACT_NAME_MAX, ARTIFACT_WHY_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, ArtifactLimit, NotKept, is_artifact_name,
+};
+pub use checkpoint::Checkpoint;
 pub use document::{Fault, Faults, Format};
 pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TokenId, TrialId};

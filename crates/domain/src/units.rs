@@ -111,6 +111,21 @@ impl fmt::Display for Span {
     }
 }
 
+impl Bytes {
+    /// For people, to three digits: `16.0 GiB`, `150 MiB`.
+    pub fn rounded(self) -> String {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.count as f64;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let digits = usize::from(unit > 0 && value < 100.0);
+        format!("{value:.digits$} {}", UNITS[unit])
+    }
+}
+
 /// The largest unit that says it exactly: `16GiB`, `1500MB`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use heats_core::Op;
 use heats_core::ops::agents::Attach;
 use heats_core::ops::attempts::Key;
-use heats_core::ops::checkpoints;
 use heats_core::ops::start::Start;
+use heats_core::ops::{artifacts, checkpoints};
 use heats_domain::{AgentId, Inventory, Params};
 
 /// How an agent is connected.
@@ -87,6 +87,7 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
         Op::Start(Start { key, .. }) | Op::Report(key, _, _) => Some(*key),
         Op::Finish(finish) => Some(finish.key),
         Op::SaveCheckpoint(kept) | Op::KeepArtifact(kept) => Some(checkpoints::key(kept)),
+        Op::LeaveOutArtifact(file) => Some(artifacts::key_of(file)),
         Op::EraseCheckpoint(_)
         | Op::KeepLogs(_)
         | Op::NoticeDelivered { .. }

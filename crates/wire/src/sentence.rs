@@ -2,7 +2,7 @@
 
 use heats_core::fact::{AgentQuarantined, AgentReleased, Decides, Forked, GpuReleased, LeasedMember};
 use heats_core::{Fact, Prior};
-use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason};
+use heats_domain::{Checkpoint, FailureKind, Metrics, NotKept, StopReason};
 use serde_json::{Value, json};
 
 use crate::study;
@@ -86,6 +86,10 @@ pub fn sentence(fact: &Fact) -> String {
         }
         Fact::ArtifactDropped(f) => {
             format!("`{}` of trial {} is not kept: {}", f.artifact.artifact, f.artifact.trial, f.why)
+        }
+        Fact::ArtifactNotKept(f) => {
+            let NotKept { sweep: _, trial, attempt: _, name, bytes, why, limit: _ } = &f.not_kept;
+            format!("`{name}` of trial {trial}, of {bytes} bytes, is not kept: {why}")
         }
         Fact::CheckpointDropped(f) => {
             format!(
@@ -281,6 +285,11 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::CheckpointDropped(f) => dropped(&f.checkpoint, &f.why),
         Fact::ArtifactKept(f) => checkpoint(&f.artifact),
         Fact::ArtifactDropped(f) => dropped(&f.artifact, &f.why),
+        Fact::ArtifactNotKept(f) => {
+            let NotKept { sweep: _, trial: _, attempt, name, bytes, why, limit } = &f.not_kept;
+            let limit = Some(limit).filter(|limit| **limit > 0);
+            json!({"attempt": attempt, "name": name, "bytes": bytes, "why": why, "limit": limit})
+        }
         Fact::CheckpointErased(f) => checkpoint(&f.checkpoint),
         Fact::LogsKept(f) => {
             let attempts: Vec<String> = f.attempts.iter().map(|l| format!("{}@{}", l.trial, l.attempt)).collect();

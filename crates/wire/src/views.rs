@@ -137,6 +137,7 @@ pub fn summary(sweep: &Sweep, trial: &Trial) -> v1::TrialSummary {
         }),
         checkpoints: trial.checkpoints.clone(),
         artifacts: trial.artifacts.clone(),
+        not_kept: trial.not_kept.clone(),
         forked_from: trial.forked.as_deref().map(|Forked { from, replaces }| v1::ForkedFrom {
             trial: from.trial,
             step: from.step,

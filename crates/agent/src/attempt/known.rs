@@ -63,6 +63,9 @@ pub struct Record {
     /// Which member of the attempt it is, where that spans machines: from rank 0 alone anything is reported.
     #[serde(default)]
     pub rank: u32,
+    /// The sizes of the artifacts that its trial kept before, by their names.
+    #[serde(default)]
+    pub keeps: BTreeMap<String, u64>,
     /// What the shim starts.
     pub launch: Launch,
 }

@@ -8,6 +8,7 @@
 //! | `metrics.jsonl` | the trial | reports, by door 0 |
 //! | `reports.jsonl` | agent | reports, by doors 1 to 3 |
 //! | `cuts.json` | agent | [`Cuts`]: what of the logs is not kept, where they grew too long |
+//! | `left-out.json` | agent | [`LeftOut`]: which artifacts were said not to be kept |
 //! | `ending.json` | agent | [`Ending`]: that and why the agent ends the trial |
 //! | `work/` | agent, then the trial | its working copy of the code, where the sweep brings its code along |
 //! | `infeasible.txt` | agent | that the trial declared itself infeasible, and why |
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 pub use known::{Cause, End, Ending, Launch, Live, Record};
 
+use crate::artifacts::LeftOut;
 use crate::rotation::Cuts;
 use sheet::{Line, Sheet};
 
@@ -55,6 +57,8 @@ pub enum DirError {
 
 /// The name of the file that tells of the attempt.
 const SHEET: &str = "attempt.json";
+/// What the agent's own lines in a trial's standard error begin with.
+pub const NOTE: &str = "heats: ";
 
 /// The folder of one attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -162,7 +166,7 @@ impl AttemptDir {
     pub fn note(&self, line: &str) -> Result<(), DirError> {
         let path = self.stderr();
         let mut file = self.log_file(path.clone())?;
-        writeln!(file, "heats: {line}").map_err(|source| DirError::Io { path, verb: "written", source })
+        writeln!(file, "{NOTE}{line}").map_err(|source| DirError::Io { path, verb: "written", source })
     }
 
     /// What runs here.
@@ -244,6 +248,19 @@ impl AttemptDir {
         self.write_whole("cuts.json", &to_json(cuts))
     }
 
+    /// Which artifacts were said not to be kept.
+    pub fn left_out(&self) -> LeftOut {
+        self.read("left-out.json").unwrap_or_default()
+    }
+
+    /// Notes which artifacts were said not to be kept.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn write_left_out(&self, left_out: &LeftOut) -> Result<(), DirError> {
+        self.write_whole("left-out.json", &to_json(left_out))
+    }
+
     /// Why the trial calls itself infeasible, or `None` where it does not.
     pub fn infeasible(&self) -> Option<String> {
         std::fs::read_to_string(self.file("infeasible.txt")).ok()
@@ -323,6 +340,7 @@ mod tests {
             found: None,
             launch: Launch { argv: vec!["true".into()], cwd: "/".into(), env: BTreeMap::new(), cleanup: Vec::new() },
             rank: 0,
+            keeps: BTreeMap::new(),
         }
     }
 

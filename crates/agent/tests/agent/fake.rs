@@ -157,7 +157,11 @@ impl Service {
             Message::Heartbeat(v1::Heartbeat { condition }) => mind.seen.condition.clone_from(condition),
             Message::Checkpoint(checkpoint) => mind.seen.checkpoints.push(checkpoint.clone()),
             Message::Erased(erased) => mind.seen.erased.extend(erased.checkpoint.clone()),
-            Message::Hello(_) | Message::Started(_) | Message::Artifact(_) | Message::Leaving(_) => {}
+            Message::Hello(_)
+            | Message::Started(_)
+            | Message::Artifact(_)
+            | Message::NotKept(_)
+            | Message::Leaving(_) => {}
         }
         if !matches!(message, Message::Report(_) | Message::Heartbeat(_)) {
             mind.seen.messages.push(message);
@@ -326,6 +330,7 @@ pub fn run(trial: u32, attempt: u32, spec: serde_json::Value) -> v1::Run {
         from: None,
         forked: false,
         gang: None,
+        keeps: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use heats_agent::{Agent, AgentConfig, CheckpointStorage};
 use heats_domain::Checkpoint;
 use heats_wire::v1::end::Kind;
+use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::{self, to_agent};
 
 use crate::fake::{Seen, run, shell};
@@ -114,4 +115,35 @@ async fn a_checkpoint_is_erased_on_demand_and_what_is_gone_is_erased_too() {
         assert!(!object.exists());
     }
     assert!(house.fake.seen(|seen| seen.erased.iter().all(|erased| *erased == kept)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artifact_over_the_limit_is_said_not_to_be_kept_and_the_end_is_as_without_it() {
+    const MAKES_TWO: &str = r#"
+mkdir "$HEATS_ARTIFACT_DIR"
+truncate -s 65G "$HEATS_ARTIFACT_DIR/.new" && mv "$HEATS_ARTIFACT_DIR/.new" "$HEATS_ARTIFACT_DIR/big.bin"
+echo plot > "$HEATS_ARTIFACT_DIR/.new" && mv "$HEATS_ARTIFACT_DIR/.new" "$HEATS_ARTIFACT_DIR/plot.svg"
+echo "the last word"
+exit 3
+"#;
+    let house = House::new().await;
+    let _agent = house.agent().await;
+    house.fake.run(0, shell(MAKES_TWO)).await;
+    let finished = house.fake.finished(0).await;
+    assert_eq!(finished.end.map(|end| (end.kind(), end.code)), Some((Kind::Exited, 3)));
+    assert!(finished.detail.ends_with("its last lines:\nthe last word"), "{}", finished.detail);
+    let said: Vec<Message> = house.fake.seen(|seen| seen.messages.clone());
+    let kept = said.iter().filter_map(|message| match message {
+        Message::Artifact(kept) => Some(kept.artifact.clone()),
+        _ => None,
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), ["plot.svg"]);
+    let not_kept = said.iter().filter_map(|message| match message {
+        Message::NotKept(file) => Some((file.name.clone(), file.bytes, file.limit)),
+        _ => None,
+    });
+    assert_eq!(not_kept.collect::<Vec<_>>(), [("big.bin".to_owned(), 65 << 30, 64 << 30)], "before the end");
+    let errors = std::fs::read_to_string(house.attempt(0).join("stderr.log")).expect("reads");
+    let line = "heats: `big.bin` (65.0 GiB) is not kept: over the limit of 64.0 GiB for all files together; ";
+    assert!(errors.starts_with(line) && errors.lines().count() == 1, "{errors}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
 use heats_client::Client;
-use heats_domain::{Checkpoint, is_artifact_name};
+use heats_domain::{Checkpoint, NotKept, is_artifact_name};
 use heats_wire::v1;
 
 use super::best::sweep_id;
@@ -44,11 +44,19 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     };
     let v1::TrialResponse { log_index, trial, .. } = client.trial(sweep_id(&sweep), number).await?;
     let address = format!("{}/{number}", sweep.name);
-    let chosen = choose(&address, trial.unwrap_or_default().artifacts, names)?;
+    let v1::TrialSummary { artifacts, not_kept, .. } = trial.unwrap_or_default();
+    let chosen = choose(&address, artifacts, &not_kept, names)?;
+    for file in &not_kept {
+        hints::warn(&format!("{address}: {}", words::not_kept(file)));
+    }
     let Some(into) = into else {
         let listing = Listing {
             of: "artifacts",
-            meta: Fields::new().with("log_index", log_index).with("trial", address.as_str()).done(),
+            meta: Fields::new()
+                .with("log_index", log_index)
+                .with("trial", address.as_str())
+                .with("not_kept", view::not_kept(&not_kept))
+                .done(),
             items: chosen.iter().map(item).collect(),
             columns: vec![
                 Column::new("NAME", "name", Kind::Text),
@@ -84,9 +92,17 @@ async fn best(client: &Client, sweep: &v1::Sweep) -> Result<u32, Failure> {
 }
 
 /// Those of these names; all where there are none.
-fn choose(address: &str, kept: Vec<Checkpoint>, names: &[String]) -> Result<Vec<Checkpoint>, Failure> {
+fn choose(
+    address: &str,
+    kept: Vec<Checkpoint>,
+    not_kept: &[NotKept],
+    names: &[String],
+) -> Result<Vec<Checkpoint>, Failure> {
     for name in names {
         if !kept.iter().any(|artifact| artifact.artifact == *name) {
+            if let Some(file) = not_kept.iter().find(|file| file.name == *name) {
+                return Err(Failure::new(Exit::NotFound, format!("{address}: {}", words::not_kept(file))));
+            }
             let failure = Failure::new(Exit::NotFound, format!("{address} keeps nothing under the name `{name}`"));
             let nearest = words::nearest(name, kept.iter().map(|artifact| artifact.artifact.as_str()));
             let hint =
@@ -156,7 +172,8 @@ mod tests {
         let all = || vec![kept("plot.png"), kept("model.pt"), kept("../escape")];
         let names = |given: &[&str]| {
             let given: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
-            let chosen = choose("digits/3", all(), &given)?;
+            let big = NotKept { name: "big".to_owned(), why: "over the limit".to_owned(), ..NotKept::default() };
+            let chosen = choose("digits/3", all(), &[big], &given)?;
             Ok::<_, Failure>(chosen.into_iter().map(|artifact| artifact.artifact).collect::<Vec<_>>())
         };
         assert_eq!(names(&[]).expect("all"), ["model.pt", "plot.png"], "and none that leads elsewhere");
@@ -164,5 +181,7 @@ mod tests {
         let failure = names(&["modl.pt"]).expect_err("is not there");
         assert_eq!(failure.exit, Exit::NotFound);
         assert_eq!(failure.hint.as_deref(), Some("did you mean `model.pt`?"));
+        let failure = names(&["big"]).expect_err("was not kept");
+        assert_eq!(failure.message, "digits/3: big (0 B, attempt 0) is not kept: over the limit");
     }
 }

@@ -199,6 +199,9 @@ fn write_trial<'a>(
     for kept in &trial.artifacts {
         writeln!(out, "  artifact  {}, {}, in {}", kept.artifact, words::bytes(kept.bytes), kept.place)?;
     }
+    for file in &trial.not_kept {
+        writeln!(out, "  artifact  {}", words::not_kept(file))?;
+    }
     for (attempt, ran_in) in attempts {
         write_attempt(out, attempt, ran_in)?;
     }

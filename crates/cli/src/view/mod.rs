@@ -16,4 +16,6 @@ pub use sweep::{
     front, front_short, is_over, objective, objectives, pairs, planned, spec, status, sweep, sweep_columns, winner,
 };
 pub use token::token;
-pub use trial::{agents_of, artifact, attempt, failure, point, state, stretch, trial, trial_columns, verdict};
+pub use trial::{
+    agents_of, artifact, attempt, failure, not_kept, point, state, stretch, trial, trial_columns, verdict,
+};

@@ -1,6 +1,6 @@
 //! A trial, its attempts, the points of its series.
 
-use heats_domain::{Checkpoint, FailureKind, Metrics, StopReason, TrialState};
+use heats_domain::{Checkpoint, FailureKind, Metrics, NotKept, StopReason, TrialState};
 use heats_wire::series::Point;
 use heats_wire::v1;
 use serde_json::{Map, Value};
@@ -51,6 +51,7 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
         .with("ending", trial.ending)
         .with("checkpoints", trial.checkpoints.iter().map(|kept| Value::from(checkpoint(kept))).collect::<Vec<_>>())
         .with("artifacts", trial.artifacts.iter().map(|kept| Value::from(artifact(kept))).collect::<Vec<_>>())
+        .with("not_kept", not_kept(&trial.not_kept))
         .with("forked_from", trial.forked_from.as_ref().map(|forked| Value::from(forked_from(forked))))
         .with("confirms", trial.confirms)
         .with("confirmed", trial.confirmed.as_ref().map(|confirmed| Value::from(self::confirmed(confirmed))));
@@ -69,6 +70,15 @@ fn checkpoint(checkpoint: &Checkpoint) -> Fields {
 /// A file that a trial keeps for people.
 pub fn artifact(kept: &Checkpoint) -> Fields {
     stored(Fields::new().with("name", kept.artifact.as_str()), kept)
+}
+
+/// The files that a trial made for people and that are not kept.
+pub fn not_kept(files: &[NotKept]) -> Vec<Value> {
+    let fields = |NotKept { sweep: _, trial: _, attempt, name, bytes, why, limit }: &NotKept| {
+        let fields = Fields::new().with("name", name.as_str()).with("attempt", *attempt).with("bytes", *bytes);
+        fields.with("limit", Some(*limit).filter(|limit| *limit > 0)).with("why", why.as_str())
+    };
+    files.iter().map(|file| Value::from(fields(file))).collect()
 }
 
 fn stored(fields: Fields, kept: &Checkpoint) -> Fields {

@@ -9,8 +9,8 @@ use futures::{Stream, StreamExt};
 use heats_core::ops::agent_drain::leaving;
 use heats_core::ops::agents::{self, Attach};
 use heats_core::ops::attempts::{self, Finish, Key};
-use heats_core::ops::checkpoints;
 use heats_core::ops::start::Start;
+use heats_core::ops::{artifacts, checkpoints};
 use heats_core::{Op, Refusal, Reply};
 use heats_domain::{AgentId, Checkpoint};
 use heats_wire::convert::{ConvertError, required};
@@ -282,6 +282,7 @@ impl Session {
                 saved = Some(artifact.clone());
                 (checkpoints::key(&artifact), Op::KeepArtifact(artifact))
             }
+            from_agent::Message::NotKept(file) => (artifacts::key_of(&file), Op::LeaveOutArtifact(file)),
             from_agent::Message::Erased(v1::Erased { checkpoint }) => {
                 let op = Op::EraseCheckpoint(required(checkpoint, "checkpoint")?);
                 let answer = self.node.decider.post_in(self.reign, op).await?;

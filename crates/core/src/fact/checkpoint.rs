@@ -1,6 +1,6 @@
 //! What happened to the checkpoints and artifacts of trials.
 
-use heats_domain::Checkpoint;
+use heats_domain::{Checkpoint, NotKept};
 
 /// See [`Fact::CheckpointSaved`](super::Fact::CheckpointSaved).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -46,4 +46,12 @@ pub struct ArtifactDropped {
     /// Why, for people.
     #[prost(string, tag = "2")]
     pub why: String,
+}
+
+/// See [`Fact::ArtifactNotKept`](super::Fact::ArtifactNotKept).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ArtifactNotKept {
+    /// Which file, and why.
+    #[prost(message, required, tag = "1")]
+    pub not_kept: NotKept,
 }

@@ -17,7 +17,9 @@ mod trial;
 
 use heats_domain::SweepId;
 
-pub use checkpoint::{ArtifactDropped, ArtifactKept, CheckpointDropped, CheckpointErased, CheckpointSaved};
+pub use checkpoint::{
+    ArtifactDropped, ArtifactKept, ArtifactNotKept, CheckpointDropped, CheckpointErased, CheckpointSaved,
+};
 pub use fleet::{
     AgentAttached, AgentDrained, AgentJoined, AgentQuarantined, AgentReleased, AgentUndrained, ClusterRestored,
     FailedAttempt, GpuQuarantined, GpuReleased, TokenCreated, TokenRevoked, TokenRole, TokenUsed,
@@ -69,7 +71,7 @@ pub struct FactCell {
     #[prost(
         oneof = "Fact",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 49, 50, 51, 52, 53, 55"
+                29, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 49, 50, 51, 52, 53, 54, 55"
     )]
     pub fact: Option<Fact>,
 }
@@ -176,6 +178,9 @@ pub enum Fact {
     /// It keeps it no longer, and who reaches it removes it.
     #[prost(message, tag = "50")]
     ArtifactDropped(ArtifactDropped),
+    /// A file that a trial made for people is not kept, and nothing of it is anywhere.
+    #[prost(message, tag = "54")]
+    ArtifactNotKept(ArtifactNotKept),
     /// A checkpoint or an artifact that was dropped is gone from where it was.
     #[prost(message, tag = "35")]
     CheckpointErased(CheckpointErased),
@@ -253,6 +258,7 @@ impl Fact {
             Self::CheckpointErased(f) => f.checkpoint.sweep,
             Self::ArtifactKept(f) => f.artifact.sweep,
             Self::ArtifactDropped(f) => f.artifact.sweep,
+            Self::ArtifactNotKept(f) => f.not_kept.sweep,
             Self::LogsKept(f) => f.sweep,
             Self::LogsDropped(f) => f.sweep,
             Self::NoticeDelivered(f) => f.sweep,
@@ -298,6 +304,7 @@ impl Fact {
             Self::CheckpointErased(f) => Some(f.checkpoint.trial),
             Self::ArtifactKept(f) => Some(f.artifact.trial),
             Self::ArtifactDropped(f) => Some(f.artifact.trial),
+            Self::ArtifactNotKept(f) => Some(f.not_kept.trial),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -348,6 +355,7 @@ impl Fact {
             Self::CheckpointErased(f) => Some(f.checkpoint.attempt),
             Self::ArtifactKept(f) => Some(f.artifact.attempt),
             Self::ArtifactDropped(f) => Some(f.artifact.attempt),
+            Self::ArtifactNotKept(f) => Some(f.not_kept.attempt),
             Self::SweepSubmitted(_)
             | Self::SweepPaused(_)
             | Self::SweepResumed(_)
@@ -414,6 +422,7 @@ impl Fact {
             Self::CheckpointErased(_) => "checkpoint_erased",
             Self::ArtifactKept(_) => "artifact_kept",
             Self::ArtifactDropped(_) => "artifact_dropped",
+            Self::ArtifactNotKept(_) => "artifact_not_kept",
             Self::LogsKept(_) => "logs_kept",
             Self::LogsDropped(_) => "logs_dropped",
             Self::NoticeDelivered(_) => "notice_delivered",

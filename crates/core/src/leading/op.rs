@@ -1,6 +1,6 @@
 //! What a leader can be asked for. Decides nothing.
 
-use heats_domain::{AgentId, Checkpoint, Metrics, Params, SweepId};
+use heats_domain::{AgentId, Checkpoint, Metrics, NotKept, Params, SweepId};
 
 use crate::fact::{QuotaScope, QuotaSet};
 use crate::ops::agent_drain::Drain;
@@ -42,6 +42,8 @@ pub enum Op {
     SaveCheckpoint(Checkpoint),
     /// An attempt's artifact is complete and durable.
     KeepArtifact(Checkpoint),
+    /// A file that an attempt made for people is not kept.
+    LeaveOutArtifact(NotKept),
     /// An agent has removed a checkpoint or an artifact from its storage.
     EraseCheckpoint(Checkpoint),
     /// Logs of attempts that are over are on a majority of coordinators.
@@ -111,7 +113,11 @@ impl Op {
             Self::Start(start) => Some(Self::Start(Start { rank, ..start })),
             Self::Finish(finish) => Some(Self::Finish(Finish { rank, ..finish })),
             // What is measured and kept is rank 0's.
-            Self::Report(..) | Self::SaveCheckpoint(_) | Self::KeepArtifact(_) | Self::EraseCheckpoint(_) => None,
+            Self::Report(..)
+            | Self::SaveCheckpoint(_)
+            | Self::KeepArtifact(_)
+            | Self::LeaveOutArtifact(_)
+            | Self::EraseCheckpoint(_) => None,
             // No attempt says these.
             Self::Submit(_)
             | Self::Remove(_)

@@ -49,6 +49,7 @@ impl Sweep {
             Fact::CheckpointErased(_) => {}
             Fact::ArtifactKept(fact) => self.artifact_kept(fact)?,
             Fact::ArtifactDropped(fact) => self.artifact_dropped(fact)?,
+            Fact::ArtifactNotKept(fact) => self.artifact_not_kept(fact)?,
             Fact::LogsKept(fact) => self.logs_kept(fact, record.log_index)?,
             Fact::LogsDropped(fact) => self.logs_dropped(fact)?,
             Fact::NoticeDelivered(fact) => self.notice_delivered(fact)?,
@@ -152,6 +153,7 @@ impl Sweep {
             checkpoints: Vec::new(),
             saved: None,
             artifacts: Vec::new(),
+            not_kept: Vec::new(),
         }));
         self.counts.enter(TrialState::Waiting);
         self.waiting.insert(fact.trial);
