@@ -134,3 +134,26 @@ fn a_file_that_is_too_large_is_said_not_to_be_kept_wherever_a_user_looks() {
     let missing = workspace.run(&["artifacts", "models/0", "big.bin"]).expect(3);
     assert!(missing.stderr.contains(words), "{missing}");
 }
+
+#[test]
+fn what_the_end_of_a_trial_waits_for_is_shown() {
+    let cluster = cluster();
+    let workspace = cluster.workspace();
+    workspace.ok(&["submit", "sweep.yaml"]);
+    eventually("both keep their models", || (kept(workspace, "model.txt") == [0, 1]).then_some(()));
+    let (kept, away) = (workspace.file("kept"), workspace.file("away"));
+    std::fs::rename(&kept, &away).expect("renames");
+    std::fs::write(workspace.file("go"), "").expect("writes");
+    let waits = |text: &str| text.contains("waits for `") && text.contains(" kept; not yet, because ");
+    let shown = eventually("it is shown with the trial", || {
+        Some(workspace.ok(&["show", "models/0"]).stdout).filter(|shown| waits(shown))
+    });
+    assert!(shown.contains(" by now, and for 10m 00s at most"), "{shown}");
+    let attempt = workspace.ok(&["show", "models/0", "-o", "json"]).json()["trial"]["attempt_list"][0].clone();
+    assert_eq!(attempt["waits_for"]["limit"].as_f64(), Some(600.0), "{attempt}");
+    let agent = attempt["agent_name"].as_str().expect("a name").to_owned();
+    eventually("and with its agent", || waits(&workspace.ok(&["agent", "show", &agent]).stdout).then_some(()));
+    std::fs::rename(&away, &kept).expect("renames");
+    workspace.ok(&["watch", "models"]);
+    assert!(!workspace.ok(&["show", "models/0"]).stdout.contains("waits for"));
+}

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use heats_domain::{ARTIFACTS_MAX, ArtifactLimit, is_artifact_name};
 use heats_wire::v1;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::{StorageError, Stores};
+use crate::keeping::Progress;
+use crate::storage::{StorageError, Stores, copy};
 
 /// The most that is read at once, in bytes.
 const RANGE_MAX: u64 = 4 << 20;
@@ -35,7 +37,7 @@ pub type LeftOut = BTreeMap<String, Stamp>;
 
 /// A file among the artifacts that has not been dealt with as it is now.
 #[derive(Debug)]
-pub struct Found {
+pub struct ArtifactFile {
     /// What it is called.
     pub name: String,
     /// The file.
@@ -47,9 +49,9 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Next {
     /// It is to be kept.
-    Keep(Found),
+    Keep(ArtifactFile),
     /// It is over a limit, and nobody was told.
-    LeaveOut(Found, ArtifactLimit),
+    LeaveOut(ArtifactFile, ArtifactLimit),
 }
 
 /// The artifacts of one attempt.
@@ -86,24 +88,24 @@ impl Artifacts {
     }
 
     /// Those that have not been dealt with as they are now.
-    pub fn pending(&self) -> impl Iterator<Item = Found> {
+    pub fn pending(&self) -> impl Iterator<Item = ArtifactFile> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries.filter_map(|entry| {
             let name = entry.file_name().into_string().ok().filter(|name| is_artifact_name(name))?;
             // Not where a link leads to: that may be anywhere.
             let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
             let stamp = Stamp { file: meta.ino(), bytes: meta.len(), changed: (meta.mtime(), meta.mtime_nsec()) };
-            (self.done.get(&name) != Some(&stamp)).then(|| Found { name, path: entry.path(), stamp })
+            (self.done.get(&name) != Some(&stamp)).then(|| ArtifactFile { name, path: entry.path(), stamp })
         })
     }
 
     /// The limit that one more would be over: coordinators would refuse it.
-    fn limit(&self, found: &Found) -> Option<ArtifactLimit> {
+    fn limit(&self, found: &ArtifactFile) -> Option<ArtifactLimit> {
         let others = self.kept.iter().filter(|(name, _)| **name != found.name);
         ArtifactLimit::hit(found.bytes(), others.map(|(_, bytes)| *bytes))
     }
 
-    fn is_news(&self, found: &Found, last: bool) -> bool {
+    fn is_news(&self, found: &ArtifactFile, last: bool) -> bool {
         match self.left_out.get(&found.name) {
             Some(stamp) => last && *stamp != found.stamp,
             None => self.left_out.len() < ARTIFACTS_MAX,
@@ -111,19 +113,19 @@ impl Artifacts {
     }
 
     /// It is kept.
-    pub fn keep(&mut self, Found { name, path: _, stamp }: Found) {
+    pub fn keep(&mut self, ArtifactFile { name, path: _, stamp }: ArtifactFile) {
         self.left_out.remove(&name);
         self.kept.insert(name.clone(), stamp.bytes);
         self.done.insert(name, stamp);
     }
 
     /// It cannot be kept: it is not tried again.
-    pub fn give_up(&mut self, Found { name, path: _, stamp }: &Found) {
+    pub fn give_up(&mut self, ArtifactFile { name, path: _, stamp }: &ArtifactFile) {
         self.done.insert(name.clone(), *stamp);
     }
 
     /// It is not kept. Those that people were told of by now, unless they were told of this one as it is, or of many others.
-    pub fn leave_out(&mut self, Found { name, path: _, stamp }: &Found) -> Option<&LeftOut> {
+    pub fn leave_out(&mut self, ArtifactFile { name, path: _, stamp }: &ArtifactFile) -> Option<&LeftOut> {
         let is_known = self.left_out.get(name).is_some_and(|known| known == stamp);
         let is_one_more = !self.left_out.contains_key(name) && self.left_out.len() >= ARTIFACTS_MAX;
         if is_known || is_one_more {
@@ -134,23 +136,24 @@ impl Artifacts {
     }
 }
 
-impl Found {
+impl ArtifactFile {
     /// Its size.
     pub const fn bytes(&self) -> u64 {
         self.stamp.bytes
     }
 
-    /// A folder with a copy of it under its name, which nobody writes into; removed with what is returned.
+    /// A folder with a copy of it under its name, which nobody writes into; removed with what is returned. What is copied is
+    /// added to `progress`.
     ///
     /// # Errors
     /// The file system refuses.
-    pub async fn copy(&self) -> Result<tempfile::TempDir, StorageError> {
+    pub async fn copy(&self, progress: Arc<Progress>) -> Result<tempfile::TempDir, StorageError> {
         let (name, path) = (self.name.clone(), self.path.clone());
         let copying = tokio::task::spawn_blocking(move || {
             let beside = path.parent().unwrap_or(&path);
             let aside = tempfile::Builder::new().prefix(".keeping-").tempdir_in(beside);
             let aside = aside.map_err(StorageError::io(beside, "written"))?;
-            std::fs::copy(&path, aside.path().join(name)).map_err(StorageError::io(&path, "read"))?;
+            copy(&path, &aside.path().join(name), &progress).map_err(StorageError::io(&path, "read"))?;
             Ok(aside)
         });
         copying.await.unwrap_or_else(|error| Err(StorageError::io(&self.path, "read")(std::io::Error::other(error))))
@@ -232,7 +235,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::write(root.path().join("model.pt"), "weights").expect("writes");
         let artifacts = new(root.path());
-        let copy = artifacts.pending().next().expect("is there").copy().await.expect("copies");
+        let copy = artifacts.pending().next().expect("is there").copy(Arc::new(Progress::of(1))).await;
+        let copy = copy.expect("copies");
         assert_eq!(std::fs::read_to_string(copy.path().join("model.pt")).expect("reads"), "weights");
         drop(copy);
         assert_eq!(std::fs::read_dir(root.path()).expect("reads").count(), 1);

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::keeping::Progress;
 use crate::storage::{How, StorageError, transfer};
 
 /// A complete checkpoint.
@@ -93,7 +94,7 @@ pub fn announce(folder: &Path, step: u64, path: Option<&Path>) -> Result<(), Che
 
 fn copy(from: &Path, to: &Path) -> Result<(), CheckpointError> {
     if from.is_dir() {
-        return Ok(transfer(from, to, How::Copy)?);
+        return Ok(transfer(from, to, How::Copy, &Progress::of(1))?);
     }
     std::fs::create_dir(to)?;
     std::fs::copy(from, to.join(from.file_name().unwrap_or_default()))?;

@@ -32,6 +32,8 @@ use crate::watcher::Watcher;
 pub const KEPT: usize = 2_000;
 /// As many while coordinators have not taken over their logs.
 const KEPT_MAX: usize = 2 * KEPT;
+/// Of so many ends people are told what they wait for.
+const KEEPING_MAX: usize = 64;
 
 /// The agent's insides.
 #[derive(Debug)]
@@ -118,7 +120,8 @@ impl Standing {
 impl Context {
     /// What a coordinator is told of the agent beside what it holds.
     pub fn condition(&self) -> v1::Condition {
-        v1::Condition { gpus: self.gpus.unusable(), ..self.disk.condition() }
+        let keeping = self.held().iter().filter_map(|held| held.waits_for()).take(KEEPING_MAX).collect();
+        v1::Condition { gpus: self.gpus.unusable(), keeping, ..self.disk.condition() }
     }
 
     /// What of it must be told at once.

@@ -62,7 +62,7 @@ impl Disk {
     /// What a coordinator is told of it.
     pub fn condition(&self) -> v1::Condition {
         let (disk_free, disk_total) = self.space().unwrap_or_default();
-        v1::Condition { unable: self.unable(), disk_free, disk_total, gpus: Vec::new() }
+        v1::Condition { unable: self.unable(), disk_free, disk_total, ..v1::Condition::default() }
     }
 
     /// Why nothing can begin, for people; empty where something can.

@@ -1,13 +1,17 @@
 //! One attempt that the agent holds, as everything around it sees it: what was ordered, what was taken over.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use heats_wire::v1;
 use heats_wire::v1::from_agent::Message;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::attempt::{AttemptDir, Cause};
+use crate::keeper::LAST_WAIT;
+use crate::keeping::OnItsWay;
 use crate::key::Key;
 
 /// How many messages may wait for the stream before whoever has more must wait.
@@ -35,6 +39,9 @@ pub struct Held {
     durable_step: watch::Sender<Option<u64>>,
     over: watch::Sender<bool>,
     begun: AtomicBool,
+    /// Since when its process is over.
+    gone: OnceLock<Instant>,
+    on_its_way: Mutex<Option<OnItsWay>>,
 }
 
 impl Held {
@@ -47,6 +54,8 @@ impl Held {
             durable_step: watch::Sender::new(None),
             over: watch::Sender::new(false),
             begun: AtomicBool::new(false),
+            gone: OnceLock::new(),
+            on_its_way: Mutex::new(None),
         }
     }
 
@@ -58,6 +67,41 @@ impl Held {
     /// Whether [`Held::begin`] was called.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Its process is over.
+    pub fn is_gone(&self) {
+        self.gone.get_or_init(Instant::now);
+    }
+
+    /// What is being kept of what it made; `None` where nothing is.
+    pub fn brings(&self, object: Option<OnItsWay>) {
+        *self.on_its_way.lock().unwrap_or_else(PoisonError::into_inner) = object;
+    }
+
+    /// What it brings is not kept yet, for this reason.
+    pub fn is_held_up(&self, reason: &str) {
+        if let Some(object) = self.on_its_way.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            reason.clone_into(&mut object.why);
+        }
+    }
+
+    /// What its end waits for, where its process is over and something is not kept yet.
+    pub fn waits_for(&self) -> Option<v1::Keeping> {
+        let gone = self.gone.get()?;
+        let OnItsWay { step, artifact, progress, why } =
+            self.on_its_way.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (bytes, total) = progress.kept();
+        Some(v1::Keeping {
+            key: Some(self.key.to_wire()),
+            step,
+            artifact,
+            bytes,
+            total,
+            waited_ms: gone.elapsed().as_millis() as u64,
+            limit_ms: LAST_WAIT.as_millis() as u64,
+            why,
+        })
     }
 
     /// Orders the attempt to end. The first cause stands, unless the trial has gone to somebody else; the

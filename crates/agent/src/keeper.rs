@@ -11,16 +11,17 @@ use heats_domain::{ARTIFACT_WHY_MAX, ARTIFACTS_MAX, Checkpoint, NotKept};
 use heats_wire::v1::from_agent::Message;
 use tokio::sync::watch;
 
-use crate::artifacts::{self, Artifacts, Found as File, Next};
+use crate::artifacts::{self, ArtifactFile, Artifacts, Next};
 use crate::attempt::Record;
 use crate::checkpoints::{self, Found};
 use crate::context::Context;
 use crate::held::Held;
-use crate::storage::{Storage, StorageError};
+use crate::keeping::{OnItsWay, Progress};
+use crate::storage::{Storage, StorageError, size};
 use crate::watcher::Changes;
 
 /// How long the end of an attempt waits for its last checkpoint and its artifacts.
-const LAST_WAIT: Duration = Duration::from_secs(600);
+pub const LAST_WAIT: Duration = Duration::from_secs(600);
 /// How soon a storage that failed is asked again: first, and at the latest.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
@@ -57,17 +58,20 @@ impl<'a> Keeper<'a> {
             let _given_up = end.wait_for(|ended| *ended).await.is_err();
             tokio::time::sleep(LAST_WAIT).await;
         };
-        tokio::select! {
+        let held = self.held;
+        let all_kept = tokio::select! {
             () = self.keep_all(changes, ended) => !self.lost,
             () = too_late => {
                 tracing::error!(attempt = %self.held.key, "what an attempt made last could not be kept in time");
-                let late: Vec<File> = self.artifacts.pending().take(ARTIFACTS_MAX).collect();
+                let late: Vec<ArtifactFile> = self.artifacts.pending().take(ARTIFACTS_MAX).collect();
                 for file in late {
                     self.leave_out(&file, "its storage did not take it in time".to_owned(), 0).await;
                 }
                 false
             }
-        }
+        };
+        held.brings(None);
+        all_kept
     }
 
     async fn keep_all(&mut self, mut changes: Changes, mut ended: watch::Receiver<bool>) {
@@ -78,6 +82,7 @@ impl<'a> Keeper<'a> {
                 Ok(true) => again = AGAIN_FIRST,
                 Ok(false) if last => return,
                 Ok(false) => {
+                    self.held.brings(None);
                     tokio::select! {
                         _change = changes.wait() => {}
                         _given_up = ended.changed() => {}
@@ -85,11 +90,19 @@ impl<'a> Keeper<'a> {
                 }
                 Err(error) => {
                     tracing::warn!(attempt = %self.held.key, %error, "what a trial made is not kept yet");
+                    self.held.is_held_up(&error.to_string());
                     tokio::time::sleep(again).await;
                     again = (again * 2).min(AGAIN_LAST);
                 }
             }
         }
+    }
+
+    /// Says what is about to be kept, and how often its bytes pass until then; what is returned counts them.
+    fn brings(&self, named: &Checkpoint, passes: u64) -> Arc<Progress> {
+        let progress = Arc::new(Progress::of(passes));
+        self.held.brings(Some(OnItsWay::new(named, progress.clone())));
+        progress
     }
 
     /// Keeps a checkpoint or an artifact; whether there may be more.
@@ -107,11 +120,14 @@ impl<'a> Keeper<'a> {
             }
             Some(Next::Keep(file)) => file,
         };
-        let stores = &self.context.stores;
+        let (stores, named) = (&self.context.stores, self.held.key.object(0, next.name.clone()));
+        // It is copied before its storage gets it.
+        let progress = self.brings(&named, stores.newest().passes() + 1);
+        progress.size(next.bytes());
         // The semaphore is never closed.
         let _turn = stores.turns.acquire().await;
-        let kept = match next.copy().await {
-            Ok(copy) => put(stores.newest(), self.held.key.object(0, next.name.clone()), copy.path().to_owned()).await,
+        let kept = match next.copy(progress.clone()).await {
+            Ok(copy) => put(stores.newest(), named, copy.path().to_owned(), progress).await,
             Err(error) => Err(error),
         };
         match kept {
@@ -133,7 +149,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Says that a file is not kept, where people look: in the trial's own log, and with the trial.
-    async fn leave_out(&mut self, file: &File, mut why: String, limit: u64) {
+    async fn leave_out(&mut self, file: &ArtifactFile, mut why: String, limit: u64) {
         let Some(left_out) = self.artifacts.leave_out(file) else { return };
         why.truncate(why.floor_char_boundary(ARTIFACT_WHY_MAX));
         let (name, bytes) = (file.name.clone(), file.bytes());
@@ -155,14 +171,15 @@ impl<'a> Keeper<'a> {
         let stores = &self.context.stores;
         let latest =
             |keeper: &Self| checkpoints::latest(keeper.folder, keeper.dealt_with, keeper.began_with.as_deref());
-        if latest(self).is_none() {
-            return Ok(false);
-        }
+        let Some(Found { step, path: _ }) = latest(self) else { return Ok(false) };
+        self.brings(&self.held.key.object(step, String::new()), stores.newest().passes());
         // The semaphore is never closed.
         let _turn = stores.turns.acquire().await;
         // Others may have come while it waited for its turn.
         let Some(Found { step, path }) = latest(self) else { return Ok(false) };
-        match put(stores.newest(), self.held.key.object(step, String::new()), path.clone()).await {
+        let named = self.held.key.object(step, String::new());
+        let progress = self.brings(&named, stores.newest().passes());
+        match put(stores.newest(), named, path.clone(), progress).await {
             Ok(checkpoint) => {
                 self.dealt_with = Some(step);
                 self.context.outbox.send(self.held, Message::Checkpoint(checkpoint)).await;
@@ -181,7 +198,12 @@ impl<'a> Keeper<'a> {
 }
 
 /// Puts an object where it is kept. Where nobody waits for that any more, nobody will hear of it: it is removed.
-async fn put(storage: Arc<dyn Storage>, named: Checkpoint, path: PathBuf) -> Result<Checkpoint, StorageError> {
+async fn put(
+    storage: Arc<dyn Storage>,
+    named: Checkpoint,
+    path: PathBuf,
+    progress: Arc<Progress>,
+) -> Result<Checkpoint, StorageError> {
     /// Says that nobody waits any more.
     struct Waiting(Arc<AtomicBool>);
     impl Drop for Waiting {
@@ -193,7 +215,8 @@ async fn put(storage: Arc<dyn Storage>, named: Checkpoint, path: PathBuf) -> Res
     let _waiting = Waiting(is_awaited.clone());
     let from = path.clone();
     let putting = tokio::task::spawn_blocking(move || {
-        let made = storage.put(named, &from)?;
+        progress.size(size(&from));
+        let made = storage.put(named, &from, &progress)?;
         if !is_awaited.load(Ordering::Acquire) {
             storage.delete(&made)?;
         }

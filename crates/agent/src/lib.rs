@@ -34,6 +34,7 @@ mod held;
 pub mod inventory;
 mod journal;
 mod keeper;
+mod keeping;
 mod key;
 mod launch;
 mod lineage;

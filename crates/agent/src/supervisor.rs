@@ -330,6 +330,7 @@ async fn run(context: &Context, held: &Arc<Held>, begun: Begun) -> (v1::Finished
         // Before the end is told: the next one need not wait for that.
         drop(slot);
         drop(door);
+        held.is_gone();
         ended.send_replace(true);
     };
     // A trial that has gone to somebody else is ended like any other, but nothing more of it is sent.

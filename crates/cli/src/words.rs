@@ -70,6 +70,20 @@ pub fn not_kept(NotKept { sweep: _, trial: _, attempt, name, bytes, why, limit: 
     format!("{name} ({}, attempt {attempt}) is not kept: {why}", self::bytes(*bytes))
 }
 
+/// What the end of an attempt waits for: `waits for its checkpoint of step 7: 3.1 GiB of 8.0 GiB kept, for 40s by now …`
+pub fn waits_for(
+    v1::Keeping { key: _, step, artifact, bytes, total, waited_ms, limit_ms, why }: &v1::Keeping,
+) -> String {
+    let what = step.map_or_else(|| format!("`{artifact}`"), |step| format!("its checkpoint of step {step}"));
+    let size = total.map_or_else(|| "its size".to_owned(), self::bytes);
+    let how = if why.is_empty() { String::new() } else { format!("; not yet, because {why}") };
+    let (waited, limit) = (duration(*waited_ms), duration(*limit_ms));
+    format!(
+        "waits for {what}: {} of {size} kept{how}; for {waited} by now, and for {limit} at most",
+        self::bytes(*bytes)
+    )
+}
+
 /// `1 trial`, `3 trials`
 pub fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }

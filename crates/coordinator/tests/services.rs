@@ -384,7 +384,7 @@ async fn an_agent_that_says_that_it_can_start_nothing_gets_nothing_until_it_can(
     let mut agent = house.agent(1, &[]).await;
     agent.welcome().await;
     let key = agent.run().await;
-    let full = v1::Condition { unable: "its disk is full".into(), disk_free: 1, disk_total: 2, gpus: Vec::new() };
+    let full = v1::Condition { unable: "its disk is full".into(), disk_free: 1, disk_total: 2, ..Default::default() };
     let beat = |condition| from_agent::Message::Heartbeat(v1::Heartbeat { condition: Some(condition) });
     agent.say(beat(full.clone())).await;
     agent.acknowledged(2).await;

@@ -244,6 +244,7 @@ fn attempt(state: &State, sweep: &Sweep, trial: &Trial, number: u32, attempt: &A
         variant: attempt.variant,
         members: members(state, attempt),
         address: meeting(state, attempt),
+        waits_for: None,
     };
     for record in sweep.records(trial) {
         match record.cell.fact.as_ref() {
@@ -384,6 +385,7 @@ pub fn held(state: &State, agent: AgentId, limit: usize) -> Vec<v1::HeldTrial> {
             ahead: lease.ahead,
             rank: lease.rank,
             nodes: attempt.nodes() as u32,
+            waits_for: None,
         })
     });
     held.take(limit).collect()

@@ -13,6 +13,7 @@ use heats_domain::{AgentId, Checkpoint};
 
 use super::manifest::{MANIFEST_MAX, Manifest, hash, sync};
 use super::{How, Storage, StorageError, transfer};
+use crate::keeping::Progress;
 
 /// Says which storage a shared folder is, wherever it is mounted.
 const IDENTITY: &str = "heats-storage";
@@ -73,17 +74,18 @@ impl Folder {
         &self,
         aside: &Path,
         folder: &Path,
+        progress: &Progress,
         filled: impl FnOnce(&Manifest, Vec<u8>) -> Checkpoint,
     ) -> Result<Checkpoint, StorageError> {
         fs::create_dir(aside).map_err(StorageError::io(aside, "written"))?;
         let files = aside.join(FILES);
-        transfer(folder, &files, self.how)?;
+        transfer(folder, &files, self.how, progress)?;
         // Of what is there now, not of what was copied: a script may have written on.
-        let manifest = Manifest::of(&files)?;
+        let manifest = Manifest::of(&files, progress)?;
         let (bytes, hash) = manifest.to_bytes();
         let path = aside.join(MANIFEST);
         fs::write(&path, bytes).map_err(StorageError::io(&path, "written"))?;
-        super::manifest::hash(&path)?;
+        super::manifest::hash(&path, &Progress::of(1))?;
         sync(aside)?;
         let checkpoint = filled(&manifest, hash.as_bytes().to_vec());
         let object = self.root.join(checkpoint.name());
@@ -102,7 +104,16 @@ impl Storage for Folder {
         &self.place
     }
 
-    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError> {
+    fn passes(&self) -> u64 {
+        match self.how {
+            // They are hashed.
+            How::Link => 1,
+            // They are copied before.
+            How::Copy => 2,
+        }
+    }
+
+    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError> {
         let aside = self.aside("new");
         let filled = |manifest: &Manifest, hash| Checkpoint {
             hash,
@@ -110,7 +121,7 @@ impl Storage for Folder {
             place: self.place.clone(),
             ..named
         };
-        self.fill(&aside, folder, filled).inspect_err(|_| {
+        self.fill(&aside, folder, progress, filled).inspect_err(|_| {
             // What is left of it goes when the agent starts again.
             let _left = remove(&aside);
         })
@@ -174,7 +185,7 @@ fn fetch(
         let (old, new) = (from.join(&entry.path), to.join(&entry.path));
         // Not a link: the attempt may do with its files what it likes.
         fs::copy(&old, &new).map_err(StorageError::io(&old, "read"))?;
-        let (hash, bytes) = hash(&new)?;
+        let (hash, bytes) = hash(&new, &Progress::of(1))?;
         if (&hash, bytes) != (&entry.hash, entry.bytes) {
             return Err(damaged(format!("`{}` is not the file that was put", entry.path)));
         }
@@ -215,6 +226,7 @@ mod tests {
 
     use super::*;
     use crate::key::Key;
+    use crate::storage::size;
 
     const KEY: Key = Key { trial: TrialId { sweep: SweepId { bits: 5 }, number: 3 }, attempt: 1 };
     const AGENT: AgentId = AgentId { bits: 6 };
@@ -249,9 +261,12 @@ mod tests {
             Folder::shared(root, AGENT).and_then(|_| Folder::shared(root, AGENT)).expect("opens"),
         ];
         for storage in &storages {
-            let made = storage.put(made_at(1), &root.join("step-1")).expect("puts");
+            let progress = Progress::of(storage.passes());
+            progress.size(size(&root.join("step-1")));
+            let made = storage.put(made_at(1), &root.join("step-1"), &progress).expect("puts");
+            assert_eq!(progress.kept(), (12, Some(12)));
             assert_eq!((made.bytes, made.step, made.place.as_str()), (12, 1, storage.place()));
-            assert_eq!(storage.put(made_at(1), &root.join("step-1")).expect("puts"), made);
+            assert_eq!(storage.put(made_at(1), &root.join("step-1"), &Progress::of(1)).expect("puts"), made);
             let into = root.join(storage.place().replace(':', "-"));
             storage.get(&made, &into).expect("gets");
             assert_eq!(fs::read_to_string(into.join("a/w")).expect("reads"), "weights");
@@ -268,7 +283,7 @@ mod tests {
     fn a_trial_that_changes_what_it_got_does_not_change_what_is_kept() {
         let lab = lab();
         let storage = Folder::own(&lab.path().join("own"), AGENT).expect("opens");
-        let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
+        let made = storage.put(made_at(1), &lab.path().join("step-1"), &Progress::of(1)).expect("puts");
         storage.get(&made, &lab.path().join("got")).expect("gets");
         fs::write(lab.path().join("got/s"), "other").expect("writes");
         storage.get(&made, &lab.path().join("again")).expect("is what was put");
@@ -278,7 +293,7 @@ mod tests {
     fn a_damaged_object_is_not_got() {
         let lab = lab();
         let storage = Folder::shared(lab.path(), AGENT).expect("opens");
-        let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
+        let made = storage.put(made_at(1), &lab.path().join("step-1"), &Progress::of(1)).expect("puts");
         let object = lab.path().join(made.name());
         let into = lab.path().join("got");
         fs::write(object.join("files/s"), "stale").expect("writes");
@@ -305,7 +320,9 @@ mod tests {
         let storage = Folder::shared(lab.path(), AGENT).expect("opens");
         fs::create_dir(lab.path().join("step-1/pipe")).expect("creates");
         std::os::unix::fs::symlink("..", lab.path().join("step-1/up")).expect("links");
-        storage.put(made_at(1), &lab.path().join("step-1")).expect_err("a link to a folder may lead anywhere");
+        storage
+            .put(made_at(1), &lab.path().join("step-1"), &Progress::of(1))
+            .expect_err("a link to a folder may lead anywhere");
         assert_eq!(names(lab.path()), [format!(".new-{other}-0-1"), IDENTITY.to_owned(), "step-1".to_owned()]);
     }
 

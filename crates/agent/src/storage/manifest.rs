@@ -7,6 +7,7 @@ use heats_domain::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
+use crate::keeping::{Counted, Progress};
 
 /// The longest manifest that is read, in bytes.
 pub const MANIFEST_MAX: u64 = 64 << 20;
@@ -34,19 +35,19 @@ pub struct Entry {
 }
 
 impl Manifest {
-    /// What is in `folder`; every file and folder is on disk when this returns.
+    /// What is in `folder`; every file and folder is on disk when this returns. What was read is added to `progress`.
     ///
     /// # Errors
     /// Something cannot be read, or there is too much.
-    pub fn of(folder: &Path) -> Result<Self, StorageError> {
+    pub fn of(folder: &Path, progress: &Progress) -> Result<Self, StorageError> {
         let mut manifest = Self::default();
-        manifest.add(folder, "")?;
+        manifest.add(folder, "", progress)?;
         manifest.folders.sort();
         manifest.files.sort();
         Ok(manifest)
     }
 
-    fn add(&mut self, folder: &Path, within: &str) -> Result<(), StorageError> {
+    fn add(&mut self, folder: &Path, within: &str, progress: &Progress) -> Result<(), StorageError> {
         for entry in fs::read_dir(folder).map_err(StorageError::io(folder, "read"))? {
             let entry = entry.map_err(StorageError::io(folder, "read"))?;
             let path = entry.path();
@@ -57,10 +58,10 @@ impl Manifest {
             let name = entry.file_name().into_string().map_err(|_| unfit())?;
             let name = if within.is_empty() { name } else { format!("{within}/{name}") };
             if entry.file_type().map_err(StorageError::io(&path, "read"))?.is_dir() {
-                self.add(&path, &name)?;
+                self.add(&path, &name, progress)?;
                 self.folders.push(name);
             } else {
-                let (hash, bytes) = hash(&path)?;
+                let (hash, bytes) = hash(&path, progress)?;
                 self.files.push(Entry { path: name, bytes, hash });
             }
         }
@@ -114,11 +115,11 @@ pub fn hash_of_one(path: &str, bytes: u64, hash: blake3::Hash) -> blake3::Hash {
     Manifest { folders: Vec::new(), files: vec![file] }.to_bytes().1
 }
 
-/// The hash and the size of a file, which is on disk when this returns.
-pub fn hash(path: &Path) -> Result<(String, u64), StorageError> {
-    let mut file = File::open(path).map_err(StorageError::io(path, "read"))?;
+/// The hash and the size of a file, which is on disk when this returns. What was read is added to `progress`.
+pub fn hash(path: &Path, progress: &Progress) -> Result<(String, u64), StorageError> {
+    let file = File::open(path).map_err(StorageError::io(path, "read"))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(&mut file).map_err(StorageError::io(path, "read"))?;
+    hasher.update_reader(Counted { source: &file, progress }).map_err(StorageError::io(path, "read"))?;
     file.sync_all().map_err(StorageError::io(path, "written"))?;
     Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
 }

@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 use folder::Folder;
 pub use manifest::hash_of_one;
 pub use target::Target;
-pub use tree::{How, transfer};
+pub use tree::{How, copy, size, transfer};
+
+use crate::keeping::Progress;
 
 /// How many checkpoints of one agent are on their way at once.
 const AT_ONCE: usize = 4;
@@ -33,12 +35,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Its name in the catalogue: whoever reaches a storage of this name reaches this one.
     fn place(&self) -> &str;
 
+    /// How often every byte of an object passes until it is kept.
+    fn passes(&self) -> u64;
+
     /// Keeps what is in `folder` as `named`, whose hash, size and place it fills in. Durable when this returns. Twice is as good
-    /// as once.
+    /// as once. What has passed is added to `progress`.
     ///
     /// # Errors
     /// See [`StorageError`]; nothing half is left where an object is looked for.
-    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError>;
+    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError>;
 
     /// Makes `into`, which must not be there, from an object, and makes sure that it is what was put.
     ///

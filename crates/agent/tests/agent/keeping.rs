@@ -147,3 +147,28 @@ exit 3
     let line = "heats: `big.bin` (65.0 GiB) is not kept: over the limit of 64.0 GiB for all files together; ";
     assert!(errors.starts_with(line) && errors.lines().count() == 1, "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_end_waits_for_is_told_until_it_is_kept() {
+    let house = House::new().await;
+    let root = tempfile::tempdir().expect("a folder");
+    let (folder, away) = (root.path().join("mounted"), root.path().join("away"));
+    std::fs::create_dir(&folder).expect("creates");
+    let _agent = Agent::start(shared(&house, house.data.path(), &folder)).await.expect("starts");
+    house.fake.attached().await;
+    std::fs::rename(&folder, &away).expect("renames");
+    house.fake.run(0, shell(MAKES_ONE)).await;
+    let waits = house.fake.wait("what it waits for", |seen| {
+        let keeping = &seen.condition.as_ref()?.keeping;
+        keeping.first().filter(|keeping| !keeping.why.is_empty()).cloned()
+    });
+    let waits = waits.await;
+    assert_eq!((waits.key, waits.step, waits.bytes, waits.total), (Some(crate::fake::key(0)), Some(3), 0, Some(2)));
+    assert!(waits.why.contains("cannot be written") && waits.waited_ms < waits.limit_ms, "{waits:?}");
+    assert!(house.fake.seen(|seen| seen.finished.is_empty()));
+    std::fs::rename(&away, &folder).expect("renames");
+    house.fake.finished(0).await;
+    assert_eq!(house.fake.seen(|seen| seen.checkpoints.last().map(|kept| kept.step)), Some(3));
+    let nothing = |seen: &Seen| seen.condition.as_ref()?.keeping.is_empty().then_some(());
+    house.fake.wait("that it waits no longer", nothing).await;
+}

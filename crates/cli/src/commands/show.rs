@@ -108,7 +108,10 @@ async fn trial(client: &Client, printer: &Printer, sweep: &str, number: u32, att
         })?;
         let mut item = attempts[place].clone();
         item.json.insert("surroundings".into(), ran_in[place].fields().into());
-        printer.one("attempt", &meta, &item, |out| write_attempt(out, &item, &ran_in[place]))?;
+        printer.one("attempt", &meta, &item, |out| {
+            write_attempt(out, &item, &ran_in[place])?;
+            write_wait(out, &whole.attempts[place])
+        })?;
         return Ok(Exit::Ok);
     }
     let summary = whole.trial.clone().unwrap_or_default();
@@ -202,8 +205,9 @@ fn write_trial<'a>(
     for file in &trial.not_kept {
         writeln!(out, "  artifact  {}", words::not_kept(file))?;
     }
-    for (attempt, ran_in) in attempts {
+    for ((attempt, ran_in), message) in attempts.zip(&whole.attempts) {
         write_attempt(out, attempt, ran_in)?;
+        write_wait(out, message)?;
     }
     write_sample(out, &item.name, trial, sample)
 }
@@ -245,6 +249,11 @@ fn write_member(out: &mut dyn Write, member: &Value) -> io::Result<()> {
     let gpus = member.get("gpus").filter(|gpus| gpus.as_array().is_some_and(|gpus| !gpus.is_empty()));
     let gpus = gpus.map_or_else(String::new, |gpus| format!(", gpus {gpus}"));
     writeln!(out, "    rank {} {ending} on {}{gpus}", member["rank"], text("agent_name"))
+}
+
+/// What the attempt's end waits for, where it does.
+fn write_wait(out: &mut dyn Write, attempt: &v1::Attempt) -> io::Result<()> {
+    attempt.waits_for.as_ref().map_or(Ok(()), |waits| writeln!(out, "    {}", words::waits_for(waits)))
 }
 
 fn write_attempt(out: &mut dyn Write, attempt: &Item, ran_in: &Surroundings) -> io::Result<()> {

@@ -7,7 +7,7 @@ use heats_wire::v1;
 use serde_json::Value;
 
 use super::hardware::{gang_ports, gpu, map};
-use super::{failure, state};
+use super::{failure, keeping, state};
 use crate::output::{Fields, Item};
 use crate::words;
 
@@ -156,7 +156,8 @@ pub fn held_address(trial: &v1::HeldTrial) -> String {
 
 /// A trial that an agent holds.
 pub fn held(trial: &v1::HeldTrial) -> Value {
-    let v1::HeldTrial { key, sweep_name: _, state: number, leased_ms, started_ms, ahead, rank, nodes } = trial;
+    let v1::HeldTrial { key, sweep_name: _, state: number, leased_ms, started_ms, ahead, rank, nodes, waits_for } =
+        trial;
     let sweep: SweepId = key.and_then(|key| key.sweep).unwrap_or_default();
     Fields::new()
         .with("address", held_address(trial))
@@ -167,5 +168,6 @@ pub fn held(trial: &v1::HeldTrial) -> Value {
         .with("ahead", *ahead)
         .with("rank", *rank)
         .with("nodes", *nodes)
+        .with("waits_for", waits_for.as_ref().map(|waits| Value::from(keeping(waits))))
         .into()
 }

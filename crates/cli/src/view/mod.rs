@@ -17,5 +17,5 @@ pub use sweep::{
 };
 pub use token::token;
 pub use trial::{
-    agents_of, artifact, attempt, failure, not_kept, point, state, stretch, trial, trial_columns, verdict,
+    agents_of, artifact, attempt, failure, keeping, not_kept, point, state, stretch, trial, trial_columns, verdict,
 };

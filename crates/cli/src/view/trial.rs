@@ -151,6 +151,7 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         variant,
         members,
         address,
+        waits_for,
     } = attempt;
     let members: Vec<Value> = (0..).zip(members).map(|(rank, one)| member(rank, one)).collect();
     let grant = grant.clone().unwrap_or_default();
@@ -183,8 +184,22 @@ pub fn attempt(sweep: &str, trial: u32, attempt: &v1::Attempt) -> Item {
         .with("nodes", members.len().max(1))
         .with("meets_at", Some(address.as_str()).filter(|address| !address.is_empty()))
         .with("members", members)
+        .with("waits_for", waits_for.as_ref().map(|waits| Value::from(keeping(waits))))
         .done();
     Item { name, json }
+}
+
+/// What the end of an attempt waits for.
+pub fn keeping(keeping: &v1::Keeping) -> Fields {
+    let v1::Keeping { key: _, step, artifact, bytes, total, waited_ms, limit_ms, why } = keeping;
+    Fields::new()
+        .with("step", *step)
+        .with("artifact", Some(artifact.as_str()).filter(|name| !name.is_empty()))
+        .with("bytes", *bytes)
+        .with("total", *total)
+        .seconds("waited", *waited_ms)
+        .seconds("limit", *limit_ms)
+        .with("why", why.as_str())
 }
 
 /// One process of an attempt that spans machines.

@@ -1,6 +1,7 @@
 //! The machines that run trials, as their operator sees them: one by one, and drained. How they attach is `agents`.
 
 use heats_core::ops::agent_drain::Drain;
+use heats_core::ops::attempts::Key;
 use heats_core::{Op, Refusal, State};
 use heats_domain::AgentId;
 use heats_wire::{v1, views};
@@ -29,6 +30,12 @@ pub fn status(node: &Node, state: &State, agent: AgentId) -> Option<v1::AgentSta
     })
 }
 
+/// What the end of an attempt waits for, as far as its agent has told this node.
+pub fn waits_for(node: &Node, agent: AgentId, key: Key) -> Option<v1::Keeping> {
+    let own = |keeping: &v1::Keeping| keeping.key == Some(key.into());
+    node.streams.opening(agent)?.condition.keeping.into_iter().find(own)
+}
+
 /// The agent that an operator means by an id or a name.
 fn find(state: &State, text: &str) -> Result<AgentId, Refusal> {
     if let Ok(id) = text.parse::<AgentId>() {
@@ -49,11 +56,17 @@ pub async fn agent(node: &Node, request: v1::AgentRequest) -> Result<v1::AgentRe
     // Agents are attached to the leader: nobody else knows how they are.
     let state = Reading::Fresh.state(node).await?;
     let id = find(&state, &agent).map_err(|refusal| refused(&refusal))?;
+    let mut holds = views::held(&state, id, HELD);
+    let mut keeping = node.streams.opening(id).map(|opening| opening.condition.keeping).unwrap_or_default();
+    for held in &mut holds {
+        let own = keeping.iter().position(|keeping| keeping.key == held.key);
+        held.waits_for = own.map(|place| keeping.swap_remove(place));
+    }
     Ok(v1::AgentResponse {
         log_index: state.applied,
         now_ms: node.clock.now_ms(),
         agent: status(node, &state, id),
-        holds: views::held(&state, id, HELD),
+        holds,
     })
 }
 

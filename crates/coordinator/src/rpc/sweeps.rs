@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use heats_core::ops::attempts::Key;
 use heats_core::ops::submit::Submit;
 use heats_core::placement::Usage;
 use heats_core::{Op, Refusal, Reply, State, Sweep};
@@ -173,7 +174,12 @@ impl Sweeps for SweepsService {
         let sweep = find(&state, &sweep)?;
         let trial = series::trial(sweep, trial)?;
         let sample = series::sample(sweep, trial, sample as usize);
-        Ok(Response::new(v1::TrialResponse { sample, ..views::trial(&state, sweep, trial) }))
+        let mut response = v1::TrialResponse { sample, ..views::trial(&state, sweep, trial) };
+        if let (Some((attempt, live)), Some(last)) = (trial.live(), response.attempts.last_mut()) {
+            let key = Key { sweep: sweep.id, trial: trial.number, attempt };
+            last.waits_for = fleet::waits_for(&self.node, live.agent, key);
+        }
+        Ok(Response::new(response))
     }
 
     type SeriesStream = Answers<v1::SeriesChunk>;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Entry, MANIFEST_MAX, Manifest};
 use super::target::Target;
 use super::{Storage, StorageError, tree};
+use crate::keeping::Progress;
 use client::{Client, Fault, RANGE};
 
 /// What is larger goes in parts of this many bytes at least; a part is in memory while it is on its way.
@@ -144,18 +145,21 @@ impl S3 {
         Err(Fault::Unreadable("objects that were removed are still listed".to_owned()))
     }
 
-    fn upload(&self, name: &str, folder: &Path, entry: &Entry) -> Result<(), StorageError> {
+    fn upload(&self, name: &str, folder: &Path, entry: &Entry, progress: &Progress) -> Result<(), StorageError> {
         let path = folder.join(&entry.path);
         let to = self.file(name, &entry.path);
         let file = File::open(&path).map_err(StorageError::io(&path, "read"))?;
-        let mut source = Source { file, hash: blake3::Hasher::new() };
+        let mut source = Source { file, hash: blake3::Hasher::new(), progress };
         if entry.bytes > PART {
             return self.upload_in_parts(name, &to, &path, entry, &mut source);
         }
         // One more, so that it is seen where the file has grown.
         let bytes = source.read(PART + 1).map_err(StorageError::io(&path, "read"))?;
         source.expect(entry, &path)?;
-        self.client.put(&to, bytes).map_err(self.error(&to, "written"))
+        let count = bytes.len() as u64;
+        self.client.put(&to, bytes).map_err(self.error(&to, "written"))?;
+        progress.add(count);
+        Ok(())
     }
 
     fn upload_in_parts(
@@ -164,7 +168,7 @@ impl S3 {
         to: &str,
         path: &Path,
         entry: &Entry,
-        source: &mut Source,
+        source: &mut Source<'_>,
     ) -> Result<(), StorageError> {
         let written = self.error(to, "written");
         let upload = self.client.begin(to).map_err(&written)?;
@@ -177,7 +181,9 @@ impl S3 {
             let mut tags = Vec::new();
             for number in (1..=PARTS_MAX as u16).take(entry.bytes.div_ceil(size) as usize) {
                 let part = source.read(size).map_err(StorageError::io(path, "read"))?;
+                let count = part.len() as u64;
                 tags.push(self.client.part(to, &upload, number, part).map_err(&written)?);
+                source.progress.add(count);
             }
             source.read(1).map_err(StorageError::io(path, "read"))?;
             source.expect(entry, path)?;
@@ -220,12 +226,14 @@ impl S3 {
 }
 
 /// A file that is read, and hashed as it is.
-struct Source {
+struct Source<'a> {
     file: File,
     hash: blake3::Hasher,
+    /// What counts the bytes that were sent.
+    progress: &'a Progress,
 }
 
-impl Source {
+impl Source<'_> {
     /// The next bytes, as many as `most` where there are so many.
     fn read(&mut self, most: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -246,9 +254,14 @@ impl Storage for S3 {
         &self.place
     }
 
-    fn put(&self, named: Checkpoint, folder: &Path) -> Result<Checkpoint, StorageError> {
+    fn passes(&self) -> u64 {
+        // They are hashed, and sent.
+        2
+    }
+
+    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError> {
         tree::check(folder)?;
-        let manifest = Manifest::of(folder)?;
+        let manifest = Manifest::of(folder, progress)?;
         if let Some(file) = manifest.files.iter().find(|file| file.path.chars().any(char::is_control)) {
             return Err(StorageError::Unfit { path: folder.join(&file.path), what: "has a name that no bucket takes" });
         }
@@ -262,7 +275,7 @@ impl Storage for S3 {
             return Ok(checkpoint);
         }
         self.client.put(&mark, "").map_err(self.error(&name, "written"))?;
-        let put = manifest.files.iter().try_for_each(|entry| self.upload(&name, folder, entry));
+        let put = manifest.files.iter().try_for_each(|entry| self.upload(&name, folder, entry, progress));
         put.and_then(|()| self.client.put(&last, bytes).map_err(self.error(&name, "written"))).inspect_err(|_| {
             // What is left of it goes when the agent starts again.
             let _left = self.clear(&name);

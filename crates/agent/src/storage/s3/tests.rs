@@ -65,11 +65,11 @@ fn what_is_put_is_got_whole_twice_is_as_good_as_once_and_nothing_is_left_of_what
     let Some(target) = target("whole") else { return };
     let (lab, storage) = (lab(), open(&target));
     let from = lab.path().join("step-1");
-    let made = storage.put(made_at(1), &from).expect("puts");
+    let made = storage.put(made_at(1), &from, &Progress::of(1)).expect("puts");
     assert_eq!((made.bytes, made.place.as_str()), (2 * PART + 12, storage.place()));
     let objects = all(&storage);
     assert_eq!(objects.len(), 4, "three files and the manifest, and no mark: {objects:?}");
-    assert_eq!(storage.put(made_at(1), &from).expect("puts"), made);
+    assert_eq!(storage.put(made_at(1), &from, &Progress::of(1)).expect("puts"), made);
     // Whoever names the same bucket reaches the same storage.
     let other = S3::open(&target, AgentId { bits: 7 }).expect("opens");
     let into = lab.path().join("got");
@@ -91,7 +91,7 @@ fn what_is_damaged_is_not_got_and_nothing_half_stays_behind() {
     let _within = runtime.enter();
     let Some(target) = target("damaged") else { return };
     let (lab, storage) = (lab(), open(&target));
-    let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
+    let made = storage.put(made_at(1), &lab.path().join("step-1"), &Progress::of(1)).expect("puts");
     storage.client.put(&storage.file(&made.name(), "none"), "something").expect("puts");
     let error = storage.get(&made, &lab.path().join("got")).expect_err("is damaged");
     assert!(error.to_string().contains("`none` is not the file that was put"), "{error}");
@@ -107,7 +107,7 @@ fn what_an_agent_left_half_done_is_removed_when_it_starts_again_and_nothing_else
     let _within = runtime.enter();
     let Some(target) = target("half") else { return };
     let (lab, storage) = (lab(), open(&target));
-    let made = storage.put(made_at(1), &lab.path().join("step-1")).expect("puts");
+    let made = storage.put(made_at(1), &lab.path().join("step-1"), &Progress::of(1)).expect("puts");
     let whole = all(&storage);
     // Killed in the middle of a file's parts, and after the manifest of another one.
     let upload = storage.client.begin("team/a/half/files/large").expect("begins");
@@ -132,5 +132,9 @@ fn a_bucket_that_is_not_there_is_said_at_once_and_a_server_that_is_away_is_no_re
     assert!(S3::open(&gone, AGENT).is_err_and(|error| error.to_string().contains("cannot be used")));
     let away = Target { endpoint: Some("http://127.0.0.1:9".into()), ..target };
     let storage = S3::open(&away, AGENT).expect("opens");
-    assert!(storage.put(made_at(1), lab().path()).is_err_and(|error| error.to_string().contains("cannot be reached")));
+    assert!(
+        storage
+            .put(made_at(1), lab().path(), &Progress::of(1))
+            .is_err_and(|error| error.to_string().contains("cannot be reached"))
+    );
 }

@@ -96,6 +96,9 @@ fn write(
         let address = view::held_address(trial);
         let rank = if trial.nodes > 1 { format!(" (rank {} of {})", trial.rank, trial.nodes) } else { String::new() };
         writeln!(out, "    {address}{rank}  {}, {how} {}", view::state(trial.state), words::ago(since, now_ms))?;
+        if let Some(waits) = &trial.waits_for {
+            writeln!(out, "      {}", words::waits_for(waits))?;
+        }
     }
     if agent.leases as usize > holds.len() {
         writeln!(out, "    and {} more", agent.leases as usize - holds.len())?;
