@@ -87,3 +87,39 @@ fn logs_that_only_a_dead_agent_has_are_named_and_come_when_it_is_back() {
     expect_handed_over(&cluster);
     assert!(cluster.workspace().ok(&["logs", "talks/0"]).stdout.contains("hello from 0"));
 }
+
+/// Each trial waits for its turn, and prints some 100 KiB that cannot be made smaller; the first fails, the second is the best.
+const NOISY: &str = r#"
+until [ -e "go-$HEATS_TRIAL" ]; do sleep 0.02; done
+echo "hello from $HEATS_TRIAL"
+head -c 100000 /dev/urandom | base64
+[ "$HEATS_TRIAL" != 0 ] || exit 1
+echo "::metric step=1 loss=$HEATS_TRIAL"
+"#;
+
+#[test]
+fn a_sweep_keeps_so_much_of_its_logs_and_those_of_failures_and_of_its_best_longest() {
+    let sweep = format!("{SWEEP}budget: {{ parallel: 1 }}\nrun: {{ retries: 0 }}\n");
+    // Three of them have room.
+    let workspace = Workspace::with(&sweep, NOISY).with_variable("HEATS_KEEP_SWEEP_LOGS", "350kB");
+    let mut cluster = Cluster::start(workspace, 1, 1);
+    cluster.workspace().ok(&["submit", "sweep.yaml"]);
+    for trial in 0..6 {
+        std::fs::write(cluster.workspace().file(&format!("go-{trial}")), "").expect("writes");
+        eventually("its logs are handed over before the next one ends", || {
+            let events = cluster.workspace().ok(&["events", "talks", "-o", "jsonl"]).json_lines();
+            (events.iter().filter(|event| event["kind"] == "logs_kept").count() > trial).then_some(())
+        });
+    }
+    cluster.workspace().ok(&["watch", "talks"]);
+    // For a while it has them yet.
+    cluster.kill_agent(0);
+    let hello = |trial: usize| {
+        let shown = cluster.workspace().run(&["logs", &format!("talks/{trial}")]);
+        (shown.stdout.contains(&format!("hello from {trial}")), shown.stderr)
+    };
+    let shown: Vec<(bool, String)> = (0..6).map(hello).collect();
+    assert_eq!([0, 1, 2, 3, 4, 5].map(|trial| shown[trial].0), [true, true, false, false, false, true], "{shown:?}");
+    let why = "they are no longer kept: newer logs of its sweep took its room; 342 KiB of each are kept";
+    assert!(shown[2].1.contains(why), "{shown:?}");
+}

@@ -1,5 +1,6 @@
 //! Hands the logs of attempts that are over to the coordinators, which keep them when the agent is gone. Many attempts at once,
 //! and some time after their end: a sweep of thousands of short trials must not wait for it, nor a disk be made to write for each.
+//! Those that failed are apart from the others: they are kept longer.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +13,7 @@ use heats_client::{ClientError, Options};
 use heats_wire::bundle::Writer;
 use heats_wire::v1;
 
-use crate::attempt::AttemptDir;
+use crate::attempt::{AttemptDir, Cause, Ending};
 use crate::context::Context;
 use crate::key::Key;
 use crate::logfile::{LogFile, Piece};
@@ -81,7 +82,7 @@ async fn hand_over_next(context: &Context) -> Result<Option<bool>, HandOverError
     let (paths, file) = (context.paths.clone(), context.paths.own("bundle"));
     let packed = tokio::task::spawn_blocking(move || {
         let dirs = keys.iter().map(|key| (*key, AttemptDir::at(paths.attempt(*key))));
-        pack(&file, dirs)
+        pack(&file, alike(dirs))
     });
     let Packed { file, name, length, keys } = packed.await.map_err(io::Error::from)??;
     let attempts = keys.iter().map(|key| v1::LoggedAttempt { trial: key.trial.number, attempt: key.attempt }).collect();
@@ -109,6 +110,23 @@ struct Packed {
     name: String,
     length: u64,
     keys: Vec<Key>,
+}
+
+/// The first, and those of the others that failed as it did, or did not.
+fn alike(dirs: impl Iterator<Item = (Key, AttemptDir)>) -> impl Iterator<Item = (Key, AttemptDir)> {
+    let mut first = None;
+    dirs.filter(move |(_, dir)| {
+        let failed = has_failed(dir);
+        *first.get_or_insert(failed) == failed
+    })
+}
+
+/// Whether an attempt failed, as far as its agent can tell.
+fn has_failed(dir: &AttemptDir) -> bool {
+    match dir.ending() {
+        Some(Ending { cause, why: _ }) => cause == Cause::TimedOut,
+        None => dir.infeasible().is_none() && dir.end().is_none_or(|end| end.code != Some(0)),
+    }
 }
 
 /// Makes a bundle of as many as it takes, of one at least, in a file that has no name any more.

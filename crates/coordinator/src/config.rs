@@ -26,6 +26,8 @@ pub const AGENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
 /// How much is kept of logs, unless set otherwise, in bytes.
 pub const LOGS_MAX: u64 = 10 << 30;
+/// How much of it is kept of one sweep unless set otherwise, in bytes.
+pub const SWEEP_LOGS_MAX: u64 = 2 << 30;
 
 /// Who may reach a coordinator that speaks plain text, and asks nobody who they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +71,9 @@ pub struct CoordinatorConfig {
     pub failover_grace: Duration,
     /// How much is kept of the logs of attempts that are over, in bytes: the oldest goes first. The leader's counts.
     pub logs_max: u64,
+    /// How much of it is kept of one sweep, in bytes: the oldest goes first, failed attempts' and the best trial's last. The
+    /// leader's counts.
+    pub sweep_logs_max: u64,
     /// How long a sweep waits for a place before others of a lower priority lose theirs. The leader's counts.
     pub preempt_after: Duration,
     /// Where webhooks may be.
@@ -98,6 +103,7 @@ impl CoordinatorConfig {
             heartbeat: Duration::from_secs(5),
             failover_grace: Duration::from_secs(10),
             logs_max: LOGS_MAX,
+            sweep_logs_max: SWEEP_LOGS_MAX,
             preempt_after: Duration::from_millis(GRACE_MS),
             webhooks: Webhooks::Public,
             webhook_secret: None,

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;
 
-pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, LOGS_MAX, PlainText};
+pub use config::{AGENT_CERTIFICATE_LIFE, CoordinatorConfig, Founding, LOGS_MAX, PlainText, SWEEP_LOGS_MAX};
 pub use edge::clock::{Clock, SystemClock};
 pub use heats_replica::{BackupError, FirstNode, Summary, examine, restore};
 pub use node::{Node, ToAgents};

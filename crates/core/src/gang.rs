@@ -114,6 +114,13 @@ impl Attempt {
         }
     }
 
+    /// Whether it has failed, or a member of it; that it was given back is no failure.
+    pub fn has_failed(&self) -> bool {
+        let members = self.gang.iter().flat_map(|gang| &gang.members).map(|member| member.end);
+        let failures = std::iter::once(self.end).chain(members).filter_map(|end| end?.failure);
+        failures.into_iter().any(|failure| failure != FailureKind::Preempted)
+    }
+
     /// The agents of its members, by rank, whether or not they have ended.
     pub fn agents(&self) -> impl Iterator<Item = AgentId> {
         let others = self.gang.iter().flat_map(|gang| &gang.members).skip(1).map(|member| member.agent);

@@ -17,6 +17,8 @@ pub struct Bundle {
     pub log_index: u64,
     /// Its size, in bytes.
     pub length: u64,
+    /// Whether an attempt whose logs are in it had failed by then.
+    pub failed: bool,
     /// Why it is not kept any longer, where it is not.
     pub dropped: Option<String>,
 }
@@ -28,6 +30,9 @@ pub struct Logs {
     pub bundles: OrdMap<Arc<str>, Bundle>,
     /// Where those of an attempt are, by the trial, the attempt's number, and the agent: an attempt may span machines.
     pub attempts: OrdMap<(u32, u32, AgentId), Arc<str>>,
+    /// The sizes of those that are kept, in the order in which they go: see [`Logs::first_to_go`].
+    by_worth: OrdMap<(bool, u64, Arc<str>), u64>,
+    bytes: u64,
 }
 
 impl Logs {
@@ -36,6 +41,16 @@ impl Logs {
     pub fn of(&self, trial: u32, attempt: u32, agent: AgentId) -> Option<(&str, &Bundle)> {
         let name = self.attempts.get(&(trial, attempt, agent))?;
         Some((name, self.bundles.get(name)?))
+    }
+
+    /// All that are kept together, in bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bundles that are kept, each with its size: first those without a failed attempt, and of either kind the oldest first.
+    pub fn first_to_go(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.by_worth.iter().map(|((_, _, name), length)| (name, *length))
     }
 
     /// The bundles that are kept.
@@ -77,10 +92,7 @@ impl Shelf {
 impl Sweep {
     pub(crate) fn logs_kept(&mut self, fact: &LogsKept, log_index: u64) -> Result<(), &'static str> {
         let name: Arc<str> = fact.bundle.as_str().into();
-        let bundle = Bundle { log_index, length: fact.length, dropped: None };
-        if self.logs.bundles.insert(Arc::clone(&name), bundle).is_some() {
-            return Err("the bundle of logs is there already");
-        }
+        let mut failed = false;
         for logged in &fact.attempts {
             let trial = self.trial(logged.trial).ok_or("there is no such trial")?;
             let place = (logged.attempt as usize).wrapping_sub(1);
@@ -88,18 +100,28 @@ impl Sweep {
             if !attempt.has_ended_on(fact.agent) {
                 return Err("the attempt has not ended, or is another agent's");
             }
+            failed |= attempt.has_failed();
             if self.logs.attempts.insert((logged.trial, logged.attempt, fact.agent), Arc::clone(&name)).is_some() {
                 return Err("the attempt's logs are in another bundle");
             }
         }
+        let bundle = Bundle { log_index, length: fact.length, failed, dropped: None };
+        if self.logs.bundles.insert(Arc::clone(&name), bundle).is_some() {
+            return Err("the bundle of logs is there already");
+        }
+        self.logs.by_worth.insert((failed, log_index, name), fact.length);
+        self.logs.bytes += fact.length;
         Ok(())
     }
 
     pub(crate) fn logs_dropped(&mut self, fact: &LogsDropped) -> Result<(), &'static str> {
-        let bundle = self.logs.bundles.get_mut(fact.bundle.as_str()).ok_or("there is no such bundle of logs")?;
+        let Logs { bundles, by_worth, bytes, attempts: _ } = &mut self.logs;
+        let bundle = bundles.get_mut(fact.bundle.as_str()).ok_or("there is no such bundle of logs")?;
         if bundle.dropped.replace(fact.why.clone()).is_some() {
             return Err("the bundle of logs was dropped before");
         }
+        by_worth.remove(&(bundle.failed, bundle.log_index, fact.bundle.as_str().into()));
+        *bytes -= bundle.length;
         Ok(())
     }
 }

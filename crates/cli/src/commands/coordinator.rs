@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use heats_coordinator::{
-    AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, WebhookSecret, Webhooks,
+    AGENT_CERTIFICATE_LIFE, Coordinator, CoordinatorConfig, Founding, LOGS_MAX, PlainText, SWEEP_LOGS_MAX,
+    WebhookSecret, Webhooks,
 };
 use heats_domain::units::{Bytes, Span};
 use heats_tls::Identity;
@@ -31,7 +32,7 @@ pub enum CoordinatorCommand {
 /// `heats coordinator start`
 #[derive(clap::Args, Debug)]
 pub struct StartArgs {
-    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `preempt_after`, `webhooks`, `webhook_secret` and `[tls]`; what is given otherwise comes first
+    /// A TOML file with `id`, `listen`, `optuna`, `optuna_stale`, `advertise`, `peers`, `keep_logs`, `keep_sweep_logs`, `preempt_after`, `webhooks`, `webhook_secret` and `[tls]`; what is given otherwise comes first
     #[arg(long, value_name = "FILE", env = "HEATS_COORDINATOR_CONFIG")]
     config: Option<PathBuf>,
     /// This coordinator's number in its cluster; it never changes for a data directory
@@ -55,6 +56,9 @@ pub struct StartArgs {
     /// How much is kept of the logs of trials that are over; the oldest goes first [default: 10GiB]
     #[arg(long, value_name = "SIZE", env = "HEATS_KEEP_LOGS")]
     keep_logs: Option<Bytes>,
+    /// How much of it is kept of one sweep; the oldest goes first, failed attempts' and the best trial's last [default: 2GiB]
+    #[arg(long, value_name = "SIZE", env = "HEATS_KEEP_SWEEP_LOGS")]
+    keep_sweep_logs: Option<Bytes>,
     /// How long a sweep waits for a place before others of a lower priority lose theirs [default: 30s]
     #[arg(long, value_name = "TIME", env = "HEATS_PREEMPT_AFTER")]
     preempt_after: Option<Span>,
@@ -86,6 +90,7 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     keep_logs: Option<Bytes>,
+    keep_sweep_logs: Option<Bytes>,
     preempt_after: Option<Span>,
     webhooks: Option<String>,
     webhook_secret: Option<PathBuf>,
@@ -167,6 +172,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         advertise,
         peers,
         keep_logs,
+        keep_sweep_logs,
         preempt_after,
         webhooks,
         webhook_secret,
@@ -220,6 +226,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
     let webhook_secret = webhook_secret.as_deref().map(WebhookSecret::read).transpose();
     let webhook_secret = webhook_secret.map_err(|error| Failure::usage(error.to_string()))?;
     let logs_max = keep_logs.or(file.keep_logs).map_or(LOGS_MAX, |size| size.count);
+    let sweep_logs_max = keep_sweep_logs.or(file.keep_sweep_logs).map_or(SWEEP_LOGS_MAX, |size| size.count);
     let single = CoordinatorConfig::single(data_dir, listen);
     let preempt_after = preempt_after.or(file.preempt_after).map_or(single.preempt_after, Span::duration);
     Ok(CoordinatorConfig {
@@ -233,6 +240,7 @@ fn configured(args: &StartArgs, data_dir: PathBuf) -> Result<CoordinatorConfig, 
         agent_certificate_life,
         plain_text,
         logs_max,
+        sweep_logs_max,
         preempt_after,
         webhooks,
         webhook_secret,
@@ -267,6 +275,7 @@ mod tests {
             advertise: None,
             peers,
             keep_logs: None,
+            keep_sweep_logs: None,
             preempt_after: None,
             webhooks: None,
             webhook_secret: None,

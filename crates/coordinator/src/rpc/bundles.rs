@@ -56,8 +56,8 @@ pub async fn keep(
     settled.map_err(|error| failed(&error))?;
     let attempts: BTreeSet<Logged> =
         attempts.into_iter().map(|v1::LoggedAttempt { trial, attempt }| Logged { trial, attempt }).collect();
-    let limit = node.config.logs_max;
-    let op = Op::KeepLogs(KeepLogs { agent, sweep, bundle, length, attempts, limit });
+    let (limit, sweep_limit) = (node.config.logs_max, node.config.sweep_logs_max);
+    let op = Op::KeepLogs(KeepLogs { agent, sweep, bundle, length, attempts, limit, sweep_limit });
     node.decider.ask(op).await.map_err(|error| unanswered(&error))?;
     Ok(Response::new(v1::KeepLogsResponse {}))
 }

@@ -78,6 +78,11 @@ impl Attempt {
         }
     }
 
+    /// Whether it failed, or a member of it, before the others were ended for that.
+    pub fn has_failed(&self) -> bool {
+        self.cause.is_some_and(|(end, _)| end.failed && !matches!(end.outcome, Outcome::GivenBack))
+    }
+
     /// The GPUs that it holds of its only machine, and that machine.
     pub fn parts(&self) -> Vec<Part> {
         let Some(agent) = self.only_agent() else { return Vec::new() };

@@ -21,7 +21,7 @@ use prost::Message;
 
 use crate::giving::Queue;
 use crate::kind::{Kind, TARGET, UPPER};
-use crate::logs::LOGS_MAX;
+use crate::logs::{LOGS_MAX, SWEEP_LOGS_MAX};
 use crate::machines::Quarantine;
 use crate::oracle::{self, Answer, Ask, Oracle, Standing, ask};
 use crate::surroundings::{self, RanIn};
@@ -222,11 +222,9 @@ impl Run {
                 let expected = self.oracle.keep_logs(key.sweep.bits, agent, bundle, length, &attempts);
                 let attempts = attempts.into_iter().map(|(trial, attempt)| Logged { trial, attempt }).collect();
                 let bundle = format!("{bundle:02x}").repeat(32).parse().expect("a name");
-                let (agent, limit) = (AgentId { bits: agent }, LOGS_MAX);
-                self.expect(
-                    Op::KeepLogs(KeepLogs { agent, sweep: key.sweep, bundle, length, attempts, limit }),
-                    expected,
-                );
+                let (agent, sweep, limit, sweep_limit) = (AgentId { bits: agent }, key.sweep, LOGS_MAX, SWEEP_LOGS_MAX);
+                let keep = KeepLogs { agent, sweep, bundle, length, attempts, limit, sweep_limit };
+                self.expect(Op::KeepLogs(keep), expected);
             }
             Happening::Told { id, what, place } => {
                 let known = self.oracle.sweeps.contains_key(&id);
