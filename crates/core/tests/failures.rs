@@ -296,6 +296,34 @@ fn what_failed_on_a_machine_that_is_at_fault_counts_for_nothing() {
 }
 
 #[test]
+fn a_trial_that_failed_for_good_gets_back_the_retry_that_it_lost_to_a_machine_at_fault() {
+    let mut cluster = Cluster::default();
+    let other = suspect(&mut cluster, sweep(99).set("run", "retries", 1));
+    let id = other.sweep;
+    complete(&mut cluster, other);
+    // What failed on A is tried on B, where trial 1 fails again.
+    while quarantine(&cluster, A) == Some((false, SUSPECT_MS)) {
+        let key = dispatch_on(&mut cluster, B)[0];
+        if key.trial == 1 {
+            end(&mut cluster, key, End::Exited(1));
+            assert_eq!(cluster.state(id, 1), TrialState::Failed);
+        } else {
+            complete(&mut cluster, key);
+        }
+    }
+    assert_eq!(quarantine(&cluster, A), Some((true, FAULTY_MS)));
+    let ends = |cluster: &Cluster| {
+        let ends = cluster.trial(id, 1).attempts.iter().filter_map(|attempt| attempt.end);
+        ends.map(|end| (end.excused, end.retried)).collect::<Vec<_>>()
+    };
+    assert_eq!((cluster.state(id, 1), ends(&cluster)), (TrialState::Waiting, vec![(true, false), (false, true)]));
+    let again = dispatch_on(&mut cluster, B)[0];
+    assert_eq!((again.trial, cluster.trial(id, 1).retries_used), (1, 1));
+    end(&mut cluster, again, End::Exited(1));
+    assert_eq!(cluster.state(id, 1), TrialState::Failed, "its own failures are one more than its retries");
+}
+
+#[test]
 fn what_was_leased_to_a_quarantined_agent_and_has_not_begun_is_asked_back() {
     let mut cluster = Cluster::default();
     cluster.submit(sweep(99));

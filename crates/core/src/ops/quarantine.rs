@@ -365,11 +365,16 @@ fn excused(state: &State, failures: &[Failure<'_>], proven: bool) -> Vec<Fact> {
             facts.push(Fact::AttemptExcused(AttemptExcused { sweep, trial, attempt }));
         }
     }
-    for ((sweep, _), trial) in &trials {
-        let last = trial.attempts.last().and_then(|attempt| attempt.end).filter(|end| end.excused);
-        let kind = last.and_then(|end| end.failure).filter(|_| trial.state == TrialState::Failed);
-        let Some((sweep, kind)) = state.sweeps.get(sweep).zip(kind) else { continue };
-        facts.push(retries::settle(state, sweep, trial, Meaning::Requeue(kind)));
+    for ((sweep, number), trial) in &trials {
+        let last = trial.attempts.last().and_then(|attempt| attempt.end).filter(|_| trial.state == TrialState::Failed);
+        let Some((sweep, last)) = state.sweeps.get(sweep).zip(last) else { continue };
+        let (Some(before), Some(kind)) = (sweep.trial(*number), last.failure) else { continue };
+        if last.excused {
+            facts.push(retries::settle(state, sweep, trial, Meaning::Requeue(kind)));
+        } else if is_own(kind) && !retries::has_retry(sweep, before, kind) {
+            // It ran out of retries, of which it gets back what it lost here.
+            facts.push(retries::settle(state, sweep, trial, Meaning::Failed(kind)));
+        }
     }
     facts.retain(|fact| !matches!(fact, Fact::TrialSettled(settled) if settled.state() == TrialState::Failed));
     facts

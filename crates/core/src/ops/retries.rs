@@ -90,7 +90,7 @@ fn requeues(trial: &Trial) -> u32 {
 }
 
 /// Whether the trial has a retry left for a failure of this kind. Kinds without a number of their own share `run.retries`.
-fn has_retry(sweep: &Sweep, trial: &Trial, kind: FailureKind) -> bool {
+pub(super) fn has_retry(sweep: &Sweep, trial: &Trial, kind: FailureKind) -> bool {
     let retry = &sweep.spec.run.retry;
     let own = |kind: Option<FailureKind>| kind.filter(|kind| retry.of(*kind).is_some());
     let retried = trial.attempts.iter().filter_map(|attempt| attempt.end).filter(|end| end.retried);

@@ -253,7 +253,7 @@ impl Oracle {
     }
 
     fn excuse(&mut self, failures: &[(u64, Happened)], proven: bool) {
-        let mut touched = BTreeSet::new();
+        let mut touched: BTreeMap<(u64, u32), u32> = BTreeMap::new();
         for (id, one) in failures {
             let sweep = self.sweeps.get_mut(id).expect("is there");
             let counts = proven || matches!(one.what, What::Failed { unstarted: true, .. });
@@ -261,16 +261,24 @@ impl Oracle {
                 continue;
             }
             let trial = sweep.trials.get_mut(&one.trial).expect("is there");
+            touched.entry((*id, one.trial)).or_insert(trial.retries);
             let attempt = &mut trial.attempts[one.attempt];
             attempt.excused = true;
             trial.retries -= u32::from(std::mem::take(&mut attempt.retried));
-            touched.insert((*id, one.trial));
         }
-        for (id, number) in touched {
+        for ((id, number), retries) in touched {
             let sweep = self.sweeps.get_mut(&id).expect("is there");
             let trial = &sweep.trials[&number];
-            let again = trial.state() == TrialState::Failed && trial.attempts.last().is_some_and(|last| last.excused);
-            if again && trial.requeues() < 20 {
+            let Some(last) = trial.attempts.last().filter(|_| trial.state() == TrialState::Failed) else { continue };
+            if last.excused {
+                if trial.requeues() < 20 {
+                    sweep.settle(number, TrialState::Waiting);
+                }
+            } else if last.failed_on.is_some() && retries >= sweep.kind.retries && trial.retries < sweep.kind.retries {
+                // It gets back the retry that it lost there.
+                let trial = sweep.trials.get_mut(&number).expect("is there");
+                trial.retries += 1;
+                trial.attempts.last_mut().expect("has failed").retried = true;
                 sweep.settle(number, TrialState::Waiting);
             }
         }
