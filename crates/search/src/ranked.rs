@@ -32,7 +32,8 @@ impl Ranked {
 
     /// Adds `loss`, beside those that equal it.
     pub fn insert(&mut self, loss: f64) {
-        self.losses.insert(self.below(loss), tidy(loss));
+        let loss = tidy(loss);
+        self.losses.insert(loss, |other| *other < loss);
     }
 
     /// How many losses are strictly smaller than `loss`.
@@ -43,7 +44,7 @@ impl Ranked {
 
     /// The `k`-th smallest loss, from 0.
     pub fn nth(&self, k: usize) -> Option<f64> {
-        self.losses.get(k).copied()
+        self.losses.get(k)
     }
 
     /// The value at `position` between 0 and `len - 1`, interpolated linearly between the two next to it

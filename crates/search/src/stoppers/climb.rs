@@ -7,7 +7,8 @@
 //! On purpose different from there: a trial that may go on in the moment in which it comes to a rung does so without holding,
 //! which saves an end and a start of its process; and a report may jump over rungs, which stay empty for that trial.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use heats_domain::{Direction, StopReason};
 
@@ -26,8 +27,8 @@ pub struct Climb {
     rungs: Vec<Rung>,
     /// Nobody goes on from this rung, counted from 0, or a higher one.
     ceiling: usize,
-    /// Where each trial that is under way came last.
-    seats: BTreeMap<u32, Seat>,
+    /// Where each trial that is under way came last, by its number: these are given one after the other.
+    seats: Vec<Option<Seat>>,
 }
 
 /// One rung, and who came to it.
@@ -37,8 +38,8 @@ pub struct Rung {
     pub at: u64,
     /// The best first, and of those that are alike the one that came first.
     pub standing: Blocks<Stand>,
-    /// Those who hold here, in the order of the standing.
-    holding: BTreeMap<(u64, u32), u32>,
+    /// Those who hold here, the best at the top, and among the others some that hold no more.
+    holding: BinaryHeap<Reverse<((u64, u32), u32)>>,
 }
 
 /// A trial at a rung.
@@ -54,7 +55,7 @@ pub struct Stand {
 
 impl Stand {
     /// What the standing is ordered by.
-    fn key(self) -> (u64, u32) {
+    pub fn key(self) -> (u64, u32) {
         (order(self.loss), self.arrival)
     }
 }
@@ -68,13 +69,6 @@ struct Seat {
     is_through: bool,
 }
 
-impl Rung {
-    /// Where `loss` would come in the standing, from 0.
-    fn place(&self, loss: f64) -> usize {
-        self.standing.place(|other| other.loss <= loss)
-    }
-}
-
 /// How many of `trials` at a rung may go on.
 fn open(trials: usize, eta: f64) -> usize {
     (trials as f64 / eta) as usize
@@ -83,9 +77,9 @@ fn open(trials: usize, eta: f64) -> usize {
 impl Climb {
     /// As the rule of this name, with rungs at `steps`, ascending, below `max`.
     pub fn new(rule: &'static str, direction: Direction, eta: f64, steps: &[u64], max: Option<u64>) -> Self {
-        let rung = |at: &u64| Rung { at: *at, standing: Blocks::default(), holding: BTreeMap::new() };
+        let rung = |at: &u64| Rung { at: *at, standing: Blocks::default(), holding: BinaryHeap::new() };
         let rungs: Vec<Rung> = steps.iter().map(rung).collect();
-        Self { rule, direction, eta, max, ceiling: rungs.len(), rungs, seats: BTreeMap::new() }
+        Self { rule, direction, eta, max, ceiling: rungs.len(), rungs, seats: Vec::new() }
     }
 
     /// Nobody goes on from the rung `ceiling`, from 0, or a higher one.
@@ -108,15 +102,19 @@ impl Climb {
         if self.max.is_some_and(|max| step >= max) {
             return None;
         }
-        let next = self.seats.get(&trial).map_or(0, |seat| seat.rung + 1);
+        let next = self.seat(trial).map_or(0, |(rung, _)| rung + 1);
         let reached = self.rungs.partition_point(|rung| rung.at <= step);
         reached.checked_sub(1).filter(|rung| *rung >= next)
     }
 
-    /// Whether a trial that comes to `rung` with `loss` may go on at once.
-    fn goes_on(&self, rung: usize, loss: f64) -> bool {
-        let at = &self.rungs[rung];
-        rung < self.ceiling && at.place(loss) < open(at.standing.len() + 1, self.eta)
+    /// Where the trial came last: the rung, counted from 0, and how it stands there.
+    pub fn seat(&self, trial: u32) -> Option<(usize, Stand)> {
+        self.seats.get(trial as usize)?.map(|seat| (seat.rung, seat.stand))
+    }
+
+    /// Whether a trial that comes to `rung` at this place, of so many with it, may go on at once.
+    fn goes_on(&self, rung: usize, place: usize, peers: usize) -> bool {
+        rung < self.ceiling && place < open(peers, self.eta)
     }
 
     /// Takes one event in.
@@ -126,29 +124,47 @@ impl Climb {
             Event::Reported { trial, step, loss, rest: _ } => {
                 if let Some(rung) = self.reached(trial, step) {
                     let loss = tidy(loss);
-                    let is_through = self.goes_on(rung, loss);
-                    let at = &mut self.rungs[rung];
-                    let stand = Stand { loss, trial, arrival: at.standing.len() as u32 };
-                    at.standing.insert(at.place(loss), stand);
-                    self.seats.insert(trial, Seat { rung, stand, is_through });
+                    let standing = &mut self.rungs[rung].standing;
+                    let stand = Stand { loss, trial, arrival: standing.len() as u32 };
+                    let place = standing.insert(stand, |other| other.loss <= loss);
+                    let peers = standing.len();
+                    let is_through = self.goes_on(rung, place, peers);
+                    let number = trial as usize;
+                    self.seats.resize(self.seats.len().max(number + 1), None);
+                    self.seats[number] = Some(Seat { rung, stand, is_through });
                 }
             }
             Event::Paused { trial, .. } => {
-                if let Some(Seat { rung, stand, .. }) = self.seats.get(&trial).filter(|seat| !seat.is_through) {
-                    self.rungs[*rung].holding.insert(stand.key(), trial);
+                let seat = self.seats.get(trial as usize).copied().flatten();
+                if let Some(Seat { rung, stand, is_through: false }) = seat {
+                    self.rungs[rung].holding.push(Reverse((stand.key(), trial)));
                 }
             }
             Event::Resumed { trial } => {
-                if let Some(Seat { rung, stand, is_through }) = self.seats.get_mut(&trial) {
+                if let Some(Some(Seat { rung, stand: _, is_through })) = self.seats.get_mut(trial as usize) {
                     *is_through = true;
-                    self.rungs[*rung].holding.remove(&stand.key());
+                    let rung = *rung;
+                    self.clear_top(rung);
                 }
             }
             Event::Ended { trial, .. } => {
-                if let Some(Seat { rung, stand, .. }) = self.seats.remove(&trial) {
-                    self.rungs[rung].holding.remove(&stand.key());
+                if let Some(Seat { rung, .. }) = self.seats.get_mut(trial as usize).and_then(Option::take) {
+                    self.clear_top(rung);
                 }
             }
+        }
+    }
+
+    /// Whoever is at the top of those who hold at the rung holds there.
+    fn clear_top(&mut self, rung: usize) {
+        let Self { rungs, seats, .. } = self;
+        let holds = |key: &(u64, u32), trial: u32| {
+            let seat = seats.get(trial as usize).copied().flatten();
+            seat.is_some_and(|seat| seat.rung == rung && seat.stand.key() == *key && !seat.is_through)
+        };
+        let holding = &mut rungs[rung].holding;
+        while holding.peek().is_some_and(|Reverse((key, trial))| !holds(key, *trial)) {
+            holding.pop();
         }
     }
 
@@ -156,11 +172,11 @@ impl Climb {
     pub fn judge(&self, report: Judged<'_>) -> Verdict {
         let Some(rung) = self.reached(report.trial, report.step) else { return Verdict::Continue };
         let loss = tidy(report.loss);
-        if self.goes_on(rung, loss) {
+        let Rung { at, standing, holding: _ } = &self.rungs[rung];
+        let (rank, peers) = (standing.place(|other| other.loss <= loss), standing.len() + 1);
+        if self.goes_on(rung, rank, peers) {
             return Verdict::Continue;
         }
-        let Rung { at, standing, holding: _ } = &self.rungs[rung];
-        let (rank, peers) = (self.rungs[rung].place(loss), standing.len() + 1);
         // The worst loss with which it would have been among those that may go on.
         let cutoff = open(peers, self.eta).checked_sub(1).and_then(|last| standing.get(last));
         Verdict::Pause(StopReason {
@@ -179,9 +195,11 @@ impl Climb {
     pub fn promotion(&self) -> Option<Promotion> {
         self.rungs.iter().take(self.ceiling).rev().find_map(|rung| {
             let open = open(rung.standing.len(), self.eta);
-            let (key, trial) = rung.holding.first_key_value()?;
+            let Reverse((key, trial)) = rung.holding.peek()?;
+            // The last that may go on is no better than it.
+            let last = rung.standing.get(open.checked_sub(1)?).filter(|last| *key <= last.key())?;
             let place = rung.standing.place(|other| other.key() < *key);
-            let loss = rung.standing.get(place).filter(|_| place < open)?.loss;
+            let loss = rung.standing.get(place)?.loss;
             let reason = StopReason {
                 rule: self.rule.to_owned(),
                 step: rung.at,
@@ -189,7 +207,7 @@ impl Climb {
                 rung: Some(rung.at),
                 rank: Some(place as u64 + 1),
                 peers: Some(rung.standing.len() as u64),
-                cutoff: rung.standing.get(open - 1).map(|stand| self.direction.value(stand.loss)),
+                cutoff: Some(self.direction.value(last.loss)),
                 winner: None,
             };
             Some(Promotion { trial: *trial, reason })

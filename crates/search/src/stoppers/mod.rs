@@ -11,6 +11,7 @@ pub mod median;
 pub mod none;
 pub mod pasha;
 pub mod patience;
+pub mod shuffle;
 pub mod threshold;
 pub mod wilcoxon;
 

@@ -8,8 +8,10 @@
 //! A place in the ranking may be taken by any trial whose loss, on the rung below, is within epsilon of its holder's.
 //! Epsilon is the 90th percentile of the distances between trials whose curves cross and cross back, which no real
 //! difference does; 0 while there are none. On purpose different from the paper: the distances are those at the highest
-//! open rung when the later of the two comes there, so that they are not all measured again with every report.
+//! open rung when the later of the two comes there, so that they are not all measured again with every report; and where more than
+//! 33 are there, it is compared with 33 of them, from the best to the worst at even distances.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use heats_domain::spec::PlugParams;
@@ -19,6 +21,7 @@ use serde::Deserialize;
 use super::Entry;
 use super::climb::{Climb, Stand};
 use super::ladder::{self, Plan};
+use super::shuffle::Shuffle;
 use crate::plug::{self, Built, Complaint};
 use crate::ranked::{Ranked, tidy};
 use crate::{Event, Judged, Promotion, Setting, Stopper, Verdict};
@@ -40,6 +43,8 @@ pub const ENTRY: Entry = Entry {
 const NOISE_PERCENTILE: f64 = 0.9;
 /// How many reports of a trial are looked at for its noise.
 const CURVE_MAX: usize = 128;
+/// With how many a trial is compared for its noise.
+const LOOK: usize = 33;
 
 /// The parameters of `pasha`.
 #[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
@@ -76,15 +81,17 @@ fn build(setting: &Setting, params: &PlugParams) -> Built<dyn Stopper> {
     let Plan { steps, eta, max, .. } = plan(params)?;
     let mut climb = Climb::new(ENTRY.name, setting.direction, eta, &steps, max);
     climb.set_ceiling(1);
-    Ok(Box::new(Pasha { climb, curves: BTreeMap::new(), noise: Ranked::default() }))
+    Ok(Box::new(Pasha { climb, curves: Vec::new(), noise: Ranked::default(), shuffle: Shuffle::default() }))
 }
 
 struct Pasha {
     climb: Climb,
-    /// What each trial reported first, by step.
-    curves: BTreeMap<u32, BTreeMap<u64, f64>>,
+    /// What each trial reported first, by step: of each trial, by its number.
+    curves: Vec<Vec<(u64, f64)>>,
     /// At the highest open rung, the distances between trials whose curves cross and cross back.
     noise: Ranked,
+    /// How the ranking at the highest open rung differs from that of the rung below.
+    shuffle: Shuffle,
 }
 
 impl Stopper for Pasha {
@@ -93,17 +100,22 @@ impl Stopper for Pasha {
             self.climb.observe(event);
             return;
         };
-        let curve = self.curves.entry(trial).or_default();
-        if curve.len() < CURVE_MAX {
-            curve.insert(step, tidy(loss));
-        }
-        let came_to = self.climb.reached(trial, step);
+        self.draw(trial, step, tidy(loss));
+        let (from, came_to) = (self.climb.seat(trial), self.climb.reached(trial, step));
         self.climb.observe(event);
-        if came_to == Some(self.climb.ceiling()) {
-            self.measure(trial);
-            if !self.is_settled() {
-                self.open_next();
-            }
+        let highest = self.climb.ceiling();
+        if came_to != Some(highest) {
+            return;
+        }
+        let Some((_, stand)) = self.climb.seat(trial) else { return };
+        self.measure(stand);
+        // Who has jumped over the rung below has no place there, and who has ended since it came there is taken for new.
+        if let Some((_, below)) = from.filter(|(rung, _)| rung + 1 == highest) {
+            self.shuffle.add(stand, below.loss);
+        }
+        let last = self.noise.len().saturating_sub(1) as f64;
+        if self.shuffle.widest() > self.noise.at(NOISE_PERCENTILE * last).unwrap_or(0.0) {
+            self.open_next();
         }
     }
 
@@ -117,45 +129,59 @@ impl Stopper for Pasha {
 }
 
 impl Pasha {
-    /// Who is at the highest open rung; nobody where that is the end of whole trials.
-    fn highest(&self) -> impl Iterator<Item = &Stand> {
-        self.climb.rungs().get(self.climb.ceiling()).into_iter().flat_map(|rung| rung.standing.iter())
+    /// Adds a report to the trial's curve, as long as that is short.
+    fn draw(&mut self, trial: u32, step: u64, loss: f64) {
+        let number = trial as usize;
+        self.curves.resize(self.curves.len().max(number + 1), Vec::new());
+        let curve = &mut self.curves[number];
+        if curve.len() == CURVE_MAX {
+            return;
+        }
+        match curve.binary_search_by_key(&step, |(step, _)| *step) {
+            Ok(place) => curve[place].1 = loss,
+            Err(place) => curve.insert(place, (step, loss)),
+        }
     }
 
-    /// Takes in how far `trial` is from those at the highest open rung that it differs from by noise.
-    fn measure(&mut self, trial: u32) {
-        let Some(own) = self.highest().find(|other| other.trial == trial).map(|own| own.loss) else { return };
-        let crossing = self.highest().filter(|other| other.trial != trial && self.cross_and_back(trial, other.trial));
-        let distances: Vec<f64> = crossing.map(|other| (other.loss - own).abs()).filter(|d| d.is_finite()).collect();
-        distances.into_iter().for_each(|distance| self.noise.insert(distance));
+    /// Takes in how far a trial that has come to the highest open rung is from those there that it differs from by noise.
+    fn measure(&mut self, own: Stand) {
+        let Some(rung) = self.climb.rungs().get(self.climb.ceiling()) else { return };
+        let (count, look) = (rung.standing.len(), rung.standing.len().min(LOOK));
+        let others = (0..look).filter_map(|nth| rung.standing.get(nth * count / look));
+        let crossing = others.filter(|other| other.trial != own.trial && self.cross_and_back(own.trial, other.trial));
+        let distances: Vec<f64> = crossing.map(|other| (other.loss - own.loss).abs()).collect();
+        distances.into_iter().filter(|distance| distance.is_finite()).for_each(|distance| self.noise.insert(distance));
     }
 
     /// Whether one is better, then the other, then the one again.
     fn cross_and_back(&self, one: u32, other: u32) -> bool {
-        let (Some(one), Some(other)) = (self.curves.get(&one), self.curves.get(&other)) else { return false };
-        let common = one.iter().filter_map(|(step, loss)| Some(loss.total_cmp(other.get(step)?)));
-        let mut orders: Vec<_> = common.filter(|order| order.is_ne()).collect();
-        orders.dedup();
-        orders.len() > 2
-    }
-
-    /// Whether the ranking at the highest open rung is that of the rung below, but for noise.
-    fn is_settled(&self) -> bool {
-        let Some(below) = self.climb.ceiling().checked_sub(1).and_then(|below| self.climb.rungs().get(below)) else {
-            return true;
-        };
-        let before: BTreeMap<u32, f64> = below.standing.iter().map(|stand| (stand.trial, stand.loss)).collect();
-        let now: Vec<f64> = self.highest().filter_map(|stand| before.get(&stand.trial).copied()).collect();
-        let mut then = now.clone();
-        then.sort_by(f64::total_cmp);
-        let last = self.noise.len().saturating_sub(1) as f64;
-        let epsilon = self.noise.at(NOISE_PERCENTILE * last).unwrap_or(0.0);
-        now.iter().zip(&then).all(|(here, holder)| here == holder || (here - holder).abs() <= epsilon)
+        let curve = |trial: u32| self.curves.get(trial as usize);
+        let Some((one, other)) = curve(one).zip(curve(other)) else { return false };
+        let (mut others, mut last, mut turns) = (other.iter().peekable(), Ordering::Equal, 0);
+        for (step, loss) in one {
+            while others.next_if(|(other, _)| other < step).is_some() {}
+            let Some((_, other)) = others.next_if(|(other, _)| other == step) else { continue };
+            let order = loss.total_cmp(other);
+            if order.is_ne() && order != last {
+                (last, turns) = (order, turns + 1);
+            }
+        }
+        turns > 2
     }
 
     fn open_next(&mut self) {
         self.climb.set_ceiling(self.climb.ceiling() + 1);
         self.noise = Ranked::default();
+        self.shuffle = Shuffle::default();
+        let (highest, rungs) = (self.climb.ceiling(), self.climb.rungs());
+        if let (Some(below), Some(rung)) = (rungs.get(highest - 1), rungs.get(highest)) {
+            let before: BTreeMap<u32, f64> = below.standing.iter().map(|stand| (stand.trial, stand.loss)).collect();
+            for stand in rung.standing.iter() {
+                if let Some(loss) = before.get(&stand.trial) {
+                    self.shuffle.add(*stand, *loss);
+                }
+            }
+        }
     }
 }
 
