@@ -115,14 +115,14 @@ impl State {
     }
 
     /// Folds in what a fact about a checkpoint or an artifact means beyond its sweep; whether that is all, for the sweep is gone.
-    pub(crate) fn note_dropped(&mut self, fact: &Fact, record: &Arc<Record>) -> bool {
+    pub(crate) fn note_dropped(&mut self, fact: &Fact, record: impl FnOnce() -> Arc<Record>) -> bool {
         let checkpoint = match fact {
             Fact::CheckpointDropped(fact) => {
-                self.dropped.insert(fact.checkpoint.clone(), Arc::clone(record));
+                self.dropped.insert(fact.checkpoint.clone(), record());
                 &fact.checkpoint
             }
             Fact::ArtifactDropped(fact) => {
-                self.dropped.insert(fact.artifact.clone(), Arc::clone(record));
+                self.dropped.insert(fact.artifact.clone(), record());
                 &fact.artifact
             }
             Fact::CheckpointErased(fact) => {

@@ -26,6 +26,8 @@ pub struct Journal {
     packed: Vector<Arc<Page>>,
     /// What came after them: less than two pages.
     recent: Vector<Arc<Record>>,
+    /// Of a page that is read, the records that were folded in already, and the log index of the last of them.
+    read: (usize, u64),
 }
 
 /// What a snapshot is a list of.
@@ -49,7 +51,8 @@ pub struct Run {
 impl Journal {
     /// A journal that begins with this record.
     pub(crate) fn new(first: Arc<Record>) -> Self {
-        Self { recent: Vector::unit(Arc::clone(&first)), packed: Vector::new(), last: Arc::clone(&first), first }
+        let recent = Vector::unit(Arc::clone(&first));
+        Self { recent, packed: Vector::new(), last: Arc::clone(&first), first, read: (0, 0) }
     }
 
     pub(crate) fn push(&mut self, record: Arc<Record>) {
@@ -62,9 +65,26 @@ impl Journal {
         }
     }
 
-    /// Takes the page in whose records were pushed last, so that they need not be packed again. One that another version made
-    /// as long as pages are not here is of no use.
-    pub(crate) fn adopt(&mut self, page: Arc<Page>) {
+    /// Whether the page can be taken in as it is: nothing is before it that would be packed with its records. One that another
+    /// version made as long as pages are not here is of no use.
+    pub(crate) fn takes(&self, page: &Page) -> bool {
+        page.count as usize == PAGE && self.recent.is_empty()
+    }
+
+    /// Notes that the next record of a page that is read is folded in. The journal has it once the page is taken in.
+    pub(crate) const fn read(&mut self, log_index: u64) {
+        self.read = (self.read.0 + 1, log_index);
+    }
+
+    /// Takes the page in whose records were read: they need be neither kept nor packed again.
+    pub(crate) fn adopt(&mut self, page: Arc<Page>, last: Record) {
+        self.last = Arc::new(last);
+        self.packed.push_back(page);
+        self.read = (0, 0);
+    }
+
+    /// Takes the page in whose records were pushed last, so that they need not be packed again, where they are one.
+    pub(crate) fn adopt_pushed(&mut self, page: Arc<Page>) {
         if page.count as usize == PAGE && self.recent.len() == PAGE {
             self.recent.clear();
             self.packed.push_back(page);
@@ -80,7 +100,12 @@ impl Journal {
     /// How many records it has; there is always one.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
-        self.packed.len() * PAGE + self.recent.len()
+        self.packed.len() * PAGE + self.recent.len() + self.read.0
+    }
+
+    /// The log index of the last record.
+    pub fn last_index(&self) -> u64 {
+        if self.read.0 > 0 { self.read.1 } else { self.last.log_index }
     }
 
     /// The record that it began with.
@@ -322,7 +347,7 @@ mod tests {
                 }
             }
             if let (Some(again), Some(page)) = (&mut again, page) {
-                again.adopt(Arc::clone(&page));
+                again.adopt_pushed(Arc::clone(&page));
                 pages += 1;
                 assert!(again.packed.last().is_some_and(|last| Arc::ptr_eq(last, &page)));
             }

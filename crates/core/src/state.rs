@@ -18,7 +18,7 @@ use crate::fact::{
     SweepSubmitted, TokenCreated, TokenRole,
 };
 use crate::health::Part;
-use crate::journal::{Journal, Piece, Run};
+use crate::journal::{Journal, Page, Piece, Run};
 use crate::logs::Shelf;
 use crate::provenance::Surroundings;
 use crate::study::{Studies, Study};
@@ -129,7 +129,8 @@ pub struct State {
     pub studies: Studies,
     hooked: OrdSet<SweepId>,
     joined: OrdMap<AgentId, Arc<Record>>,
-    names: OrdSet<(String, SweepId)>,
+    /// By name. The names are shared: nodes of the map are copied when one is added.
+    names: OrdSet<(Arc<str>, SweepId)>,
     requests: OrdMap<u64, SweepId>,
 }
 
@@ -166,7 +167,7 @@ impl State {
         let Some(fact) = record.cell.fact.as_ref() else {
             return Err(ApplyError::UnknownFact { index });
         };
-        if self.note_dropped(fact, &record) {
+        if self.note_dropped(fact, || Arc::clone(&record)) {
             return Ok(());
         }
         match fact {
@@ -175,7 +176,7 @@ impl State {
                 if let Some(sweep) = self.sweeps.remove(&fact.sweep) {
                     self.shelf.forget(&sweep);
                     self.hooked.remove(&fact.sweep);
-                    self.names.remove(&(sweep.name.clone(), sweep.id));
+                    self.names.remove(&(sweep.name.as_str().into(), sweep.id));
                     if let Some((submitted, _)) = sweep.submitted() {
                         self.requests.remove(&submitted.request);
                     }
@@ -255,50 +256,56 @@ impl State {
             | Fact::HookGivenUp(_)
             | Fact::NoticeRead(_)
             | Fact::TrialPlaced(_) => {
-                let contradiction = |why| ApplyError::Contradiction { index, fact: fact.name(), why };
-                if let Fact::TrialStarted(fact) = fact
-                    && !self.knows(fact)
-                {
-                    return Err(contradiction("what it ran in was not recorded"));
-                }
-                let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
-                let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
-                let sweep = Arc::make_mut(sweep);
-                sweep.journal.push(Arc::clone(&record));
-                sweep.record(fact, &record).map_err(contradiction)?;
-                match fact {
-                    Fact::TrialLeased(fact) => {
-                        let (attempt, ahead) = (fact.attempt, fact.ahead);
-                        let others = fact.members.iter().map(|member| (member.agent, &member.grant));
-                        for (rank, (agent, grant)) in (0..).zip(iter::once((fact.agent, &fact.grant)).chain(others)) {
-                            let lease = Lease { attempt, rank, grant: grant.clone(), ahead, recalled: None };
-                            self.leases.entry(agent).or_default().insert((fact.sweep, fact.trial), lease);
-                        }
-                    }
-                    // Of a gang, every member's lease is over already.
-                    Fact::AttemptEnded(fact) => {
-                        let agent = last_attempt(sweep, fact.trial).map(|attempt| attempt.agent);
-                        release(&mut self.leases, agent, (fact.sweep, fact.trial));
-                    }
-                    Fact::MemberEnded(fact) => {
-                        let attempt = last_attempt(sweep, fact.trial);
-                        let agent = attempt.and_then(|attempt| attempt.member(fact.rank)).map(|member| member.agent);
-                        release(&mut self.leases, agent, (fact.sweep, fact.trial));
-                    }
-                    Fact::TrialPlaced(fact) => {
-                        change(sweep, &mut self.leases, fact.trial, |lease| lease.ahead = false);
-                    }
-                    Fact::TrialRecalled(fact) => {
-                        change(sweep, &mut self.leases, fact.trial, |lease| lease.recalled = Some(fact.by));
-                    }
-                    Fact::LogsKept(_) | Fact::LogsDropped(_) => self.shelve(fact, &record),
-                    _ => {}
-                }
+                self.fold(fact, &record, |journal| journal.push(Arc::clone(&record)))?;
             }
         }
         #[cfg(debug_assertions)]
         if let Some(sweep) = record.cell.fact.as_ref().and_then(Fact::sweep).and_then(|id| self.sweeps.get(&id)) {
             crate::invariants::assert_touched(self, sweep, fact);
+        }
+        Ok(())
+    }
+
+    /// Folds in a fact about a sweep or its trials; `keep` has its journal take the record.
+    fn fold(&mut self, fact: &Fact, record: &Record, keep: impl FnOnce(&mut Journal)) -> Result<(), ApplyError> {
+        let contradiction = |why| ApplyError::Contradiction { index: record.log_index, fact: fact.name(), why };
+        if let Fact::TrialStarted(fact) = fact
+            && !self.knows(fact)
+        {
+            return Err(contradiction("what it ran in was not recorded"));
+        }
+        let id = fact.sweep().ok_or_else(|| contradiction("it names no sweep"))?;
+        let sweep = self.sweeps.get_mut(&id).ok_or_else(|| contradiction("there is no such sweep"))?;
+        let sweep = Arc::make_mut(sweep);
+        keep(&mut sweep.journal);
+        sweep.record(fact, record).map_err(contradiction)?;
+        match fact {
+            Fact::TrialLeased(fact) => {
+                let (attempt, ahead) = (fact.attempt, fact.ahead);
+                let others = fact.members.iter().map(|member| (member.agent, &member.grant));
+                for (rank, (agent, grant)) in (0..).zip(iter::once((fact.agent, &fact.grant)).chain(others)) {
+                    let lease = Lease { attempt, rank, grant: grant.clone(), ahead, recalled: None };
+                    self.leases.entry(agent).or_default().insert((fact.sweep, fact.trial), lease);
+                }
+            }
+            // Of a gang, every member's lease is over already.
+            Fact::AttemptEnded(fact) => {
+                let agent = last_attempt(sweep, fact.trial).map(|attempt| attempt.agent);
+                release(&mut self.leases, agent, (fact.sweep, fact.trial));
+            }
+            Fact::MemberEnded(fact) => {
+                let attempt = last_attempt(sweep, fact.trial);
+                let agent = attempt.and_then(|attempt| attempt.member(fact.rank)).map(|member| member.agent);
+                release(&mut self.leases, agent, (fact.sweep, fact.trial));
+            }
+            Fact::TrialPlaced(fact) => {
+                change(sweep, &mut self.leases, fact.trial, |lease| lease.ahead = false);
+            }
+            Fact::TrialRecalled(fact) => {
+                change(sweep, &mut self.leases, fact.trial, |lease| lease.recalled = Some(fact.by));
+            }
+            Fact::LogsKept(_) | Fact::LogsDropped(_) => self.shelve(fact, record),
+            _ => {}
         }
         Ok(())
     }
@@ -325,7 +332,7 @@ impl State {
             sweep: fact.sweep,
             why: error.to_string(),
         })?;
-        self.names.insert((fact.name.clone(), fact.sweep));
+        self.names.insert((fact.name.as_str().into(), fact.sweep));
         self.requests.insert(fact.request, fact.sweep);
         if !spec.notify.is_empty() {
             self.hooked.insert(fact.sweep);
@@ -360,14 +367,19 @@ impl State {
 
     /// The newest sweep of this name.
     pub fn newest_named(&self, name: &str) -> Option<&Arc<Sweep>> {
-        let named = (name.to_owned(), SweepId { bits: 0 })..=(name.to_owned(), SweepId { bits: u64::MAX });
-        self.names.range(named).next_back().and_then(|(_, id)| self.sweeps.get(id))
+        self.named(name).next_back()
     }
 
     /// The sweep of this name that has not ended. There is at most one.
     pub fn live_named(&self, name: &str) -> Option<&Arc<Sweep>> {
-        let named = (name.to_owned(), SweepId { bits: 0 })..=(name.to_owned(), SweepId { bits: u64::MAX });
-        self.names.range(named).filter_map(|(_, id)| self.sweeps.get(id)).find(|sweep| !sweep.is_ended())
+        self.named(name).find(|sweep| !sweep.is_ended())
+    }
+
+    /// The sweeps of this name, the oldest first.
+    fn named(&self, name: &str) -> impl DoubleEndedIterator<Item = &Arc<Sweep>> {
+        let name: Arc<str> = name.into();
+        let named = (Arc::clone(&name), SweepId { bits: 0 })..=(name, SweepId { bits: u64::MAX });
+        self.names.range(named).filter_map(|(_, id)| self.sweeps.get(id))
     }
 
     /// The first id from this one on that neither a sweep nor a study has: two that are submitted in one millisecond may have drawn
@@ -499,17 +511,48 @@ impl State {
         let mut state = Self { turn, ..Self::default() };
         for Run { records, page } in runs {
             let sweep = records.first().and_then(|record| record.cell.fact.as_ref()?.sweep());
+            let records = match (&page, sweep) {
+                (Some(page), Some(sweep)) => match state.fold_page(sweep, page, records)? {
+                    Some(records) => records,
+                    None => continue,
+                },
+                _ => records,
+            };
             for record in records {
                 state.record(Arc::new(record))?;
             }
             if let Some(page) = page
                 && let Some(sweep) = sweep.and_then(|sweep| state.sweeps.get_mut(&sweep))
             {
-                Arc::make_mut(sweep).journal.adopt(page);
+                Arc::make_mut(sweep).journal.adopt_pushed(page);
             }
         }
         state.applied = applied;
         Ok(state)
+    }
+
+    /// Folds in the records of a page, which the sweep's journal then has as it is; the records, where it cannot be so.
+    fn fold_page(
+        &mut self,
+        id: SweepId,
+        page: &Arc<Page>,
+        mut records: Vec<Record>,
+    ) -> Result<Option<Vec<Record>>, ApplyError> {
+        let is_own = |record: &Record| record.cell.fact.as_ref().is_some_and(|fact| fact.sweep() == Some(id));
+        let takes = self.sweeps.get(&id).is_some_and(|sweep| sweep.journal.takes(page));
+        if !takes || !records.iter().all(is_own) {
+            return Ok(Some(records));
+        }
+        for record in &records {
+            let Some(fact) = &record.cell.fact else { continue };
+            self.at_ms = self.at_ms.max(record.at_ms);
+            self.note_dropped(fact, || Arc::new(record.clone()));
+            self.fold(fact, record, |journal| journal.read(record.log_index))?;
+        }
+        if let Some((sweep, last)) = self.sweeps.get_mut(&id).zip(records.pop()) {
+            Arc::make_mut(sweep).journal.adopt(Arc::clone(page), last);
+        }
+        Ok(None)
     }
 
     /// Equal for states that applied the same entries (invariant R1).

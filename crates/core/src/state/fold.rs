@@ -382,7 +382,7 @@ impl Sweep {
 
     /// The log index of the fact that is folded in.
     fn last_index(&self) -> u64 {
-        self.journal.last().log_index
+        self.journal.last_index()
     }
 
     /// Moves a trial to `state`, and the counts and queues with it.
