@@ -416,6 +416,8 @@ impl Leading {
                 self.stoppers.remove(&fact.sweep);
                 self.places.forget(fact.sweep);
                 self.stranded.forget(fact.sweep);
+                // It may be reopened before the turn is over.
+                self.roster.remove(fact.sweep);
             }
             Fact::TrialLeased(fact) => {
                 for agent in fact.agents() {
