@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heats_core::fact::Forked;
+use heats_core::health::is_own;
 use heats_core::ops::attempts::Key;
+use heats_core::ops::retries::REQUEUES_MAX;
+use heats_core::trial::AttemptEnd;
 use heats_core::{Ending, Fact, State, Status, Sweep, Trial, invariants};
 use heats_domain::{AgentId, Checkpoint, SweepId, TrialState};
 use heats_testkit::{Attempt, CallId, History};
@@ -280,6 +283,8 @@ pub struct Promised {
     pub trials: Vec<u32>,
     /// How many members its population has.
     pub population: Option<u32>,
+    /// How often each of its trials may be tried again.
+    pub retries: u32,
 }
 
 /// What clients asked for and were promised.
@@ -337,7 +342,7 @@ pub fn at_the_end(state: &Arc<State>, witness: &Witness, ordered: &Ordered) {
 
 /// A sweep that ended has exactly its trials, and each measured what it should have, once.
 fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) {
-    let Promised { trials, population, .. } = promised;
+    let Promised { request: _, sweep: _, trials, population, retries } = promised;
     assert!(
         matches!(sweep.status, Status::Ended { ending: Ending::Finished, .. }),
         "sweep {} has not finished: {:?}",
@@ -357,11 +362,13 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
             let measured = witness.measured.get(&(sweep.id.bits, trial.number, report.step));
             assert_eq!(measured, Some(&value), "trial {} never measured what it is said to have", trial.number);
             assert_eq!(value, training::loss(&params, report.step), "the value of another trial");
-            if best.is_none_or(|(least, _)| value < least) {
+            let counts = !matches!(trial.state, TrialState::Failed | TrialState::Infeasible);
+            if counts && best.is_none_or(|(least, _)| value < least) {
                 best = Some((value, trial.number));
             }
             steps.push(report.step);
         }
+        expect_retries(sweep, trial, *retries);
         match trial.state {
             TrialState::Completed => {
                 let first = trial.forked.as_ref().map_or(1, |forked| forked.from.step + 1);
@@ -369,6 +376,7 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
                 assert_eq!(steps, all, "trial {} completed without its steps, or with some twice", trial.number);
             }
             TrialState::Stopped if stops => {}
+            TrialState::Failed | TrialState::Infeasible => {}
             other => panic!("trial {} of sweep {} is {other:?}", trial.number, sweep.id),
         }
     }
@@ -378,6 +386,34 @@ fn complete(sweep: &Sweep, promised: &Promised, witness: &Witness, stops: bool) 
         best.map(|(value, _)| value),
         "S2 is broken: {told:?} is called the best, {best:?} is"
     );
+}
+
+/// A trial was tried again for its own failures as often as its sweep allows, neither more nor less: it has failed exactly where
+/// they were one more than that, by the name of the last, and is said to have done so once.
+fn expect_retries(sweep: &Sweep, trial: &Trial, retries: u32) {
+    let number = trial.number;
+    let ends: Vec<AttemptEnd> = trial.attempts.iter().filter_map(|attempt| attempt.end).collect();
+    let own = |end: &&AttemptEnd| !end.excused && end.failure.is_some_and(is_own);
+    let failures = ends.iter().filter(own).count() as u32;
+    let last = ends.last().expect("a trial that is over has ended");
+    let has_failed = matches!(trial.state, TrialState::Failed | TrialState::Infeasible);
+    let gave_up = ends.len() as u32 - 1 - trial.retries_used >= REQUEUES_MAX;
+    assert!(
+        if has_failed { failures == retries + 1 || gave_up } else { failures <= retries },
+        "trial {number} of {} is {:?} after {failures} failures, and may be tried again {retries} times",
+        sweep.id,
+        trial.state
+    );
+    assert_eq!(trial.retries_used, failures.min(retries), "trial {number} used up other retries than it needed");
+    assert!(!has_failed || last.failure.is_some(), "trial {number} failed, and nobody says of what");
+    let settled = sweep.records(trial).filter_map(|record| match &record.cell.fact {
+        Some(Fact::TrialSettled(settled)) => Some(settled.state()),
+        _ => None,
+    });
+    let settled: Vec<TrialState> = settled.collect();
+    // One that had failed because of its machine waits again.
+    let is_again = |pair: &[TrialState]| pair[0].is_terminal() && pair != [TrialState::Failed, TrialState::Waiting];
+    assert!(!settled.windows(2).any(is_again), "trial {number} ended more than once: {settled:?}");
 }
 
 /// Whoever was replaced in a population was so once, by one fork; and each fork comes from a checkpoint that its parent made.

@@ -37,6 +37,7 @@ pub struct Client {
     request: u64,
     spec: String,
     population: Option<u32>,
+    retries: u32,
     known: Known,
     sweep: Option<u64>,
     trials: u32,
@@ -48,7 +49,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(number: usize, order: Order, known: Known, mut dice: Dice, net: Net) -> Self {
-        let Order { trials, population, spec } = order;
+        let Order { trials, population, retries, spec } = order;
         let request = dice.between(1, u64::MAX);
         let next_at = Duration::from_millis(dice.between(0, 20_000));
         Self {
@@ -61,6 +62,7 @@ impl Client {
             request,
             spec,
             population,
+            retries,
             known,
             sweep: None,
             trials,
@@ -78,9 +80,9 @@ impl Client {
         self.population.is_some() || !self.spec.contains(r#""early_stop": {"algorithm": "none"}"#)
     }
 
-    /// Whether each end of a trial is one agent's word.
+    /// Whether each end of a trial is one agent's word. Where retries run out no agent knows which failure was the last.
     fn is_told_by_one(&self) -> bool {
-        !self.stops_trials() && self.spec.contains(r#""nodes": 1"#)
+        !self.stops_trials() && self.spec.contains(r#""nodes": 1"#) && self.retries == RETRIES
     }
 
     /// Adds what it was promised.
@@ -94,8 +96,8 @@ impl Client {
             ordered.pausing.extend(self.sweep);
         }
         let trials = [self.trials].into_iter().chain(self.maybe_trials.iter().copied()).collect();
-        let Self { request, population, .. } = *self;
-        ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request, sweep, trials, population }));
+        let Self { request, population, retries, .. } = *self;
+        ordered.sweeps.extend(self.sweep.map(|sweep| Promised { request, sweep, trials, population, retries }));
     }
 
     /// Its sweep is submitted, and nothing is left to ask but to resume.
@@ -210,9 +212,11 @@ const PROMOTION: &str = "asha_promotion";
 /// How often a sweep trains a population.
 const POPULATION: f64 = 0.2;
 
-/// As many as a sweep may have: a machine that fails everything has no other to be compared with where it is alone, and then its
-/// failures are the trials'.
+/// As many retries as a sweep may have: a machine that fails everything has no other to be compared with where it is alone, and
+/// then its failures are the trials'.
 const RETRIES: u32 = 1_000;
+/// How often a sweep has so few that they may run out.
+const FEW_RETRIES: f64 = 0.25;
 
 /// A sweep to be submitted.
 pub struct Order {
@@ -220,6 +224,8 @@ pub struct Order {
     trials: u32,
     /// How many members its population has, where it has one.
     population: Option<u32>,
+    /// How often each trial may be tried again.
+    retries: u32,
     spec: String,
 }
 
@@ -243,10 +249,11 @@ fn population(dice: &mut Dice, number: usize) -> Order {
             "search": {{"algorithm": "pbt", "seed": 7, "population": {members}, "perturbation_interval": {interval},
                 "max": {steps}}}, "budget": {{"trials": {trials}}}, "run": {{"retries": {RETRIES}}}}}"#
     );
-    Order { trials, population: Some(members), spec }
+    Order { trials, population: Some(members), retries: RETRIES, spec }
 }
 
 fn sweep(dice: &mut Dice, number: usize, nodes_max: usize) -> Order {
+    let retries = if dice.chance(FEW_RETRIES) { dice.between(0, 3) as u32 } else { RETRIES };
     let trials = dice.between(3, 40) as u32;
     let steps = dice.between(1, 27);
     let step_ms = dice.between(20, 700);
@@ -264,7 +271,7 @@ fn sweep(dice: &mut Dice, number: usize, nodes_max: usize) -> Order {
         r#"{{"version": 1, "name": "sweep-{number}", "command": ["train"],
             "space": {{"x": {{"float": [0.0, 1.0]}}, "steps": {steps}, "step_ms": {step_ms}}},
             "objective": {{"minimize": "loss"}}, "search": {{"algorithm": "{algorithm}", "seed": 7}},
-            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "resources": {{"nodes": {nodes}}}, "run": {{"retries": {RETRIES}}}}}"#
+            "early_stop": {stopper}, "budget": {{"trials": {trials}}}, "resources": {{"nodes": {nodes}}}, "run": {{"retries": {retries}}}}}"#
     );
-    Order { trials, population: None, spec }
+    Order { trials, population: None, retries, spec }
 }

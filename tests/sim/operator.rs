@@ -15,6 +15,8 @@ use crate::net::{Net, Parcel, Place, Reply, Request};
 const PATIENCE_MS: [u64; 3] = [300, 1_000, 3_000];
 /// How long after a refusal it asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// How long after a machine was mended it is trusted again: by then is known what had failed there before.
+const TRUSTED_AFTER: Duration = Duration::from_secs(60);
 /// The most coordinators that it lets a cluster have, and that there ever are in one run.
 const MEMBERS_MAX: usize = 7;
 const EVER_MAX: u64 = 12;
@@ -75,8 +77,8 @@ pub struct Operator {
     members: BTreeMap<u64, BTreeSet<Standing>>,
     /// Agents that may be drained.
     drained: BTreeSet<AgentId>,
-    /// Agents whose machines were mended, and that are to be trusted again.
-    mended: BTreeSet<AgentId>,
+    /// Agents whose machines were mended, and when they are to be trusted again.
+    mended: BTreeMap<AgentId, Duration>,
 }
 
 impl Operator {
@@ -95,18 +97,18 @@ impl Operator {
             patience: Duration::ZERO,
             members: (1..=founders).map(|node| (node, BTreeSet::from([Standing::Voter]))).collect(),
             drained: BTreeSet::new(),
-            mended: BTreeSet::new(),
+            mended: BTreeMap::new(),
         }
     }
 
     /// The machine of an agent works again: where the agent is left alone, it need not be any longer.
-    pub fn has_mended(&mut self, agent: AgentId) {
-        self.mended.insert(agent);
+    pub fn has_mended(&mut self, agent: AgentId, now: Duration) {
+        self.mended.insert(agent, now + TRUSTED_AFTER);
     }
 
-    /// It has nothing left to do.
+    /// It has nothing left to do that must be done: nobody waits for a machine that is trusted again only for its own sake.
     pub fn is_done(&self) -> bool {
-        self.plan.is_empty() && self.drained.is_empty() && self.mended.is_empty()
+        self.plan.is_empty() && self.drained.is_empty()
     }
 
     /// What it is at, for people.
@@ -136,7 +138,8 @@ impl Operator {
             self.patience = Duration::from_millis(self.dice.pick(&PATIENCE_MS).unwrap_or(1_000));
             if settle {
                 self.plan.extend(self.drained.first().map(|agent| Order::Undrain(*agent)));
-                self.plan.extend(self.mended.first().map(|agent| Order::Release(*agent)));
+                let due = self.mended.iter().find(|(_, at)| now >= **at);
+                self.plan.extend(due.map(|(agent, _)| Order::Release(*agent)));
             } else {
                 act = self.undertake();
                 self.next_at = now + Duration::from_millis(self.dice.between(0, self.pace_ms? * 2));

@@ -207,7 +207,7 @@ impl World {
     pub fn mend_agents(&mut self) {
         for agent in &mut self.agents {
             if agent.mend() {
-                self.operator.has_mended(agent.id());
+                self.operator.has_mended(agent.id(), self.now);
             }
         }
     }
