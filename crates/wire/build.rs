@@ -12,7 +12,7 @@ const FILES: [&str; 7] = [
     "heats/v1/tokens.proto",
     "optuna.proto",
 ];
-const DOMAIN: [(&str, &str); 16] = [
+const DOMAIN: [(&str, &str); 18] = [
     ("SweepId", "ids::SweepId"),
     ("AgentId", "ids::AgentId"),
     ("TokenId", "ids::TokenId"),
@@ -25,6 +25,8 @@ const DOMAIN: [(&str, &str); 16] = [
     ("Grant", "resources::Grant"),
     ("StopReason", "outcome::StopReason"),
     ("Checkpoint", "checkpoint::Checkpoint"),
+    ("Artifact", "artifact::Artifact"),
+    ("Object", "object::Object"),
     ("NotKept", "artifact::NotKept"),
     ("Digest", "provenance::Digest"),
     ("Package", "provenance::Package"),

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
-use heats_core::ops::checkpoints;
 use heats_domain::resources::Rendezvous;
 use heats_domain::{AgentId, Inventory, Metric, Metrics};
 use heats_wire::v1::from_agent::Message;
@@ -312,13 +311,16 @@ impl Agent {
                 }
             }
             to_agent::Message::Coordinators(named) => self.learn(&named),
-            to_agent::Message::Erase(v1::Erase { checkpoint }) => {
-                let checkpoint = checkpoint.expect("names one");
-                let key = checkpoints::key(&checkpoint);
-                let erased = Message::Erased(v1::Erased { checkpoint: Some(checkpoint) });
+            to_agent::Message::Erase(v1::Erase { object }) => {
+                let object = object.expect("names one");
+                let key = Key { sweep: object.sweep, trial: object.trial, attempt: object.attempt };
+                let erased = Message::Erased(v1::Erased { object: Some(object) });
                 self.window.push_back((key, erased, None));
             }
-            to_agent::Message::Welcome(_) | to_agent::Message::LogRequest(_) | to_agent::Message::LogCancel(_) => {}
+            to_agent::Message::Welcome(_)
+            | to_agent::Message::LogRequest(_)
+            | to_agent::Message::ReadArtifact(_)
+            | to_agent::Message::LogCancel(_) => {}
         }
     }
 
@@ -375,6 +377,7 @@ impl Agent {
             condition: None,
             lineage: 0,
             places: vec![training::STORAGE.to_owned()],
+            reads_artifacts: true,
         }
     }
 

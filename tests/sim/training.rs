@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heats_core::ops::attempts::Key;
-use heats_domain::{Checkpoint, Digest, Environment, Package, Params};
+use heats_domain::{Artifact, Checkpoint, Digest, Environment, Package, Params};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 
@@ -73,27 +73,19 @@ impl Training {
     }
 
     /// What it keeps for people after its last step, where it keeps anything.
-    pub fn artifact(&self, step: u64) -> Option<Checkpoint> {
+    pub fn artifact(&self, step: u64) -> Option<Artifact> {
         let last = self.checkpoint(step).filter(|_| step == steps(&self.params))?;
-        Some(Checkpoint { step: 0, artifact: "model".to_owned(), ..last })
+        let Checkpoint { sweep, trial, attempt, step: _, hash, bytes, place } = last;
+        Some(Artifact { sweep, trial, attempt, hash, bytes, place, name: "model".to_owned() })
     }
 
     /// The checkpoint that it keeps at a step, where it keeps one.
     pub fn checkpoint(&self, step: u64) -> Option<Checkpoint> {
         let every = self.params.get("keep_every").and_then(heats_domain::Value::as_f64)? as u64;
         let Key { sweep, trial, attempt } = self.key;
-        let (place, artifact) = (STORAGE.to_owned(), String::new());
-        let hash = vec![1; 32];
-        step.is_multiple_of(every).then_some(Checkpoint {
-            sweep,
-            trial,
-            attempt,
-            step,
-            hash,
-            bytes: 1,
-            place,
-            artifact,
-        })
+        let (place, hash) = (STORAGE.to_owned(), vec![1; 32]);
+        let made = Checkpoint { sweep, trial, attempt, step, hash, bytes: 1, place };
+        step.is_multiple_of(every).then_some(made)
     }
 
     /// What its agent says at its start.

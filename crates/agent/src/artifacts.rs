@@ -163,12 +163,14 @@ impl ArtifactFile {
 /// Reads a part of an artifact. The error is for whoever asked.
 pub async fn read(stores: &Stores, range: v1::ArtifactRange) -> Result<Vec<u8>, String> {
     let v1::ArtifactRange { artifact, offset, length } = range;
-    let artifact = artifact.filter(|artifact| is_artifact_name(&artifact.artifact));
+    let artifact = artifact.filter(|artifact| is_artifact_name(&artifact.name));
     let artifact = artifact.ok_or("what is asked for is no artifact")?;
     let storage = stores.at(&artifact.place);
     let storage = storage.ok_or_else(|| format!("this agent does not reach the storage `{}`", artifact.place))?;
-    let read =
-        tokio::task::spawn_blocking(move || storage.read(&artifact, &artifact.artifact, offset, length.min(RANGE_MAX)));
+    let read = tokio::task::spawn_blocking(move || {
+        let name = artifact.name.clone();
+        storage.read(&artifact.into(), &name, offset, length.min(RANGE_MAX))
+    });
     read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 

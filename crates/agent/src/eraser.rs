@@ -1,9 +1,9 @@
-//! Removes checkpoints from storages, one after the other, as a coordinator says. It says so again to whoever attaches, until it
-//! has heard that the checkpoint is gone: nothing is remembered here.
+//! Removes checkpoints and artifacts from storages, one after the other, as a coordinator says. It says so again to whoever
+//! attaches, until it has heard that the object is gone: nothing is remembered here.
 
 use std::sync::Arc;
 
-use heats_domain::Checkpoint;
+use heats_domain::Object;
 use tokio::sync::mpsc;
 
 use crate::storage::Stores;
@@ -16,8 +16,8 @@ const GONE: usize = 64;
 /// What is to be removed.
 #[derive(Debug)]
 pub struct Eraser {
-    queue: mpsc::Sender<Checkpoint>,
-    gone: mpsc::Receiver<Checkpoint>,
+    queue: mpsc::Sender<Object>,
+    gone: mpsc::Receiver<Object>,
 }
 
 impl Eraser {
@@ -29,31 +29,31 @@ impl Eraser {
         Self { queue, gone }
     }
 
-    /// Puts a checkpoint in line.
-    pub fn erase(&self, checkpoint: Checkpoint) {
+    /// Puts an object in line.
+    pub fn erase(&self, object: Object) {
         // Full: see above.
-        let _told_again = self.queue.try_send(checkpoint);
+        let _told_again = self.queue.try_send(object);
     }
 
     /// The next one that is gone.
-    pub async fn gone(&mut self) -> Option<Checkpoint> {
+    pub async fn gone(&mut self) -> Option<Object> {
         self.gone.recv().await
     }
 }
 
-async fn erase(stores: Arc<Stores>, mut waiting: mpsc::Receiver<Checkpoint>, tell: mpsc::Sender<Checkpoint>) {
-    while let Some(checkpoint) = waiting.recv().await {
-        let Some(storage) = stores.at(&checkpoint.place) else { continue };
-        let gone = checkpoint.clone();
+async fn erase(stores: Arc<Stores>, mut waiting: mpsc::Receiver<Object>, tell: mpsc::Sender<Object>) {
+    while let Some(object) = waiting.recv().await {
+        let Some(storage) = stores.at(&object.place) else { continue };
+        let gone = object.clone();
         let removed = tokio::task::spawn_blocking(move || storage.delete(&gone)).await;
         match removed {
             Ok(Ok(())) => {
-                if tell.send(checkpoint).await.is_err() {
+                if tell.send(object).await.is_err() {
                     return;
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "a checkpoint cannot be removed"),
-            Err(error) => tracing::error!(%error, "a checkpoint cannot be removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "what is not kept cannot be removed"),
+            Err(error) => tracing::error!(%error, "what is not kept cannot be removed"),
         }
     }
 }

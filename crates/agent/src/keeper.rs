@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use heats_domain::units::Bytes;
-use heats_domain::{ARTIFACT_WHY_MAX, ARTIFACTS_MAX, Checkpoint, NotKept};
+use heats_domain::{ARTIFACT_WHY_MAX, ARTIFACTS_MAX, NotKept, Object};
 use heats_wire::v1::from_agent::Message;
 use tokio::sync::watch;
 
@@ -99,7 +99,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Says what is about to be kept, and how often its bytes pass until then; what is returned counts them.
-    fn brings(&self, named: &Checkpoint, passes: u64) -> Arc<Progress> {
+    fn brings(&self, named: &Object, passes: u64) -> Arc<Progress> {
         let progress = Arc::new(Progress::of(passes));
         self.held.brings(Some(OnItsWay::new(named, progress.clone())));
         progress
@@ -131,8 +131,8 @@ impl<'a> Keeper<'a> {
             Err(error) => Err(error),
         };
         match kept {
-            Ok(artifact) => {
-                self.context.outbox.send(self.held, Message::Artifact(artifact)).await;
+            Ok(object) => {
+                self.context.outbox.send(self.held, Message::Artifact(object.into_artifact())).await;
                 self.artifacts.keep(next);
             }
             // The script has removed it meanwhile.
@@ -180,9 +180,9 @@ impl<'a> Keeper<'a> {
         let named = self.held.key.object(step, String::new());
         let progress = self.brings(&named, stores.newest().passes());
         match put(stores.newest(), named, path.clone(), progress).await {
-            Ok(checkpoint) => {
+            Ok(object) => {
                 self.dealt_with = Some(step);
-                self.context.outbox.send(self.held, Message::Checkpoint(checkpoint)).await;
+                self.context.outbox.send(self.held, Message::Checkpoint(object.into_checkpoint())).await;
             }
             // The script has removed it meanwhile.
             Err(error) if error.is_missing() && !path.exists() => {}
@@ -200,10 +200,10 @@ impl<'a> Keeper<'a> {
 /// Puts an object where it is kept. Where nobody waits for that any more, nobody will hear of it: it is removed.
 async fn put(
     storage: Arc<dyn Storage>,
-    named: Checkpoint,
+    named: Object,
     path: PathBuf,
     progress: Arc<Progress>,
-) -> Result<Checkpoint, StorageError> {
+) -> Result<Object, StorageError> {
     /// Says that nobody waits any more.
     struct Waiting(Arc<AtomicBool>);
     impl Drop for Waiting {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use heats_domain::Checkpoint;
+use heats_domain::Object;
 
 /// How far an object has come to its storage. Its bytes pass several times: they are copied, hashed, sent.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct OnItsWay {
 
 impl OnItsWay {
     /// The object that is to be kept as `named`.
-    pub fn new(named: &Checkpoint, progress: Arc<Progress>) -> Self {
+    pub fn new(named: &Object, progress: Arc<Progress>) -> Self {
         let artifact = named.artifact.clone();
         Self { step: artifact.is_empty().then_some(named.step), artifact, progress, why: String::new() }
     }

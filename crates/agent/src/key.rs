@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use heats_domain::{Checkpoint, SweepId, TrialId};
+use heats_domain::{Object, SweepId, TrialId};
 use heats_wire::v1;
 
 /// One attempt at one trial: the fencing token of everything that is said about it.
@@ -24,9 +24,9 @@ pub struct KeyError {
 
 impl Key {
     /// What the attempt keeps: a checkpoint of `step`, or an artifact. A storage fills in what it does not know yet.
-    pub fn object(self, step: u64, artifact: String) -> Checkpoint {
+    pub fn object(self, step: u64, artifact: String) -> Object {
         let (sweep, trial, attempt) = (self.trial.sweep, self.trial.number, self.attempt);
-        Checkpoint { sweep, trial, attempt, step, hash: Vec::new(), bytes: 0, place: String::new(), artifact }
+        Object { sweep, trial, attempt, step, hash: Vec::new(), bytes: 0, place: String::new(), artifact }
     }
 
     /// The key as the protocol has it.

@@ -106,7 +106,7 @@ impl Order {
             code: if code.is_empty() { None } else { Some(code.parse()?) },
             known,
             gang,
-            keeps: keeps.into_iter().map(|kept| (kept.artifact, kept.bytes)).collect(),
+            keeps: keeps.into_iter().map(|kept| (kept.name, kept.bytes)).collect(),
         })
     }
 

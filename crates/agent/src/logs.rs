@@ -19,6 +19,25 @@ use crate::watcher::Watch;
 /// How many requests are served at once.
 const REQUESTS: usize = 32;
 
+/// What somebody asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// An attempt's logs.
+    Log(v1::LogRequest),
+    /// A part of an artifact.
+    Artifact(v1::ArtifactRange),
+}
+
+impl Asked {
+    /// What a request for a log is: a coordinator of an earlier version asks for artifacts in this way, too.
+    pub fn of(mut request: v1::LogRequest) -> Self {
+        match request.artifact.take() {
+            Some(range) => Self::Artifact(range),
+            None => Self::Log(request),
+        }
+    }
+}
+
 /// The requests of one stream; ended when dropped, for their answers have nowhere to go then.
 #[derive(Debug)]
 pub struct Logs {
@@ -39,15 +58,15 @@ impl Logs {
         Self { context, chunks, requests: BTreeMap::new() }
     }
 
-    /// Serves a request.
-    pub fn start(&mut self, request: v1::LogRequest) {
+    /// Serves a request of this number.
+    pub fn start(&mut self, id: u64, asked: Asked) {
         self.requests.retain(|_, task| !task.is_finished());
-        let (context, chunks, id) = (self.context.clone(), self.chunks.clone(), request.id);
+        let (context, chunks) = (self.context.clone(), self.chunks.clone());
         let full = self.requests.len() >= REQUESTS;
         let task = tokio::spawn(async move {
             let served = match full {
                 true => Err(format!("the agent serves {REQUESTS} logs already; try again later")),
-                false => serve(&context, &chunks, &request).await,
+                false => serve(&context, &Answer { id, chunks: &chunks }, asked).await,
             };
             let end =
                 v1::LogChunk { id, end: true, error: served.err().unwrap_or_default(), ..v1::LogChunk::default() };
@@ -65,13 +84,19 @@ impl Logs {
     }
 }
 
-async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: &v1::LogRequest) -> Result<(), String> {
-    if let Some(range) = request.artifact.clone() {
-        let data = artifacts::read(&context.stores, range).await?;
-        // The stream is gone, and whoever asked with it.
-        let _stream_gone = Answer { id: request.id, chunks }.send(false, 0, data).await;
-        return Ok(());
+async fn serve(context: &Context, answer: &Answer<'_>, asked: Asked) -> Result<(), String> {
+    match asked {
+        Asked::Log(request) => serve_log(context, answer, &request).await,
+        Asked::Artifact(range) => {
+            let data = artifacts::read(&context.stores, range).await?;
+            // The stream is gone, and whoever asked with it.
+            let _stream_gone = answer.send(false, 0, data).await;
+            Ok(())
+        }
     }
+}
+
+async fn serve_log(context: &Context, answer: &Answer<'_>, request: &v1::LogRequest) -> Result<(), String> {
     let key = Key::from_wire(request.key).map_err(|error| error.to_string())?;
     let dir = AttemptDir::at(context.paths.attempt(key));
     let held = context.find(key);
@@ -86,7 +111,6 @@ async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: 
         let chosen = Excerpt::of(&request.grep, request.tail).map_err(|error| error.to_string())?;
         files.push(Shown { file: LogFile::of(&dir, stderr), chosen, shows_gaps: request.tail.is_none() });
     }
-    let answer = Answer { id: request.id, chunks };
     let watch: Watch = context.watcher.watch(dir.path());
     let mut changes = watch.changes();
     loop {
@@ -95,7 +119,7 @@ async fn serve(context: &Context, chunks: &mpsc::Sender<v1::LogChunk>, request: 
             context.find(key).is_none()
         };
         for shown in &mut files {
-            if !shown.send(&answer).await? {
+            if !shown.send(answer).await? {
                 return Ok(());
             }
         }

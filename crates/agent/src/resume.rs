@@ -20,7 +20,7 @@ pub async fn fetch(context: &Context, key: Key, from: Option<&Checkpoint>) -> Re
     let got = tokio::task::spawn_blocking(move || {
         // An agent that went down had got it, and did not come to start the attempt: it may be anything.
         let _none_there = std::fs::remove_dir_all(&into);
-        storage.get(&wanted, &into)
+        storage.get(&wanted.into(), &into)
     });
     let got = got.await.map_err(|error| failed(error.to_string()))?;
     got.map_err(|error| failed(error.to_string()))?;

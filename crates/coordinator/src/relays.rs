@@ -56,9 +56,33 @@ pub struct Want {
     pub tail: Option<u32>,
 }
 
-impl From<Want> for v1::LogRequest {
-    fn from(Want { key, follow, stdout_only, stderr_only, grep, tail }: Want) -> Self {
-        Self { id: 0, key: Some(key.into()), follow, stderr_only, stdout_only, grep, tail, artifact: None }
+/// What an agent is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ask {
+    /// Logs.
+    Log(Want),
+    /// A part of an artifact.
+    Artifact(v1::ArtifactRange),
+}
+
+impl Ask {
+    /// How an agent is asked, under this number, that knows how to be asked for artifacts, or does not.
+    fn message(self, id: u64, reads_artifacts: bool) -> to_agent::Message {
+        match self {
+            Self::Log(Want { key, follow, stdout_only, stderr_only, grep, tail }) => {
+                let key = Some(key.into());
+                let artifact = None;
+                let request = v1::LogRequest { id, key, follow, stderr_only, stdout_only, grep, tail, artifact };
+                to_agent::Message::LogRequest(request)
+            }
+            Self::Artifact(range) if reads_artifacts => {
+                to_agent::Message::ReadArtifact(v1::ReadArtifact { id, range: Some(range) })
+            }
+            Self::Artifact(range) => {
+                let request = v1::LogRequest { id, artifact: Some(range), ..v1::LogRequest::default() };
+                to_agent::Message::LogRequest(request)
+            }
+        }
     }
 }
 
@@ -81,13 +105,7 @@ impl Relays {
     ///
     /// # Errors
     /// See [`RelayError`].
-    pub fn open(
-        &self,
-        streams: &Streams,
-        agent: AgentId,
-        stream: u64,
-        want: impl Into<v1::LogRequest>,
-    ) -> Result<Relay, RelayError> {
+    pub fn open(&self, streams: &Streams, agent: AgentId, stream: u64, ask: Ask) -> Result<Relay, RelayError> {
         let (sender, chunks) = mpsc::channel(WAITING);
         let id = {
             let mut inner = self.lock();
@@ -100,8 +118,8 @@ impl Relays {
             id
         };
         let relay = Relay { relays: self.clone(), streams: streams.clone(), agent, stream, id, chunks };
-        let request = v1::LogRequest { id, ..want.into() };
-        if streams.send(agent, to_agent::Message::LogRequest(request)) { Ok(relay) } else { Err(RelayError::Away) }
+        let reads_artifacts = streams.opening(agent).is_some_and(|opening| opening.reads_artifacts);
+        if streams.send(agent, ask.message(id, reads_artifacts)) { Ok(relay) } else { Err(RelayError::Away) }
     }
 
     /// Passes a chunk on to whoever asked for it. A reader that does not keep up is cut off, so that it
@@ -143,5 +161,20 @@ impl Drop for Relay {
         if self.relays.lock().open.remove(&self.id).is_some() {
             self.streams.send(self.agent, to_agent::Message::LogCancel(v1::LogCancel { id: self.id }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_asked_for_an_artifact_in_the_way_that_it_knows() {
+        let range = v1::ArtifactRange { offset: 7, length: 9, ..v1::ArtifactRange::default() };
+        let ask = |reads| Ask::Artifact(range.clone()).message(3, reads);
+        let own = v1::ReadArtifact { id: 3, range: Some(range.clone()) };
+        assert_eq!(ask(true), to_agent::Message::ReadArtifact(own));
+        let as_a_log = v1::LogRequest { id: 3, artifact: Some(range.clone()), ..v1::LogRequest::default() };
+        assert_eq!(ask(false), to_agent::Message::LogRequest(as_a_log));
     }
 }

@@ -10,7 +10,7 @@ use heats_core::ops::agent_drain::{self, Leaving};
 use heats_core::ops::attempts::Key;
 use heats_core::trial::Attempt;
 use heats_core::{Entry, Fact, State, Trial};
-use heats_domain::{AgentId, Checkpoint, FailureKind};
+use heats_domain::{AgentId, FailureKind, Object};
 use heats_wire::v1;
 use heats_wire::v1::stop::Purpose;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -56,6 +56,8 @@ pub struct Opening {
     pub since_ms: u64,
     /// Whether it can start anything, and what its disk has left; the latest that it said.
     pub condition: v1::Condition,
+    /// Whether it knows how to be asked for a part of an artifact.
+    pub reads_artifacts: bool,
 }
 
 /// Another process with the agent's id is attached and lives.
@@ -233,8 +235,8 @@ impl Streams {
                         }
                     }
                 }
-                Fact::CheckpointDropped(fact) => self.have_erased(state, &fact.checkpoint),
-                Fact::ArtifactDropped(fact) => self.have_erased(state, &fact.artifact),
+                Fact::CheckpointDropped(fact) => self.have_erased(state, &fact.checkpoint.clone().into()),
+                Fact::ArtifactDropped(fact) => self.have_erased(state, &fact.artifact.clone().into()),
                 Fact::SweepSubmitted(_)
                 | Fact::QuotaSet(_)
                 | Fact::QuotaRemoved(_)
@@ -288,7 +290,7 @@ impl Streams {
     }
 
     /// Has one of the agents that reach an object remove it. Where none is attached now, the next one that attaches is told.
-    fn have_erased(&self, state: &State, object: &Checkpoint) {
+    fn have_erased(&self, state: &State, object: &Object) {
         self.reaching(state, &object.place).find(|&agent| self.send(agent, erase(object.clone())));
     }
 
@@ -353,8 +355,8 @@ fn rendezvous(state: &State, agent: AgentId) -> String {
 }
 
 /// The order to remove a checkpoint or an artifact.
-pub const fn erase(checkpoint: Checkpoint) -> v1::to_agent::Message {
-    v1::to_agent::Message::Erase(v1::Erase { checkpoint: Some(checkpoint) })
+pub const fn erase(object: Object) -> v1::to_agent::Message {
+    v1::to_agent::Message::Erase(v1::Erase { object: Some(object) })
 }
 
 /// The order to end an attempt.

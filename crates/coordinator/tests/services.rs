@@ -132,6 +132,7 @@ impl House {
             condition: None,
             lineage: 0,
             places: vec!["shared:1".into()],
+            reads_artifacts: false,
         };
         let mut agent = Agent { outbox, stream: None, seq: 0 };
         agent.say(from_agent::Message::Hello(hello)).await;

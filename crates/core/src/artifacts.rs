@@ -1,7 +1,7 @@
 //! What trials keep for people: what the facts about artifacts mean. Where the bytes are is the agents' business, as with
 //! checkpoints; nothing goes on from an artifact.
 
-use heats_domain::Checkpoint;
+use heats_domain::Artifact;
 
 use crate::fact::{ArtifactDropped, ArtifactKept, ArtifactNotKept};
 use crate::state::live_attempt;
@@ -10,8 +10,8 @@ use crate::trial::Trial;
 
 impl Trial {
     /// The artifact of this name.
-    pub fn artifact(&self, name: &str) -> Option<&Checkpoint> {
-        self.artifacts.iter().find(|artifact| artifact.artifact == name)
+    pub fn artifact(&self, name: &str) -> Option<&Artifact> {
+        self.artifacts.iter().find(|artifact| artifact.name == name)
     }
 }
 
@@ -20,11 +20,11 @@ impl Sweep {
         let artifact = &fact.artifact;
         let trial = self.touched(artifact.trial)?;
         live_attempt(trial, artifact.attempt)?;
-        if trial.artifact(&artifact.artifact).is_some() {
+        if trial.artifact(&artifact.name).is_some() {
             return Err("the trial keeps something under this name already");
         }
         trial.artifacts.push(artifact.clone());
-        trial.not_kept.retain(|other| other.name != artifact.artifact);
+        trial.not_kept.retain(|other| other.name != artifact.name);
         Ok(())
     }
 

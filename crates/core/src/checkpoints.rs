@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint, TrialState};
+use heats_domain::{AgentId, Checkpoint, Object, TrialState};
 
 use crate::fact::{CheckpointDropped, CheckpointSaved, Fact, Record};
 use crate::state::{State, live_attempt};
@@ -116,35 +116,33 @@ impl State {
 
     /// Folds in what a fact about a checkpoint or an artifact means beyond its sweep; whether that is all, for the sweep is gone.
     pub(crate) fn note_dropped(&mut self, fact: &Fact, record: impl FnOnce() -> Arc<Record>) -> bool {
-        let checkpoint = match fact {
+        let sweep = match fact {
             Fact::CheckpointDropped(fact) => {
-                self.dropped.insert(fact.checkpoint.clone(), record());
-                &fact.checkpoint
+                self.dropped.insert(fact.checkpoint.clone().into(), record());
+                fact.checkpoint.sweep
             }
             Fact::ArtifactDropped(fact) => {
-                self.dropped.insert(fact.artifact.clone(), record());
-                &fact.artifact
+                self.dropped.insert(fact.artifact.clone().into(), record());
+                fact.artifact.sweep
             }
             Fact::CheckpointErased(fact) => {
-                self.dropped.remove(&fact.checkpoint);
-                &fact.checkpoint
+                self.dropped.remove(&fact.object);
+                fact.object.sweep
             }
             _ => return false,
         };
-        !self.sweeps.contains_key(&checkpoint.sweep)
+        !self.sweeps.contains_key(&sweep)
     }
 
     /// The drops whose sweep is gone: nothing else remembers them.
     pub(crate) fn orphaned_drops(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.dropped
-            .iter()
-            .filter(|(checkpoint, _)| !self.sweeps.contains_key(&checkpoint.sweep))
-            .map(|(_, record)| record)
+        let orphaned = self.dropped.iter().filter(|(object, _)| !self.sweeps.contains_key(&object.sweep));
+        orphaned.map(|(_, record)| record)
     }
 
     /// What an agent is to remove from the storages that it reaches.
-    pub fn to_erase(&self, agent: AgentId) -> impl Iterator<Item = &Checkpoint> {
+    pub fn to_erase(&self, agent: AgentId) -> impl Iterator<Item = &Object> {
         let places = self.places(agent);
-        self.dropped.keys().filter(move |checkpoint| places.contains(&checkpoint.place))
+        self.dropped.keys().filter(move |object| places.contains(&object.place))
     }
 }

@@ -100,7 +100,7 @@ fn check_trial(state: &State, sweep: &Sweep, number: u32, found: &mut Vec<Violat
     let holds = trial.state == TrialState::Paused;
     let what = "the set of paused trials names those that hold at a rung";
     violation(found, holds == sweep.paused.contains(&number), "T4", what, place);
-    let names: BTreeSet<&str> = trial.artifacts.iter().map(|artifact| artifact.artifact.as_str()).collect();
+    let names: BTreeSet<&str> = trial.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
     let is_bounded = names.len() == trial.artifacts.len() && names.len() <= ARTIFACTS_MAX;
     let others: BTreeSet<&str> = trial.not_kept.iter().map(|other| other.name.as_str()).collect();
     let is_bounded = is_bounded && others.len() == trial.not_kept.len() && others.len() <= ARTIFACTS_MAX;

@@ -219,9 +219,7 @@ impl Leading {
             Op::SaveCheckpoint(checkpoint) => self.record(checkpoints::save(&self.draft, checkpoint), |()| Reply::Done),
             Op::KeepArtifact(artifact) => self.record(artifacts::keep(&self.draft, artifact), |()| Reply::Done),
             Op::LeaveOutArtifact(file) => self.record(artifacts::leave_out(&self.draft, file), |()| Reply::Done),
-            Op::EraseCheckpoint(checkpoint) => {
-                self.record(Ok((checkpoints::erase(&self.draft, checkpoint), ())), |()| Reply::Done)
-            }
+            Op::Erase(object) => self.record(Ok((checkpoints::erase(&self.draft, object), ())), |()| Reply::Done),
             Op::NoticeDelivered { sweep, hook, place } => {
                 self.record(notices::delivered(&self.draft, sweep, hook, place), |()| Reply::Done)
             }

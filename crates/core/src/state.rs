@@ -9,7 +9,7 @@ mod fold;
 use std::iter;
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint, Grant, SweepId, SweepSpec, TokenId};
+use heats_domain::{AgentId, Grant, Object, SweepId, SweepSpec, TokenId};
 use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
@@ -120,7 +120,7 @@ pub struct State {
     /// The tokens that nobody has revoked.
     pub tokens: OrdMap<TokenId, Arc<Token>>,
     /// The checkpoints that are to be removed from their storages: the record of each one's drop.
-    pub dropped: OrdMap<Checkpoint, Arc<Record>>,
+    pub dropped: OrdMap<Object, Arc<Record>>,
     /// What trials ran in.
     pub surroundings: Surroundings,
     /// The bundles of logs that are kept.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint, FailureKind, Grant, NotKept, TrialState};
+use heats_domain::{AgentId, Artifact, Checkpoint, FailureKind, Grant, NotKept, TrialState};
 use imbl::Vector;
 
 use crate::checkpoints::Saved;
@@ -54,7 +54,7 @@ pub struct Trial {
     /// The last checkpoint that was saved, whatever became of it.
     pub saved: Option<Saved>,
     /// The files that it keeps for people, in the order in which they were kept; no two have the same name.
-    pub artifacts: Vec<Checkpoint>,
+    pub artifacts: Vec<Artifact>,
     /// The files that it made for people and that are not kept, as they were said last; no two have the same name.
     pub not_kept: Vec<NotKept>,
 }

@@ -195,9 +195,8 @@ const V12: &[u8] = include_bytes!("golden/entry-v12.bin");
 /// The kinds of facts and the fields that versions before it did not have.
 fn catalogued() -> Vec<Fact> {
     let (sweep, agent) = (SweepId { bits: 5 }, AgentId { bits: 6 });
-    let (place, artifact) = ("shared:0123456789abcdef".to_owned(), String::new());
-    let checkpoint =
-        Checkpoint { sweep, trial: 7, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place, artifact };
+    let place = "shared:0123456789abcdef".to_owned();
+    let checkpoint = Checkpoint { sweep, trial: 7, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
     let grant = Grant { cpus: 1, ..Grant::default() };
     let from = Some(checkpoint.clone());
     let places = vec!["local:agt_0000000000006".to_owned(), checkpoint.place.clone()];
@@ -207,7 +206,7 @@ fn catalogued() -> Vec<Fact> {
             checkpoint: checkpoint.clone(),
             why: "later ones are kept".into(),
         }),
-        Fact::CheckpointErased(CheckpointErased { checkpoint }),
+        Fact::CheckpointErased(CheckpointErased { object: checkpoint.into() }),
         Fact::TrialLeased(TrialLeased {
             sweep,
             trial: 7,
@@ -236,9 +235,7 @@ const V16: &[u8] = include_bytes!("golden/entry-v16.bin");
 /// The fields that versions before it did not have.
 fn forked() -> Vec<Fact> {
     let (sweep, place) = (SweepId { bits: 5 }, "local:agt_0000000000006".to_owned());
-    let artifact = String::new();
-    let from =
-        Checkpoint { sweep, trial: 3, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place, artifact };
+    let from = Checkpoint { sweep, trial: 3, attempt: 1, step: 300, hash: vec![0xef; 32], bytes: 1 << 33, place };
     let reason = StopReason {
         rule: "pbt".into(),
         step: 300,

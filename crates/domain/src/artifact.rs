@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::SweepId;
+use crate::object::hex;
 use crate::units::Bytes;
 
 /// How many artifacts a trial keeps at most.
@@ -66,6 +67,40 @@ impl fmt::Display for ArtifactLimit {
                 write!(f, "over the limit of {limit} for all files together")
             }
         }
+    }
+}
+
+/// A file that a trial keeps in a storage for people, under a name. Two are the same only where everything but `bytes` is the
+/// same. Its tags are those of a checkpoint where it has the same fields: see [`crate::Object`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The sweep of the trial that made it.
+    #[prost(message, required, tag = "1")]
+    pub sweep: SweepId,
+    /// The trial.
+    #[prost(uint32, tag = "2")]
+    pub trial: u32,
+    /// The attempt, from 1.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// The BLAKE3 hash of its manifest, which has its own.
+    #[prost(bytes = "vec", tag = "5")]
+    pub hash: Vec<u8>,
+    /// Its size, in bytes.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+    /// The storage that it is in: `local:AGENT`, `shared:ID`, `s3:BUCKET/PREFIX`.
+    #[prost(string, tag = "7")]
+    pub place: String,
+    /// The name that its trial gave it.
+    #[prost(string, tag = "70")]
+    pub name: String,
+}
+
+impl Artifact {
+    /// The hash in hexadecimal digits.
+    pub fn hash_text(&self) -> String {
+        hex(&self.hash)
     }
 }
 

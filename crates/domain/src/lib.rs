@@ -12,6 +12,7 @@ pub mod expr;
 pub mod ids;
 pub mod machine;
 pub mod metrics;
+pub mod object;
 pub mod outcome;
 pub mod params;
 pub mod provenance;
@@ -22,7 +23,8 @@ pub mod units;
 
 pub use archive::{ArchiveName, NotAName};
 pub use artifact::{
-    ARTIFACT_NAME_MAX, ARTIFACT_WHY_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, ArtifactLimit, NotKept, is_artifact_name,
+    ARTIFACT_NAME_MAX, ARTIFACT_WHY_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactLimit, NotKept,
+    is_artifact_name,
 };
 pub use checkpoint::Checkpoint;
 pub use document::{Fault, Faults, Format};
@@ -30,6 +32,7 @@ pub use expr::Expr;
 pub use ids::{AgentId, SweepId, TokenId, TrialId};
 pub use machine::Machine;
 pub use metrics::{Direction, Metric, Metrics};
+pub use object::Object;
 pub use outcome::{FailureKind, StopReason, TrialState};
 pub use params::{Params, Value};
 pub use provenance::{Digest, Environment, Package};

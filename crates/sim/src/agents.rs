@@ -86,9 +86,10 @@ pub(crate) fn about(op: &Op) -> Option<Key> {
     match op {
         Op::Start(Start { key, .. }) | Op::Report(key, _, _) => Some(*key),
         Op::Finish(finish) => Some(finish.key),
-        Op::SaveCheckpoint(kept) | Op::KeepArtifact(kept) => Some(checkpoints::key(kept)),
+        Op::SaveCheckpoint(kept) => Some(checkpoints::key(kept)),
+        Op::KeepArtifact(kept) => Some(artifacts::key(kept)),
         Op::LeaveOutArtifact(file) => Some(artifacts::key_of(file)),
-        Op::EraseCheckpoint(_)
+        Op::Erase(_)
         | Op::KeepLogs(_)
         | Op::NoticeDelivered { .. }
         | Op::GiveUpHook { .. }

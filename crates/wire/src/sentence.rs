@@ -2,7 +2,7 @@
 
 use heats_core::fact::{AgentQuarantined, AgentReleased, Decides, Forked, GpuReleased, LeasedMember};
 use heats_core::{Fact, Prior};
-use heats_domain::{Checkpoint, FailureKind, Metrics, NotKept, StopReason};
+use heats_domain::{Artifact, Checkpoint, FailureKind, Metrics, NotKept, Object, StopReason};
 use serde_json::{Value, json};
 
 use crate::study;
@@ -81,11 +81,11 @@ pub fn sentence(fact: &Fact) -> String {
             format!("trial {trial} has a checkpoint of step {step}: {bytes} bytes in `{place}`")
         }
         Fact::ArtifactKept(f) => {
-            let Checkpoint { trial, artifact, bytes, place, .. } = &f.artifact;
-            format!("trial {trial} keeps `{artifact}`: {bytes} bytes in `{place}`")
+            let Artifact { trial, name, bytes, place, .. } = &f.artifact;
+            format!("trial {trial} keeps `{name}`: {bytes} bytes in `{place}`")
         }
         Fact::ArtifactDropped(f) => {
-            format!("`{}` of trial {} is not kept: {}", f.artifact.artifact, f.artifact.trial, f.why)
+            format!("`{}` of trial {} is not kept: {}", f.artifact.name, f.artifact.trial, f.why)
         }
         Fact::ArtifactNotKept(f) => {
             let NotKept { sweep: _, trial, attempt: _, name, bytes, why, limit: _ } = &f.not_kept;
@@ -98,7 +98,7 @@ pub fn sentence(fact: &Fact) -> String {
             )
         }
         Fact::CheckpointErased(f) => {
-            let Checkpoint { trial, step, place, artifact, .. } = &f.checkpoint;
+            let Object { trial, step, place, artifact, .. } = &f.object;
             let what =
                 if artifact.is_empty() { format!("the checkpoint of step {step}") } else { format!("`{artifact}`") };
             format!("{what} of trial {trial} is gone from `{place}`")
@@ -213,15 +213,15 @@ fn member(member: &LeasedMember) -> Value {
 }
 
 /// A checkpoint or an artifact without its trial, which the event has already.
-fn checkpoint(checkpoint: &Checkpoint) -> Value {
-    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place, artifact } = checkpoint;
+fn object(object: Object) -> Value {
+    let Object { sweep: _, trial: _, attempt, step, hash: _, bytes, place, artifact } = &object;
     let what = if artifact.is_empty() { ("step", json!(step)) } else { ("name", json!(artifact)) };
-    json!({"attempt": attempt, (what.0): what.1, "hash": checkpoint.hash_text(), "bytes": bytes, "place": place})
+    json!({"attempt": attempt, (what.0): what.1, "hash": object.hash_text(), "bytes": bytes, "place": place})
 }
 
 /// The same, and why it is not kept.
-fn dropped(object: &Checkpoint, why: &str) -> Value {
-    let mut fields = checkpoint(object);
+fn dropped(dropped: Object, why: &str) -> Value {
+    let mut fields = object(dropped);
     fields["why"] = json!(why);
     fields
 }
@@ -263,7 +263,7 @@ pub fn fields(fact: &Fact) -> Value {
         Fact::TrialLeased(f) => {
             json!({"agent": f.agent, "cpus": f.grant.cpus, "memory": f.grant.memory, "gpus": f.grant.gpus,
                 "gpu_parts": f.grant.gpu_parts, "disk": f.grant.disk, "ahead": f.ahead, "variant": f.variant,
-                "from": f.from.as_ref().map(checkpoint),
+                "from": f.from.as_ref().cloned().map(|from| object(from.into())),
                 "members": f.members.iter().map(member).collect::<Vec<_>>(), "port": f.port})
         }
         Fact::TrialStarted(f) => json!({
@@ -281,16 +281,16 @@ pub fn fields(fact: &Fact) -> Value {
         }
         Fact::TrialResumed(f) => json!({"reason": verdict(&f.reason)}),
         Fact::TrialSpared(f) => json!({"reason": verdict(&f.reason)}),
-        Fact::CheckpointSaved(f) => checkpoint(&f.checkpoint),
-        Fact::CheckpointDropped(f) => dropped(&f.checkpoint, &f.why),
-        Fact::ArtifactKept(f) => checkpoint(&f.artifact),
-        Fact::ArtifactDropped(f) => dropped(&f.artifact, &f.why),
+        Fact::CheckpointSaved(f) => object(f.checkpoint.clone().into()),
+        Fact::CheckpointDropped(f) => dropped(f.checkpoint.clone().into(), &f.why),
+        Fact::ArtifactKept(f) => object(f.artifact.clone().into()),
+        Fact::ArtifactDropped(f) => dropped(f.artifact.clone().into(), &f.why),
         Fact::ArtifactNotKept(f) => {
             let NotKept { sweep: _, trial: _, attempt, name, bytes, why, limit } = &f.not_kept;
             let limit = Some(limit).filter(|limit| **limit > 0);
             json!({"attempt": attempt, "name": name, "bytes": bytes, "why": why, "limit": limit})
         }
-        Fact::CheckpointErased(f) => checkpoint(&f.checkpoint),
+        Fact::CheckpointErased(f) => object(f.object.clone()),
         Fact::LogsKept(f) => {
             let attempts: Vec<String> = f.attempts.iter().map(|l| format!("{}@{}", l.trial, l.attempt)).collect();
             json!({"bundle": f.bundle, "bytes": f.length, "agent": f.agent, "attempts": attempts})

@@ -123,6 +123,7 @@ impl Agent {
             condition: None,
             lineage: 0,
             places: Vec::new(),
+            reads_artifacts: false,
         }
     }
 

@@ -54,6 +54,7 @@ pub(super) async fn attach(address: &str, way: &Way, identity: &Identity, contex
         condition: Some(condition),
         lineage: lineage.number(),
         places: context.stores.places(),
+        reads_artifacts: true,
     };
     let first = v1::FromAgent { seq: 1, message: Some(Message::Hello(hello)) };
     // The receiver is right here: the queue is neither full nor closed.

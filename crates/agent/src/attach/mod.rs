@@ -34,7 +34,7 @@ use crate::event::{AgentEvent, OnEvent};
 use crate::held::{Order, Outgoing};
 use crate::key::Key;
 use crate::lineage::Lineage;
-use crate::logs::Logs;
+use crate::logs::{Asked, Logs};
 use crate::supervisor::Origin;
 
 /// The wait while a leader is being elected, which takes about a second, is no longer than after so many tries: 400 ms.
@@ -277,9 +277,9 @@ impl Attach {
                         return Lost::Ended;
                     }
                 }
-                Some(checkpoint) = self.eraser.gone(), if !self.window.has_unsent() => {
+                Some(object) = self.eraser.gone(), if !self.window.has_unsent() => {
                     sent += 1;
-                    let erased = v1::Erased { checkpoint: Some(checkpoint) };
+                    let erased = v1::Erased { object: Some(object) };
                     let message = v1::FromAgent { seq: sent, message: Some(Message::Erased(erased)) };
                     if to_leader.send(message).await.is_err() {
                         return Lost::Ended;
@@ -345,12 +345,15 @@ impl Attach {
                 Err(error) => tracing::error!(%error, "told to run something that has no name"),
             },
             to_agent::Message::Stop(stop) => self.stop(stop),
-            to_agent::Message::Erase(v1::Erase { checkpoint }) => {
-                if let Some(checkpoint) = checkpoint {
-                    self.eraser.erase(checkpoint);
+            to_agent::Message::Erase(v1::Erase { object }) => {
+                if let Some(object) = object {
+                    self.eraser.erase(object);
                 }
             }
-            to_agent::Message::LogRequest(request) => logs.start(request),
+            to_agent::Message::LogRequest(request) => logs.start(request.id, Asked::of(request)),
+            to_agent::Message::ReadArtifact(v1::ReadArtifact { id, range }) => {
+                logs.start(id, Asked::Artifact(range.unwrap_or_default()));
+            }
             to_agent::Message::LogCancel(v1::LogCancel { id }) => logs.cancel(id),
             to_agent::Message::Coordinators(v1::Coordinators { addresses }) => {
                 self.learn(&addresses);

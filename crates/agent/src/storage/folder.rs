@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use heats_domain::{AgentId, Checkpoint};
+use heats_domain::{AgentId, Object};
 
 use super::manifest::{MANIFEST_MAX, Manifest, hash, sync};
 use super::{How, Storage, StorageError, transfer};
@@ -75,8 +75,8 @@ impl Folder {
         aside: &Path,
         folder: &Path,
         progress: &Progress,
-        filled: impl FnOnce(&Manifest, Vec<u8>) -> Checkpoint,
-    ) -> Result<Checkpoint, StorageError> {
+        filled: impl FnOnce(&Manifest, Vec<u8>) -> Object,
+    ) -> Result<Object, StorageError> {
         fs::create_dir(aside).map_err(StorageError::io(aside, "written"))?;
         let files = aside.join(FILES);
         transfer(folder, &files, self.how, progress)?;
@@ -113,21 +113,17 @@ impl Storage for Folder {
         }
     }
 
-    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError> {
+    fn put(&self, named: Object, folder: &Path, progress: &Progress) -> Result<Object, StorageError> {
         let aside = self.aside("new");
-        let filled = |manifest: &Manifest, hash| Checkpoint {
-            hash,
-            bytes: manifest.bytes(),
-            place: self.place.clone(),
-            ..named
-        };
+        let filled =
+            |manifest: &Manifest, hash| Object { hash, bytes: manifest.bytes(), place: self.place.clone(), ..named };
         self.fill(&aside, folder, progress, filled).inspect_err(|_| {
             // What is left of it goes when the agent starts again.
             let _left = remove(&aside);
         })
     }
 
-    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
+    fn read(&self, object: &Object, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
         let path = self.root.join(object.name()).join(FILES).join(file);
         let mut bytes = Vec::new();
         let mut read = || {
@@ -139,7 +135,7 @@ impl Storage for Folder {
         Ok(bytes)
     }
 
-    fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError> {
+    fn get(&self, checkpoint: &Object, into: &Path) -> Result<(), StorageError> {
         let object = self.root.join(checkpoint.name());
         let damaged = |what: String| StorageError::Damaged { name: checkpoint.name(), what };
         let path = object.join(MANIFEST);
@@ -157,7 +153,7 @@ impl Storage for Folder {
         })
     }
 
-    fn delete(&self, checkpoint: &Checkpoint) -> Result<(), StorageError> {
+    fn delete(&self, checkpoint: &Object) -> Result<(), StorageError> {
         let object = self.root.join(checkpoint.name());
         let aside = self.aside("old");
         match fs::rename(&object, &aside) {
@@ -231,7 +227,7 @@ mod tests {
     const KEY: Key = Key { trial: TrialId { sweep: SweepId { bits: 5 }, number: 3 }, attempt: 1 };
     const AGENT: AgentId = AgentId { bits: 6 };
 
-    fn made_at(step: u64) -> Checkpoint {
+    fn made_at(step: u64) -> Object {
         KEY.object(step, String::new())
     }
 
@@ -303,7 +299,7 @@ mod tests {
         fs::write(object.join(MANIFEST), manifest).expect("writes");
         assert!(matches!(storage.get(&made, &into), Err(StorageError::Damaged { .. })));
         let hash = blake3::hash(manifest.as_bytes()).as_bytes().to_vec();
-        let elsewhere = Checkpoint { hash, ..made.clone() };
+        let elsewhere = Object { hash, ..made.clone() };
         fs::rename(&object, lab.path().join(elsewhere.name())).expect("renames");
         let error = storage.get(&elsewhere, &into).expect_err("leads out").to_string();
         assert!(error.contains("elsewhere"), "{error}");

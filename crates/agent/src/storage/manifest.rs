@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Component, Path};
 
-use heats_domain::Checkpoint;
+use heats_domain::Object;
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
@@ -80,7 +80,7 @@ impl Manifest {
     ///
     /// # Errors
     /// They are another's, or make no sense.
-    pub fn read(checkpoint: &Checkpoint, bytes: &[u8]) -> Result<Self, StorageError> {
+    pub fn read(checkpoint: &Object, bytes: &[u8]) -> Result<Self, StorageError> {
         let damaged = |what: String| StorageError::Damaged { name: checkpoint.name(), what };
         if bytes.len() as u64 > MANIFEST_MAX {
             return Err(damaged(format!("its manifest has more than {MANIFEST_MAX} bytes")));

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use heats_domain::{AgentId, Checkpoint};
+use heats_domain::{AgentId, Object};
 use tokio::sync::Semaphore;
 
 use folder::Folder;
@@ -43,26 +43,26 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// See [`StorageError`]; nothing half is left where an object is looked for.
-    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError>;
+    fn put(&self, named: Object, folder: &Path, progress: &Progress) -> Result<Object, StorageError>;
 
     /// Makes `into`, which must not be there, from an object, and makes sure that it is what was put.
     ///
     /// # Errors
     /// See [`StorageError`]; `into` is not there then.
-    fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError>;
+    fn get(&self, checkpoint: &Object, into: &Path) -> Result<(), StorageError>;
 
     /// A part of a file of an object: `length` bytes from `offset` on, fewer where it ends before. What it is worth the reader of
     /// the whole has to see: its hash is not looked at.
     ///
     /// # Errors
     /// See [`StorageError`].
-    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError>;
+    fn read(&self, object: &Object, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError>;
 
     /// Removes an object. One that is gone is removed already.
     ///
     /// # Errors
     /// See [`StorageError`].
-    fn delete(&self, checkpoint: &Checkpoint) -> Result<(), StorageError>;
+    fn delete(&self, checkpoint: &Object) -> Result<(), StorageError>;
 }
 
 /// Why a storage does not do it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use heats_agent::inventory::Gpus;
 use heats_agent::{AgentConfig, OnEvent};
 use heats_agent::{BusyGpus, Cgroups};
-use heats_domain::{Checkpoint, Grant, Inventory, Params, SweepId, Value};
+use heats_domain::{Checkpoint, Grant, Inventory, Object, Params, SweepId, Value};
 use heats_wire::LINEAGE_KEY;
 use heats_wire::v1::agents_server::{Agents, AgentsServer};
 use heats_wire::v1::from_agent::Message;
@@ -37,7 +37,7 @@ pub struct Seen {
     pub finished: BTreeMap<u32, Vec<v1::Finished>>,
     pub logs: BTreeMap<u64, Vec<v1::LogChunk>>,
     pub checkpoints: Vec<Checkpoint>,
-    pub erased: Vec<Checkpoint>,
+    pub erased: Vec<Object>,
 }
 
 struct Mind {
@@ -156,7 +156,7 @@ impl Service {
             Message::LogChunk(chunk) => mind.seen.logs.entry(chunk.id).or_default().push(chunk.clone()),
             Message::Heartbeat(v1::Heartbeat { condition }) => mind.seen.condition.clone_from(condition),
             Message::Checkpoint(checkpoint) => mind.seen.checkpoints.push(checkpoint.clone()),
-            Message::Erased(erased) => mind.seen.erased.extend(erased.checkpoint.clone()),
+            Message::Erased(erased) => mind.seen.erased.extend(erased.object.clone()),
             Message::Hello(_)
             | Message::Started(_)
             | Message::Artifact(_)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use heats_agent::{Agent, AgentConfig, CheckpointStorage};
-use heats_domain::Checkpoint;
+use heats_domain::{Checkpoint, Object};
 use heats_wire::v1::end::Kind;
 use heats_wire::v1::from_agent::Message;
 use heats_wire::v1::{self, to_agent};
@@ -94,7 +94,7 @@ async fn an_attempt_whose_checkpoint_cannot_be_had_says_so_and_starts_from_the_b
     let house = House::new().await;
     let _agent = house.agent().await;
     let kept = made(&house).await;
-    let object = house.data.path().join("agent/storage").join(kept.name());
+    let object = house.data.path().join("agent/storage").join(Object::from(kept.clone()).name());
     std::fs::write(object.join("files/state"), "9\n").expect("writes");
     assert_eq!(second(&house, kept).await, 0.0);
     let errors = house.data.path().join(format!("agent/attempts/{}-0@2/stderr.log", crate::fake::sweep()));
@@ -107,14 +107,14 @@ async fn a_checkpoint_is_erased_on_demand_and_what_is_gone_is_erased_too() {
     let house = House::new().await;
     let _agent = house.agent().await;
     let kept = made(&house).await;
-    let object = house.data.path().join("agent/storage").join(kept.name());
+    let object = house.data.path().join("agent/storage").join(Object::from(kept.clone()).name());
     assert!(object.is_dir());
     for times in 1..=2 {
-        house.fake.tell(to_agent::Message::Erase(v1::Erase { checkpoint: Some(kept.clone()) })).await;
+        house.fake.tell(to_agent::Message::Erase(v1::Erase { object: Some(kept.clone().into()) })).await;
         house.fake.wait("the erasure", |seen| (seen.erased.len() == times).then_some(())).await;
         assert!(!object.exists());
     }
-    assert!(house.fake.seen(|seen| seen.erased.iter().all(|erased| *erased == kept)));
+    assert!(house.fake.seen(|seen| seen.erased.iter().all(|erased| *erased == Object::from(kept.clone()))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +134,7 @@ exit 3
     assert!(finished.detail.ends_with("its last lines:\nthe last word"), "{}", finished.detail);
     let said: Vec<Message> = house.fake.seen(|seen| seen.messages.clone());
     let kept = said.iter().filter_map(|message| match message {
-        Message::Artifact(kept) => Some(kept.artifact.clone()),
+        Message::Artifact(kept) => Some(kept.name.clone()),
         _ => None,
     });
     assert_eq!(kept.collect::<Vec<_>>(), ["plot.svg"]);

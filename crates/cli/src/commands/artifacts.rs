@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
 use heats_client::Client;
-use heats_domain::{Checkpoint, NotKept, is_artifact_name};
+use heats_domain::{Artifact, NotKept, is_artifact_name};
 use heats_wire::v1;
 
 use super::best::sweep_id;
@@ -72,7 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Outcome {
     let id = sweep_id(&sweep);
     std::fs::create_dir_all(into).map_err(|error| unwritable(into, &error))?;
     for artifact in &chosen {
-        let path = into.join(&artifact.artifact);
+        let path = into.join(&artifact.name);
         let fetching = fetch(&client, &id, artifact, &path);
         tokio::select! {
             fetched = fetching => fetched?,
@@ -94,36 +94,36 @@ async fn best(client: &Client, sweep: &v1::Sweep) -> Result<u32, Failure> {
 /// Those of these names; all where there are none.
 fn choose(
     address: &str,
-    kept: Vec<Checkpoint>,
+    kept: Vec<Artifact>,
     not_kept: &[NotKept],
     names: &[String],
-) -> Result<Vec<Checkpoint>, Failure> {
+) -> Result<Vec<Artifact>, Failure> {
     for name in names {
-        if !kept.iter().any(|artifact| artifact.artifact == *name) {
+        if !kept.iter().any(|artifact| artifact.name == *name) {
             if let Some(file) = not_kept.iter().find(|file| file.name == *name) {
                 return Err(Failure::new(Exit::NotFound, format!("{address}: {}", words::not_kept(file))));
             }
             let failure = Failure::new(Exit::NotFound, format!("{address} keeps nothing under the name `{name}`"));
-            let nearest = words::nearest(name, kept.iter().map(|artifact| artifact.artifact.as_str()));
+            let nearest = words::nearest(name, kept.iter().map(|artifact| artifact.name.as_str()));
             let hint =
                 nearest.map_or_else(|| format!("heats artifacts {address}"), |near| format!("did you mean `{near}`?"));
             return Err(failure.hint(hint));
         }
     }
-    let is_chosen = |artifact: &Checkpoint| names.is_empty() || names.contains(&artifact.artifact);
+    let is_chosen = |artifact: &Artifact| names.is_empty() || names.contains(&artifact.name);
     // What a coordinator says becomes a path here.
-    let chosen = kept.into_iter().filter(|artifact| is_chosen(artifact) && is_artifact_name(&artifact.artifact));
-    let mut chosen: Vec<Checkpoint> = chosen.collect();
-    chosen.sort_by(|one, other| one.artifact.cmp(&other.artifact));
+    let chosen = kept.into_iter().filter(|artifact| is_chosen(artifact) && is_artifact_name(&artifact.name));
+    let mut chosen: Vec<Artifact> = chosen.collect();
+    chosen.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(chosen)
 }
 
-fn item(artifact: &Checkpoint) -> Item {
-    Item { name: artifact.artifact.clone(), json: view::artifact(artifact).done() }
+fn item(artifact: &Artifact) -> Item {
+    Item { name: artifact.name.clone(), json: view::artifact(artifact).done() }
 }
 
 /// Fetches one to `path`, whole or not at all.
-async fn fetch(client: &Client, sweep: &str, artifact: &Checkpoint, path: &Path) -> Result<(), Failure> {
+async fn fetch(client: &Client, sweep: &str, artifact: &Artifact, path: &Path) -> Result<(), Failure> {
     let aside = path.with_file_name(format!(".heats-{}", std::process::id()));
     let fetched = fetch_aside(client, sweep, artifact, &aside).await;
     let fetched = fetched.and_then(|()| std::fs::rename(&aside, path).map_err(|error| unwritable(path, &error)));
@@ -133,8 +133,8 @@ async fn fetch(client: &Client, sweep: &str, artifact: &Checkpoint, path: &Path)
     })
 }
 
-async fn fetch_aside(client: &Client, sweep: &str, artifact: &Checkpoint, aside: &Path) -> Result<(), Failure> {
-    let (trial, name) = (artifact.trial, artifact.artifact.clone());
+async fn fetch_aside(client: &Client, sweep: &str, artifact: &Artifact, aside: &Path) -> Result<(), Failure> {
+    let (trial, name) = (artifact.trial, artifact.name.clone());
     let mut file = File::create(aside).map_err(|error| unwritable(aside, &error))?;
     let mut pieces = client.artifact(v1::ArtifactRequest { sweep: sweep.to_owned(), trial, name, offset: 0 });
     let (mut bytes, mut hash) = (0, blake3::Hasher::new());
@@ -145,8 +145,8 @@ async fn fetch_aside(client: &Client, sweep: &str, artifact: &Checkpoint, aside:
         hash.update(&data);
     }
     file.sync_all().map_err(|error| unwritable(aside, &error))?;
-    if heats_agent::hash_of_one(&artifact.artifact, bytes, hash.finalize()).as_bytes().as_slice() != artifact.hash {
-        let why = format!("what was received of `{}` is not what was kept", artifact.artifact);
+    if heats_agent::hash_of_one(&artifact.name, bytes, hash.finalize()).as_bytes().as_slice() != artifact.hash {
+        let why = format!("what was received of `{}` is not what was kept", artifact.name);
         return Err(Failure::failed(why).hint("ask again; if it comes again, its storage is damaged"));
     }
     Ok(())
@@ -162,9 +162,9 @@ mod tests {
 
     use super::*;
 
-    fn kept(name: &str) -> Checkpoint {
-        let (sweep, artifact, place) = (SweepId { bits: 1 }, name.to_owned(), "local:1".to_owned());
-        Checkpoint { sweep, trial: 3, attempt: 1, step: 0, hash: vec![1; 32], bytes: 7, place, artifact }
+    fn kept(name: &str) -> Artifact {
+        let (sweep, name, place) = (SweepId { bits: 1 }, name.to_owned(), "local:1".to_owned());
+        Artifact { sweep, trial: 3, attempt: 1, hash: vec![1; 32], bytes: 7, place, name }
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             let given: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
             let big = NotKept { name: "big".to_owned(), why: "over the limit".to_owned(), ..NotKept::default() };
             let chosen = choose("digits/3", all(), &[big], &given)?;
-            Ok::<_, Failure>(chosen.into_iter().map(|artifact| artifact.artifact).collect::<Vec<_>>())
+            Ok::<_, Failure>(chosen.into_iter().map(|artifact| artifact.name).collect::<Vec<_>>())
         };
         assert_eq!(names(&[]).expect("all"), ["model.pt", "plot.png"], "and none that leads elsewhere");
         assert_eq!(names(&["plot.png"]).expect("is there"), ["plot.png"]);

@@ -200,7 +200,7 @@ fn write_trial<'a>(
         )?;
     }
     for kept in &trial.artifacts {
-        writeln!(out, "  artifact  {}, {}, in {}", kept.artifact, words::bytes(kept.bytes), kept.place)?;
+        writeln!(out, "  artifact  {}, {}, in {}", kept.name, words::bytes(kept.bytes), kept.place)?;
     }
     for file in &trial.not_kept {
         writeln!(out, "  artifact  {}", words::not_kept(file))?;

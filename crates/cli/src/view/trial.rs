@@ -1,6 +1,6 @@
 //! A trial, its attempts, the points of its series.
 
-use heats_domain::{Checkpoint, FailureKind, Metrics, NotKept, StopReason, TrialState};
+use heats_domain::{Artifact, Checkpoint, FailureKind, Metrics, NotKept, StopReason, TrialState};
 use heats_wire::series::Point;
 use heats_wire::v1;
 use serde_json::{Map, Value};
@@ -63,13 +63,17 @@ pub fn trial(sweep: &str, trial: &v1::TrialSummary) -> Item {
     Item { name, json }
 }
 
-fn checkpoint(checkpoint: &Checkpoint) -> Fields {
-    stored(Fields::new().with("step", checkpoint.step), checkpoint)
+fn checkpoint(kept: &Checkpoint) -> Fields {
+    let Checkpoint { sweep: _, trial: _, attempt, step, hash: _, bytes, place } = kept;
+    let fields = Fields::new().with("step", *step).with("attempt", *attempt).with("bytes", *bytes);
+    fields.with("hash", kept.hash_text()).with("place", place.as_str())
 }
 
 /// A file that a trial keeps for people.
-pub fn artifact(kept: &Checkpoint) -> Fields {
-    stored(Fields::new().with("name", kept.artifact.as_str()), kept)
+pub fn artifact(kept: &Artifact) -> Fields {
+    let Artifact { sweep: _, trial: _, attempt, hash: _, bytes, place, name } = kept;
+    let fields = Fields::new().with("name", name.as_str()).with("attempt", *attempt).with("bytes", *bytes);
+    fields.with("hash", kept.hash_text()).with("place", place.as_str())
 }
 
 /// The files that a trial made for people and that are not kept.
@@ -79,11 +83,6 @@ pub fn not_kept(files: &[NotKept]) -> Vec<Value> {
         fields.with("limit", Some(*limit).filter(|limit| *limit > 0)).with("why", why.as_str())
     };
     files.iter().map(|file| Value::from(fields(file))).collect()
-}
-
-fn stored(fields: Fields, kept: &Checkpoint) -> Fields {
-    let fields = fields.with("attempt", kept.attempt).with("bytes", kept.bytes);
-    fields.with("hash", kept.hash_text()).with("place", kept.place.as_str())
 }
 
 fn forked_from(forked: &v1::ForkedFrom) -> Fields {

@@ -12,7 +12,7 @@ use heats_core::ops::attempts::{self, Finish, Key};
 use heats_core::ops::start::Start;
 use heats_core::ops::{artifacts, checkpoints};
 use heats_core::{Op, Refusal, Reply};
-use heats_domain::{AgentId, Checkpoint};
+use heats_domain::{AgentId, Object};
 use heats_wire::convert::{ConvertError, required};
 use heats_wire::v1::agents_server::Agents;
 use heats_wire::v1::{self, from_agent, to_agent};
@@ -133,7 +133,18 @@ fn taken(agent: AgentId, name: &str) -> Status {
 }
 
 fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), ConvertError> {
-    let v1::Hello { agent, name, inventory, holding, version, session, condition, lineage, mut places } = hello;
+    let v1::Hello {
+        agent,
+        name,
+        inventory,
+        holding,
+        version,
+        session,
+        condition,
+        lineage,
+        mut places,
+        reads_artifacts,
+    } = hello;
     let agent = required(agent, "agent")?;
     let inventory = required(inventory, "inventory")?;
     let holding =
@@ -142,7 +153,7 @@ fn attach_of(hello: v1::Hello, now_ms: u64) -> Result<(Attach, Opening), Convert
     let able = condition.unable.is_empty();
     let unusable = unusable(&condition);
     places.truncate(PLACES_MAX);
-    let opening = Opening { session, since_ms: now_ms, condition };
+    let opening = Opening { session, since_ms: now_ms, condition, reads_artifacts };
     Ok((Attach { agent, name, inventory, version, holding, able, unusable, lineage, places }, opening))
 }
 
@@ -195,7 +206,7 @@ type Pending = Pin<Box<dyn Future<Output = (u64, Option<Subject>, Result<(), Ask
 struct Subject {
     key: Key,
     /// The checkpoint or artifact that it says is complete.
-    checkpoint: Option<Checkpoint>,
+    object: Option<Object>,
 }
 
 impl Session {
@@ -275,16 +286,16 @@ impl Session {
                 (key, Op::Report(key, step, metrics.unwrap_or_default()))
             }
             from_agent::Message::Checkpoint(checkpoint) => {
-                saved = Some(checkpoint.clone());
+                saved = Some(checkpoint.clone().into());
                 (checkpoints::key(&checkpoint), Op::SaveCheckpoint(checkpoint))
             }
             from_agent::Message::Artifact(artifact) => {
-                saved = Some(artifact.clone());
-                (checkpoints::key(&artifact), Op::KeepArtifact(artifact))
+                saved = Some(artifact.clone().into());
+                (artifacts::key(&artifact), Op::KeepArtifact(artifact))
             }
             from_agent::Message::NotKept(file) => (artifacts::key_of(&file), Op::LeaveOutArtifact(file)),
-            from_agent::Message::Erased(v1::Erased { checkpoint }) => {
-                let op = Op::EraseCheckpoint(required(checkpoint, "checkpoint")?);
+            from_agent::Message::Erased(v1::Erased { object }) => {
+                let op = Op::Erase(required(object, "object")?);
                 let answer = self.node.decider.post_in(self.reign, op).await?;
                 return Ok(Some(Box::pin(async move { (seq, None, outcome(answer).await) })));
             }
@@ -296,13 +307,13 @@ impl Session {
         let rank = match attempts::owned(&self.node.replica.state(), self.agent, key) {
             Ok(rank) => rank,
             Err(refusal) => {
-                let subject = Subject { key, checkpoint: None };
+                let subject = Subject { key, object: None };
                 return Ok(Some(Box::pin(async move { (seq, Some(subject), Err(AskError::Refused(refusal))) })));
             }
         };
         let Some(op) = op.by_rank(rank) else { return Ok(Some(Box::pin(async move { (seq, None, Ok(())) }))) };
         let answer = self.node.decider.post_in(self.reign, op).await?;
-        let subject = Subject { key, checkpoint: saved };
+        let subject = Subject { key, object: saved };
         Ok(Some(Box::pin(async move { (seq, Some(subject), outcome(answer).await) })))
     }
 
@@ -336,10 +347,10 @@ impl Session {
     async fn answer(&self, seq: u64, subject: Option<Subject>, outcome: Result<(), AskError>) -> Result<(), ()> {
         match (outcome, subject) {
             (Ok(()), _) => {}
-            (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(Subject { key, checkpoint })) => {
+            (Err(AskError::Refused(refusal @ Refusal::Stale { .. })), Some(Subject { key, object })) => {
                 // The agent's own attempt, but too late: nothing knows of the object.
-                if let Some(checkpoint) = checkpoint {
-                    self.send(erase(checkpoint)).await?;
+                if let Some(object) = object {
+                    self.send(erase(object)).await?;
                 }
                 let stop = v1::Stop {
                     key: Some(key.into()),
@@ -350,7 +361,7 @@ impl Session {
             }
             (Err(AskError::Refused(refusal)), subject) => {
                 debug!(agent_id = %self.agent, seq, %refusal, "message refused");
-                if let Some(object) = subject.and_then(|subject| subject.checkpoint) {
+                if let Some(object) = subject.and_then(|subject| subject.object) {
                     self.send(erase(object)).await?;
                 }
             }

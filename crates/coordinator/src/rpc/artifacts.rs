@@ -1,7 +1,7 @@
 //! The content of artifacts, relayed piece by piece from an agent that reaches the storage which they are in.
 
 use heats_core::Refusal;
-use heats_domain::Checkpoint;
+use heats_domain::Artifact;
 use heats_wire::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::lookup::{Answers, find};
 use crate::node::Node;
-use crate::relays::RelayError;
+use crate::relays::{Ask, RelayError};
 use crate::status::refused;
 
 /// How much an agent is asked for at once, in bytes: less than may wait for one reader, so that no reader is too slow.
@@ -38,7 +38,7 @@ pub fn artifact(node: &Node, request: v1::ArtifactRequest) -> Result<Answers<v1:
 }
 
 /// Sends everything from `offset` on. Of what is empty one piece, so that its length is known.
-async fn send(node: &Node, artifact: &Checkpoint, mut offset: u64, pieces: &Pieces) -> Result<(), Status> {
+async fn send(node: &Node, artifact: &Artifact, mut offset: u64, pieces: &Pieces) -> Result<(), Status> {
     let length = artifact.bytes;
     if offset >= length {
         let _reader_gone = pieces.send(Ok(v1::ArtifactPiece { data: Vec::new(), length })).await;
@@ -64,8 +64,7 @@ async fn relay(
     let agent = reaching.ok_or_else(away)?;
     let stream = node.streams.attached(agent).await;
     let lost = |error: RelayError| Status::unavailable(error.to_string());
-    let request = v1::LogRequest { artifact: Some(range), ..v1::LogRequest::default() };
-    let mut relay = node.relays.open(&node.streams, agent, stream, request).map_err(lost)?;
+    let mut relay = node.relays.open(&node.streams, agent, stream, Ask::Artifact(range)).map_err(lost)?;
     let mut sent = 0;
     loop {
         let chunk = tokio::select! {

@@ -22,7 +22,7 @@ use tonic::Status;
 use super::bundles;
 use super::lookup::{Answers, find, sweep_ended};
 use crate::node::Node;
-use crate::relays::{RelayError, Want};
+use crate::relays::{Ask, RelayError, Want};
 use crate::status::refused;
 
 /// Attempts that one request follows at once.
@@ -303,7 +303,7 @@ async fn relay(node: &Node, source: Source, want: Want, until: Instant, lines: &
         () = lines.closed() => return Ok(()),
     };
     let stream = stream.map_err(|_late| RelayError::Away)?;
-    let mut relay = node.relays.open(&node.streams, agent, stream, want)?;
+    let mut relay = node.relays.open(&node.streams, agent, stream, Ask::Log(want))?;
     loop {
         let chunk = tokio::select! {
             chunk = relay.next() => chunk?,

@@ -1,6 +1,6 @@
 //! What happened to the checkpoints and artifacts of trials.
 
-use heats_domain::{Checkpoint, NotKept};
+use heats_domain::{Artifact, Checkpoint, NotKept, Object};
 
 /// See [`Fact::CheckpointSaved`](super::Fact::CheckpointSaved).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -24,9 +24,9 @@ pub struct CheckpointDropped {
 /// See [`Fact::CheckpointErased`](super::Fact::CheckpointErased).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CheckpointErased {
-    /// What is gone.
+    /// What is gone: a checkpoint or an artifact.
     #[prost(message, required, tag = "1")]
-    pub checkpoint: Checkpoint,
+    pub object: Object,
 }
 
 /// See [`Fact::ArtifactKept`](super::Fact::ArtifactKept).
@@ -34,7 +34,7 @@ pub struct CheckpointErased {
 pub struct ArtifactKept {
     /// What is where.
     #[prost(message, required, tag = "1")]
-    pub artifact: Checkpoint,
+    pub artifact: Artifact,
 }
 
 /// See [`Fact::ArtifactDropped`](super::Fact::ArtifactDropped).
@@ -42,7 +42,7 @@ pub struct ArtifactKept {
 pub struct ArtifactDropped {
     /// What is to be removed from where.
     #[prost(message, required, tag = "1")]
-    pub artifact: Checkpoint,
+    pub artifact: Artifact,
     /// Why, for people.
     #[prost(string, tag = "2")]
     pub why: String,

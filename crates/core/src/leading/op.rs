@@ -1,6 +1,6 @@
 //! What a leader can be asked for. Decides nothing.
 
-use heats_domain::{AgentId, Checkpoint, Metrics, NotKept, Params, SweepId};
+use heats_domain::{AgentId, Artifact, Checkpoint, Metrics, NotKept, Object, Params, SweepId};
 
 use crate::fact::{QuotaScope, QuotaSet};
 use crate::ops::agent_drain::Drain;
@@ -41,11 +41,11 @@ pub enum Op {
     /// An attempt's checkpoint is complete and durable.
     SaveCheckpoint(Checkpoint),
     /// An attempt's artifact is complete and durable.
-    KeepArtifact(Checkpoint),
+    KeepArtifact(Artifact),
     /// A file that an attempt made for people is not kept.
     LeaveOutArtifact(NotKept),
     /// An agent has removed a checkpoint or an artifact from its storage.
-    EraseCheckpoint(Checkpoint),
+    Erase(Object),
     /// Logs of attempts that are over are on a majority of coordinators.
     KeepLogs(KeepLogs),
     /// A webhook of a sweep has taken a notice.
@@ -117,7 +117,7 @@ impl Op {
             | Self::SaveCheckpoint(_)
             | Self::KeepArtifact(_)
             | Self::LeaveOutArtifact(_)
-            | Self::EraseCheckpoint(_) => None,
+            | Self::Erase(_) => None,
             // No attempt says these.
             Self::Submit(_)
             | Self::Remove(_)

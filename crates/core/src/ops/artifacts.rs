@@ -1,13 +1,13 @@
 //! What agents say about artifacts: kept, or not. They go with their sweep, or make way for another one of the same name.
 
 use heats_domain::{
-    ARTIFACT_NAME_MAX, ARTIFACT_WHY_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, ArtifactLimit, Checkpoint, NotKept,
+    ARTIFACT_NAME_MAX, ARTIFACT_WHY_MAX, ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactLimit, NotKept,
     is_artifact_name,
 };
 
 use super::Decision;
 use super::attempts::{Key, fenced};
-use super::checkpoints::{check, key};
+use super::checkpoints::check;
 use crate::fact::{ArtifactDropped, ArtifactKept, ArtifactNotKept, Fact};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -19,18 +19,18 @@ use crate::sweep::Sweep;
 /// # Errors
 /// [`Refusal::Stale`] where the trial has gone to another attempt, [`Refusal::TooLarge`] where it would keep too many or too much:
 /// then nothing knows of the object, and it may be removed.
-pub fn keep(state: &State, artifact: Checkpoint) -> Decision<()> {
+pub fn keep(state: &State, artifact: Artifact) -> Decision<()> {
     let key = key(&artifact);
     let known = state.sweeps.get(&key.sweep).and_then(|sweep| sweep.trial(key.trial));
     if known.is_some_and(|trial| trial.artifacts.contains(&artifact)) {
         return Ok((Vec::new(), ()));
     }
-    check(&artifact)?;
-    let name = &artifact.artifact;
+    check(&artifact.place, &artifact.hash)?;
+    let name = &artifact.name;
     check_name(name)?;
     let (_, trial) = fenced(state, key)?;
     let before = trial.artifact(name);
-    let others = || trial.artifacts.iter().filter(|other| other.artifact != *name);
+    let others = || trial.artifacts.iter().filter(|other| other.name != *name);
     match ArtifactLimit::hit(artifact.bytes, others().map(|other| other.bytes)) {
         None => {}
         Some(ArtifactLimit::Files) => {
@@ -66,6 +66,11 @@ pub fn leave_out(state: &State, not_kept: NotKept) -> Decision<()> {
     Ok((fact.into_iter().collect(), ()))
 }
 
+/// The attempt that made an artifact.
+pub const fn key(artifact: &Artifact) -> Key {
+    Key { sweep: artifact.sweep, trial: artifact.trial, attempt: artifact.attempt }
+}
+
 /// The attempt that made a file which is not kept.
 pub const fn key_of(file: &NotKept) -> Key {
     Key { sweep: file.sweep, trial: file.trial, attempt: file.attempt }
@@ -82,21 +87,23 @@ pub fn all(sweep: &Sweep) -> impl Iterator<Item = Fact> {
     artifacts.map(|artifact| dropped(artifact, "the sweep was removed"))
 }
 
-fn dropped(artifact: &Checkpoint, why: &str) -> Fact {
+fn dropped(artifact: &Artifact, why: &str) -> Fact {
     Fact::ArtifactDropped(ArtifactDropped { artifact: artifact.clone(), why: why.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
-    use heats_domain::{AgentId, SweepId};
+    use heats_domain::{AgentId, Object, SweepId};
 
     use super::*;
     use crate::ops::attempts::{End, Key};
-    use crate::testing::{Cluster, SweepBuilder, checkpoint};
+    use crate::testing::{Cluster, SweepBuilder};
     use crate::{Op, Reply};
 
-    fn artifact(key: Key, name: &str, content: u8) -> Checkpoint {
-        Checkpoint { artifact: name.to_owned(), hash: vec![content; 32], ..checkpoint(key, 0, "local:1") }
+    fn artifact(key: Key, name: &str, content: u8) -> Artifact {
+        let Key { sweep, trial, attempt } = key;
+        let (name, place) = (name.to_owned(), "local:1".to_owned());
+        Artifact { sweep, trial, attempt, hash: vec![content; 32], bytes: 100, place, name }
     }
 
     fn running() -> (Cluster, SweepId, Key) {
@@ -107,11 +114,11 @@ mod tests {
         (cluster, id, key)
     }
 
-    fn keep(cluster: &mut Cluster, artifact: Checkpoint) -> Result<Reply, Refusal> {
+    fn keep(cluster: &mut Cluster, artifact: Artifact) -> Result<Reply, Refusal> {
         cluster.op(Op::KeepArtifact(artifact))
     }
 
-    fn to_erase(cluster: &Cluster) -> Vec<Checkpoint> {
+    fn to_erase(cluster: &Cluster) -> Vec<Object> {
         cluster.applied.to_erase(AgentId { bits: 1 }).cloned().collect()
     }
 
@@ -123,7 +130,7 @@ mod tests {
             assert_eq!(keep(&mut cluster, kept.clone()), Ok(Reply::Done));
         }
         assert_eq!(cluster.trial(id, 0).artifacts, [plot, second]);
-        assert_eq!(to_erase(&cluster), [first], "nobody knows it by its name any more");
+        assert_eq!(to_erase(&cluster), [Object::from(first)], "nobody knows it by its name any more");
     }
 
     #[test]
@@ -142,8 +149,8 @@ mod tests {
         assert_eq!(cluster.trial(id, 0).artifacts, std::slice::from_ref(&kept));
         assert_eq!(to_erase(&cluster), []);
         cluster.op(Op::Remove(id)).expect("has ended");
-        assert_eq!(to_erase(&cluster), std::slice::from_ref(&kept));
-        cluster.op(Op::EraseCheckpoint(kept)).expect("was asked for");
+        assert_eq!(to_erase(&cluster), [Object::from(kept.clone())]);
+        cluster.op(Op::Erase(kept.into())).expect("was asked for");
         assert_eq!(to_erase(&cluster), []);
     }
 
@@ -155,7 +162,7 @@ mod tests {
         }
         assert!(matches!(keep(&mut cluster, artifact(key, "one more", 1)), Err(Refusal::TooLarge { .. })));
         keep(&mut cluster, artifact(key, "plot-1", 2)).expect("takes the place of another one");
-        let large = Checkpoint { bytes: ARTIFACTS_BYTES_MAX, ..artifact(key, "plot-2", 3) };
+        let large = Artifact { bytes: ARTIFACTS_BYTES_MAX, ..artifact(key, "plot-2", 3) };
         assert!(matches!(keep(&mut cluster, large), Err(Refusal::TooLarge { .. })));
         assert!(matches!(keep(&mut cluster, artifact(key, "../x", 1)), Err(Refusal::TooLarge { .. })));
         assert_eq!(cluster.trial(id, 0).artifacts.len(), ARTIFACTS_MAX);

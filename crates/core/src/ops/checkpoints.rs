@@ -1,6 +1,6 @@
 //! What agents say about checkpoints: saved, erased. An artifact is erased in the same way.
 
-use heats_domain::Checkpoint;
+use heats_domain::{Checkpoint, Object};
 
 use super::Decision;
 use super::attempts::{Key, reporting};
@@ -24,7 +24,7 @@ pub fn save(state: &State, checkpoint: Checkpoint) -> Decision<()> {
     if known.is_some_and(|trial| trial.checkpoints.contains(&checkpoint)) {
         return Ok((Vec::new(), ()));
     }
-    check(&checkpoint)?;
+    check(&checkpoint.place, &checkpoint.hash)?;
     let (_, trial) = reporting(state, key)?;
     if trial.has_saved(key.attempt, checkpoint.step) {
         return Ok((Vec::new(), ()));
@@ -36,10 +36,8 @@ pub fn save(state: &State, checkpoint: Checkpoint) -> Decision<()> {
 ///
 /// # Errors
 /// [`Refusal::TooLarge`].
-pub(super) fn check(object: &Checkpoint) -> Result<(), Refusal> {
-    for (what, bytes, limit) in
-        [("the storage's name", object.place.len(), PLACE_MAX), ("the hash", object.hash.len(), HASH_LEN)]
-    {
+pub(super) fn check(place: &str, hash: &[u8]) -> Result<(), Refusal> {
+    for (what, bytes, limit) in [("the storage's name", place.len(), PLACE_MAX), ("the hash", hash.len(), HASH_LEN)] {
         if bytes > limit {
             return Err(Refusal::TooLarge { what, bytes, limit });
         }
@@ -48,9 +46,9 @@ pub(super) fn check(object: &Checkpoint) -> Result<(), Refusal> {
 }
 
 /// A checkpoint or an artifact is gone from its storage. One that nobody asked to be removed changes nothing, nor does one twice.
-pub fn erase(state: &State, checkpoint: Checkpoint) -> Vec<Fact> {
-    let asked_for = state.dropped.contains_key(&checkpoint);
-    asked_for.then_some(Fact::CheckpointErased(CheckpointErased { checkpoint })).into_iter().collect()
+pub fn erase(state: &State, object: Object) -> Vec<Fact> {
+    let asked_for = state.dropped.contains_key(&object);
+    asked_for.then_some(Fact::CheckpointErased(CheckpointErased { object })).into_iter().collect()
 }
 
 /// The attempt that made a checkpoint.
@@ -178,7 +176,7 @@ mod tests {
         let again = crate::State::from_records(cluster.applied.applied, cluster.applied.turn, records).expect("reads");
         assert_eq!((again.dropped.len(), again.hash()), (2, cluster.applied.hash()));
         for _ in 0..2 {
-            cluster.op(Op::EraseCheckpoint(checkpoint(key, 1, "shared:1"))).expect("is noted");
+            cluster.op(Op::Erase(checkpoint(key, 1, "shared:1").into())).expect("is noted");
         }
         assert_eq!(to_erase(&cluster, 1), [2]);
     }

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use heats_domain::{AgentId, Checkpoint};
+use heats_domain::{AgentId, Object};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Entry, MANIFEST_MAX, Manifest};
@@ -259,7 +259,7 @@ impl Storage for S3 {
         2
     }
 
-    fn put(&self, named: Checkpoint, folder: &Path, progress: &Progress) -> Result<Checkpoint, StorageError> {
+    fn put(&self, named: Object, folder: &Path, progress: &Progress) -> Result<Object, StorageError> {
         tree::check(folder)?;
         let manifest = Manifest::of(folder, progress)?;
         if let Some(file) = manifest.files.iter().find(|file| file.path.chars().any(char::is_control)) {
@@ -267,7 +267,7 @@ impl Storage for S3 {
         }
         let (bytes, hash) = manifest.to_bytes();
         let (hash, place) = (hash.as_bytes().to_vec(), self.place.clone());
-        let checkpoint = Checkpoint { hash, bytes: manifest.bytes(), place, ..named };
+        let checkpoint = Object { hash, bytes: manifest.bytes(), place, ..named };
         let name = checkpoint.name();
         let (last, mark) = (self.manifest(&name), self.mark(&name));
         // It was put before, by an earlier agent that had no time to say so.
@@ -284,7 +284,7 @@ impl Storage for S3 {
         Ok(checkpoint)
     }
 
-    fn get(&self, checkpoint: &Checkpoint, into: &Path) -> Result<(), StorageError> {
+    fn get(&self, checkpoint: &Object, into: &Path) -> Result<(), StorageError> {
         let name = checkpoint.name();
         let read = self.error(&name, "read");
         let bytes = self.client.get(&self.manifest(&name), MANIFEST_MAX + 1).map_err(read)?;
@@ -301,12 +301,12 @@ impl Storage for S3 {
         })
     }
 
-    fn read(&self, object: &Checkpoint, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
+    fn read(&self, object: &Object, file: &str, offset: u64, length: u64) -> Result<Vec<u8>, StorageError> {
         let from = self.file(&object.name(), file);
         Ok(self.client.range(&from, offset, length).map_err(self.error(&from, "read"))?.to_vec())
     }
 
-    fn delete(&self, checkpoint: &Checkpoint) -> Result<(), StorageError> {
+    fn delete(&self, checkpoint: &Object) -> Result<(), StorageError> {
         let name = checkpoint.name();
         let mark = self.mark(&name);
         let removed = self.client.put(&mark, "").and_then(|()| self.clear(&name));

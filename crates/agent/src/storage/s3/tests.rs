@@ -13,7 +13,7 @@ use crate::key::Key;
 const KEY: Key = Key { trial: TrialId { sweep: SweepId { bits: 5 }, number: 3 }, attempt: 1 };
 const AGENT: AgentId = AgentId { bits: 6 };
 
-fn made_at(step: u64) -> Checkpoint {
+fn made_at(step: u64) -> Object {
     KEY.object(step, String::new())
 }
 
