@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
 use openraft::BasicNode;
-use openraft::base::BoxStream;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias;
 use prost::Message;
@@ -31,9 +29,7 @@ use crate::types::{Types, Vote};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Carries a request to a peer and its answer back, both opaque. The receiving side hands the request to
-/// [`crate::Replica::receive`]. Delivery is not promised; a call that fails is made again. Order is: of two calls to one target, the
-/// second is not received before the first unless the first has failed by then. For a leader has several messages on their way to a
-/// follower, and one that comes before its time looks like a log that has lost what was acknowledged.
+/// [`crate::Replica::receive`]. Ordering and delivery are not promised; a call that fails is made again.
 pub trait Transport: Send + Sync + 'static {
     /// Asks `target`, which listens at `address`.
     fn call<'a>(
@@ -57,9 +53,6 @@ impl Transport for Alone {
 
 /// How much of entries one message carries, in bytes, unless a single entry is larger.
 const APPEND_BYTES: usize = 4 << 20;
-/// How many messages with entries may be on their way to one peer. What is proposed while one is on its way need not wait for its
-/// answer; and what is proposed while all are travels in one.
-const AHEAD: usize = 4;
 /// How long a peer may take to make entries durable.
 const ENTRIES: Duration = Duration::from_secs(5);
 /// How long a peer may take to install a snapshot that it has whole.
@@ -120,41 +113,6 @@ impl Peer {
         }
     }
 
-    /// Sends entries, or the word that those before them are committed.
-    async fn append(
-        &self,
-        rpc: AppendEntriesRequest<Types>,
-        option: &RPCOption,
-    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let entries: Vec<pb::LogEntry> = rpc.entries.iter().map(codec::entry).collect();
-        let fits = fits(&entries);
-        let cut = (fits < entries.len()).then(|| rpc.entries.get(fits.saturating_sub(1)).map(|entry| entry.log_id));
-        let ask = Ask::Append(pb::AppendRequest {
-            vote: codec::vote(&rpc.vote),
-            previous: rpc.prev_log_id.as_ref().map(codec::log_id),
-            entries: entries.into_iter().take(fits).collect(),
-            committed: rpc.leader_commit.as_ref().map(codec::log_id),
-        });
-        // The engine gives a heartbeat up itself as soon as the next one is due. Entries may have a slow link, a slow disk or a busy
-        // machine before them, and so may the word behind them that they are committed: where that is given up too early, the engine
-        // sends nothing more for a while to a peer that works.
-        match self.ask(ask, option.soft_ttl().max(ENTRIES)).await? {
-            Answer::Append(answer) => {
-                let appended = answer.appended.ok_or(Malformed::Lacks("outcome"));
-                Ok(match appended.map_err(|error| Unreachable::new(&error))? {
-                    pb::Appended::All(()) => match cut {
-                        None => AppendEntriesResponse::Success,
-                        Some(sent) => AppendEntriesResponse::PartialSuccess(sent),
-                    },
-                    pb::Appended::UpTo(cut) => AppendEntriesResponse::PartialSuccess(cut.after.map(codec::to_log_id)),
-                    pb::Appended::Conflict(()) => AppendEntriesResponse::Conflict,
-                    pb::Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(codec::to_vote(vote)),
-                })
-            }
-            other => Err(mismatch(&other).into()),
-        }
-    }
-
     async fn send_snapshot(
         &self,
         vote: Vote,
@@ -202,9 +160,6 @@ impl Peer {
     }
 }
 
-/// What openraft wants of a stream of entries: the answers, in the order of the messages.
-type Appending<'s> = Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>;
-
 fn mismatch(answer: &Answer) -> Unreachable<Types> {
     Unreachable::from_string(format!("the peer answered another question: {answer:?}"))
 }
@@ -217,36 +172,33 @@ impl RaftNetworkV2<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        self.append(rpc, &option).await
-    }
-
-    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> openraft::base::BoxFuture<'s, Appending<'s>>
-    where
-        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
-    {
-        let peer: &'s Self = self;
-        let answers = input.map(move |rpc| {
-            let (before, last) = (rpc.prev_log_id, rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id));
-            let option = option.clone();
-            async move {
-                let answer = peer.append(rpc, &option).await?;
-                let is_all = match &answer {
-                    AppendEntriesResponse::Success => true,
-                    AppendEntriesResponse::PartialSuccess(upto) => *upto == last,
-                    AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => false,
-                };
-                Ok((answer.into_stream_result(before, last), is_all))
-            }
+        let entries: Vec<pb::LogEntry> = rpc.entries.iter().map(codec::entry).collect();
+        let fits = fits(&entries);
+        let cut = (fits < entries.len()).then(|| rpc.entries.get(fits.saturating_sub(1)).map(|entry| entry.log_id));
+        let ask = Ask::Append(pb::AppendRequest {
+            vote: codec::vote(&rpc.vote),
+            previous: rpc.prev_log_id.as_ref().map(codec::log_id),
+            entries: entries.into_iter().take(fits).collect(),
+            committed: rpc.leader_commit.as_ref().map(codec::log_id),
         });
-        // What follows an answer that is not the one hoped for stands on what is not there: the engine begins anew.
-        let until = stream::unfold(Some(answers.buffered(AHEAD).boxed()), async |answers| {
-            let mut answers = answers?;
-            match answers.next().await? {
-                Ok((answer, is_all)) => Some((Ok(answer), is_all.then_some(answers))),
-                Err(error) => Some((Err(error), None)),
+        // The engine gives a heartbeat up itself as soon as the next one is due. Entries may have a slow link, a slow disk or a busy
+        // machine before them, and so may the word behind them that they are committed: where that is given up too early, the engine
+        // sends nothing more for a while to a peer that works.
+        match self.ask(ask, option.soft_ttl().max(ENTRIES)).await? {
+            Answer::Append(answer) => {
+                let appended = answer.appended.ok_or(Malformed::Lacks("outcome"));
+                Ok(match appended.map_err(|error| Unreachable::new(&error))? {
+                    pb::Appended::All(()) => match cut {
+                        None => AppendEntriesResponse::Success,
+                        Some(sent) => AppendEntriesResponse::PartialSuccess(sent),
+                    },
+                    pb::Appended::UpTo(cut) => AppendEntriesResponse::PartialSuccess(cut.after.map(codec::to_log_id)),
+                    pb::Appended::Conflict(()) => AppendEntriesResponse::Conflict,
+                    pb::Appended::HigherVote(vote) => AppendEntriesResponse::HigherVote(codec::to_vote(vote)),
+                })
             }
-        });
-        Box::pin(async move { Ok(until.boxed() as BoxStream<'s, _>) })
+            other => Err(mismatch(&other).into()),
+        }
     }
 
     async fn vote(

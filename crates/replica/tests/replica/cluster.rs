@@ -6,7 +6,7 @@ use bytes::Bytes;
 use heats_replica::{Leadership, ProposeError};
 
 use crate::common::entry;
-use crate::net::{Cluster, propose, until};
+use crate::net::{Cluster, propose};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_apply_the_same() {
@@ -60,39 +60,6 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_its_entries_give_way(
     cluster.check_agree(last).await;
     assert_eq!(old.state().agents.len(), 30);
     cluster.stop_all().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_proposed_while_messages_are_on_their_way_does_not_wait_for_their_answers() {
-    let cluster = Cluster::start().await;
-    let (_, leader, term) = cluster.leader().await;
-    propose(&leader, term, 0..10).await;
-    cluster.net.answered.send_replace(false);
-    cluster.net.arrived.send_replace(0);
-    let mut proposals = Vec::new();
-    for n in 0..3 {
-        proposals.push(leader.propose(large(term, 10 + n)));
-        // Both followers have it, have answered none of those before it, and nothing was sent twice because of that.
-        until("the next message", || *cluster.net.unanswered.borrow() >= 2 * (n + 1)).await;
-        let arrived = *cluster.net.arrived.borrow();
-        assert!(arrived < 2 * (n + 1) * 170_000, "{arrived} bytes");
-    }
-    let mut last = 0;
-    cluster.net.answered.send_replace(true);
-    for proposal in proposals {
-        last = proposal.await.unwrap().index;
-    }
-    cluster.check_agree(last).await;
-    cluster.stop_all().await;
-}
-
-/// An entry that is a large message by itself.
-fn large(term: u64, n: u64) -> heats_core::Entry {
-    let mut entry = entry(term, n);
-    if let Some(heats_core::Fact::AgentAttached(fact)) = &mut entry.facts[0].fact {
-        fact.name = format!("{n}").repeat(80_000);
-    }
-    entry
 }
 
 /// A cluster of which one node, the first number, is cut off and so far behind that it needs the leader's snapshot of some

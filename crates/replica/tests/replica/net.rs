@@ -31,6 +31,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Who can hear whom, and how much.
+#[derive(Default)]
 pub struct Net {
     nodes: Mutex<BTreeMap<u64, Replica>>,
     cut: Mutex<BTreeSet<u64>>,
@@ -40,26 +41,7 @@ pub struct Net {
     pub until: AtomicU64,
     /// How many bytes of large messages have arrived.
     pub arrived: watch::Sender<u64>,
-    /// Whether large messages that have arrived are answered.
-    pub answered: watch::Sender<bool>,
-    /// How many of them wait for that.
-    pub unanswered: watch::Sender<u64>,
     large: AtomicU64,
-}
-
-impl Default for Net {
-    fn default() -> Self {
-        Self {
-            nodes: Mutex::default(),
-            cut: Mutex::default(),
-            lossy: AtomicU64::default(),
-            until: AtomicU64::default(),
-            arrived: watch::Sender::default(),
-            answered: watch::Sender::new(true),
-            unanswered: watch::Sender::default(),
-            large: AtomicU64::default(),
-        }
-    }
 }
 
 impl Net {
@@ -97,11 +79,6 @@ impl Transport for Link {
             let answer = node.ok_or_else(|| lost("it is down"))?.receive(message).await;
             // One that is still worked on may not be kept.
             self.net.arrived.send_modify(|bytes| *bytes += large.unwrap_or(0));
-            if large.is_some() {
-                self.net.unanswered.send_modify(|count| *count += 1);
-                self.net.answered.subscribe().wait_for(|are| *are).await.unwrap();
-                self.net.unanswered.send_modify(|count| *count -= 1);
-            }
             if apart(&self.net.cut.lock().unwrap()) {
                 return Err(lost("the network was cut before the answer"));
             }
