@@ -195,28 +195,14 @@ fn copy_files(from: &Path, to: &Path) {
 struct Link {
     place: Place,
     net: Net,
-    open: Mutex<BTreeMap<u64, Waiting>>,
-}
-
-/// Who waits for an answer, from which coordinator.
-struct Waiting {
-    target: u64,
-    answer: oneshot::Sender<Result<Bytes, String>>,
+    open: Mutex<BTreeMap<u64, oneshot::Sender<Result<Bytes, String>>>>,
 }
 
 impl Link {
     fn answered(&self, call: u64, answer: Result<Bytes, String>) {
         if let Some(waiting) = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&call) {
             // Whoever asked may have given up.
-            let _late = waiting.answer.send(answer);
-        }
-    }
-
-    /// The connection is gone: whatever it was asked will not be answered.
-    fn broken(&self, target: u64) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, waiting) in open.extract_if(.., |_, waiting| waiting.target == target) {
-            let _late = waiting.answer.send(Err("the connection broke".to_owned()));
+            let _late = waiting.send(answer);
         }
     }
 }
@@ -231,8 +217,8 @@ impl Transport for Link {
         let (sender, answer) = oneshot::channel();
         let call = self.net.number();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, waiting| !waiting.answer.is_closed());
-        open.insert(call, Waiting { target, answer: sender });
+        open.retain(|_, waiting| !waiting.is_closed());
+        open.insert(call, sender);
         drop(open);
         self.net.send(self.place, Place::Node { id: target, life: 0 }, Parcel::Ask { call, data: message });
         let lost = move |why: &str| TransportError { target, address: address.to_owned(), why: why.to_owned() };
@@ -266,11 +252,6 @@ impl Process {
                 }
                 Parcel::Answer { call, data } => self.link.answered(call, Ok(data)),
                 Parcel::Refused { call } => self.link.answered(call, Err("connection refused".to_owned())),
-                Parcel::Broken => {
-                    if let Place::Node { id, .. } = from {
-                        self.link.broken(id);
-                    }
-                }
                 Parcel::Open { stream } => {
                     let (said, messages) = mpsc::unbounded_channel();
                     self.streams.insert(stream, said);

@@ -1,5 +1,5 @@
 //! The network: who can reach whom, how long it takes, what is lost on the way. It knows nothing about what it carries
-//! but one thing: what is said on a connection arrives in order, until the connection breaks; answers of consensus do as they like.
+//! but one thing: an agent's stream arrives in order or breaks, consensus messages may do as they like.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -50,8 +50,6 @@ pub enum Parcel {
     Refused {
         call: u64,
     },
-    /// The connection for questions of consensus is gone, and with it all answers; what was asked may still arrive.
-    Broken,
     /// An agent's stream: opened, said, answered, over (with the leader's address, where whoever closes it knows).
     Open {
         stream: u64,
@@ -155,8 +153,6 @@ struct Inner {
     due: BinaryHeap<Reverse<(Duration, u64)>>,
     sent: BTreeMap<u64, Sent>,
     streams: BTreeMap<u64, Stream>,
-    /// When the last question arrives of those that one coordinator asks another on the same connection.
-    asked: BTreeMap<(Place, Place), Duration>,
     /// The coordinators that there are, as whoever has to find one is told.
     known: BTreeSet<u64>,
     cut: BTreeSet<(Place, Place)>,
@@ -181,7 +177,6 @@ impl Net {
             due: BinaryHeap::new(),
             sent: BTreeMap::new(),
             streams: BTreeMap::new(),
-            asked: BTreeMap::new(),
             known: BTreeSet::new(),
             cut: BTreeSet::new(),
             loss: 0.0,
@@ -215,24 +210,7 @@ impl Net {
                 }
                 inner.post(last, from, other, parcel);
             }
-            Parcel::Ask { .. } => {
-                let (loss, repeats, now) = (inner.loss, inner.repeats, inner.now);
-                if inner.dice.chance(loss) {
-                    if inner.dice.chance(0.5) {
-                        inner.asked.remove(&(from, to));
-                        inner.post(now, to, from, Parcel::Broken);
-                    }
-                    return;
-                }
-                let arrives = inner.asked.get(&(from, to)).map_or(arrives, |last| arrives.max(*last));
-                inner.asked.insert((from, to), arrives);
-                inner.post(arrives, from, to, parcel.clone());
-                if inner.dice.chance(repeats) {
-                    let again = arrives + (inner.arrives() - now);
-                    inner.post(again, from, to, parcel);
-                }
-            }
-            Parcel::Answer { .. } => {
+            Parcel::Ask { .. } | Parcel::Answer { .. } => {
                 let (loss, repeats) = (inner.loss, inner.repeats);
                 if inner.dice.chance(loss) {
                     return;
@@ -243,7 +221,7 @@ impl Net {
                 }
                 inner.post(arrives, from, to, parcel);
             }
-            Parcel::Request { .. } | Parcel::Reply { .. } | Parcel::Refused { .. } | Parcel::Broken => {
+            Parcel::Request { .. } | Parcel::Reply { .. } | Parcel::Refused { .. } => {
                 let loss = inner.loss;
                 if !inner.dice.chance(loss) {
                     inner.post(arrives, from, to, parcel);
