@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use heats_core::ops::attempts::Key;
 use heats_domain::{SweepId, TrialState};
 
+use crate::attempts::well_on;
 use crate::oracle::{Agent, Answer, End, Member, Oracle, Outcome};
 
 impl Oracle {
@@ -41,6 +42,13 @@ impl Oracle {
                 End { ran, outcome: Outcome::NotItsFault, failed: true, own_failure: false },
                 now,
             );
+        }
+        // One that had ended well before it lost its last member has worked on all of them.
+        let attempts = keys.iter().map(|(key, _)| self.sweeps[&key.sweep.bits].trials[&key.trial].attempts.last());
+        let gangs = attempts.flatten().filter(|attempt| attempt.only_agent().is_none());
+        let well: Vec<_> = gangs.map(|attempt| (well_on(attempt), attempt.leased)).collect();
+        for (parts, leased) in well {
+            self.heard(&parts, leased, true);
         }
         for (key, _) in keys {
             self.sweeps.get_mut(&key.sweep.bits).expect("is there").follow(now);

@@ -87,7 +87,7 @@ impl Oracle {
     }
 
     /// What is heard of an attempt, and then what follows for every sweep.
-    fn heard(&mut self, parts: &[Part], leased: u64, worked: bool) {
+    pub fn heard(&mut self, parts: &[Part], leased: u64, worked: bool) {
         for part in parts {
             self.watch(*part, leased, worked);
         }
@@ -146,7 +146,7 @@ impl Oracle {
 }
 
 /// The agents of an attempt that spans machines, where it has ended and not as a failure, having worked: so do all of them.
-fn well_on(attempt: &Attempt) -> Vec<Part> {
+pub fn well_on(attempt: &Attempt) -> Vec<Part> {
     let is_well = attempt.ran.is_some() && attempt.worked && !attempt.failed;
     attempt.members.iter().filter(|_| is_well).map(|member| (member.agent, None)).collect()
 }
